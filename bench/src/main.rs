@@ -1,0 +1,69 @@
+//! Measures Understudy beside Postgres' own logical replication, and prints medians and ratios.
+
+mod options;
+mod rig;
+
+mod copy;
+mod drain;
+mod latency;
+mod memory;
+
+mod report;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use understudy_contract::Failure;
+
+use options::{CommandLine, Options, What};
+use report::Figure;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let line = CommandLine::parse();
+    let measured = tokio::select! {
+        measured = Box::pin(measure(line.what.unwrap_or(What::All), &line.options)) => measured,
+        _ = tokio::signal::ctrl_c() => {
+            say("stopped");
+            return ExitCode::from(130);
+        }
+    };
+    match measured.and_then(|figures| report::markdown(&figures, &line.options)) {
+        Ok(table) => {
+            let mut out = std::io::stdout();
+            drop(writeln!(out, "\n{table}").and_then(|()| out.flush()));
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            say(&format!("failed: {failure}"));
+            if let Some(remedy) = failure.remedy_text() {
+                say(remedy);
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn measure(what: What, options: &Options) -> Result<Vec<Figure>, Failure> {
+    let wants = |each: What| what == What::All || what == each;
+    let mut figures = Vec::new();
+    if wants(What::Drain) {
+        figures.extend(Box::pin(drain::drain(options)).await?);
+    }
+    if wants(What::Copy) {
+        figures.extend(Box::pin(copy::copy(options)).await?);
+    }
+    if wants(What::Latency) {
+        figures.extend(Box::pin(latency::latency(options)).await?);
+    }
+    if wants(What::Memory) {
+        figures.extend(Box::pin(memory::memory(options)).await?);
+    }
+    Ok(figures)
+}
+
+/// A line of progress. A screen that went away stops nothing.
+fn say(text: &str) {
+    drop(writeln!(std::io::stderr(), "{text}"));
+}

@@ -1,0 +1,149 @@
+//! Medians, ratios and the table for the documentation.
+
+use std::fmt::Write as _;
+
+use understudy_contract::{Class, Failure};
+
+use crate::options::Options;
+use crate::rig::Who;
+
+/// One figure, measured on both sides in several rounds. Smaller is better.
+#[derive(Debug, Clone)]
+pub(crate) struct Figure {
+    what: String,
+    unit: &'static str,
+    target: Target,
+    native: Vec<f64>,
+    ours: Vec<f64>,
+}
+
+/// What section 8 of the design asks for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Target {
+    /// At least this many times as fast as Postgres.
+    Ratio(f64),
+    /// At most this much.
+    AtMost(f64),
+}
+
+impl Figure {
+    /// A figure without measurements.
+    pub(crate) fn new(what: impl Into<String>, unit: &'static str, target: Target) -> Figure {
+        Figure { what: what.into(), unit, target, native: Vec::new(), ours: Vec::new() }
+    }
+
+    /// Adds a measurement.
+    pub(crate) fn add(&mut self, who: Who, value: f64) {
+        match who {
+            Who::Native => self.native.push(value),
+            Who::Understudy => self.ours.push(value),
+        }
+    }
+
+    fn row(&self) -> String {
+        let (native, ours) = (median(&self.native), median(&self.ours));
+        let ratio = native.zip(ours).map(|(native, ours)| native / ours);
+        let (target, reached) = match self.target {
+            Target::Ratio(least) => (format!("{least}x"), ratio.map(|ratio| ratio >= least)),
+            Target::AtMost(most) => (format!("{most} {}", self.unit), ours.map(|ours| ours <= most)),
+        };
+        let reached = reached.map_or("", |reached| if reached { "yes" } else { "no" });
+        let ratio = ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}x"));
+        format!(
+            "| {} | {} | {} | {ratio} | {target} | {reached} |",
+            self.what,
+            self.cell(&self.native),
+            self.cell(&self.ours)
+        )
+    }
+
+    /// The median with the range of all rounds.
+    fn cell(&self, values: &[f64]) -> String {
+        let Some(middle) = median(values) else {
+            return "-".to_owned();
+        };
+        let (least, most) = values
+            .iter()
+            .fold((f64::MAX, f64::MIN), |(least, most), each| (least.min(*each), most.max(*each)));
+        match values.len() {
+            1 => format!("{middle:.2} {}", self.unit),
+            _ => format!("{middle:.2} {} ({least:.2} to {most:.2})", self.unit),
+        }
+    }
+}
+
+fn median(values: &[f64]) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let upper = *sorted.get(sorted.len() / 2)?;
+    if sorted.len() % 2 == 1 {
+        return Some(upper);
+    }
+    Some((upper + sorted.get(sorted.len() / 2 - 1)?) / 2.0)
+}
+
+/// The table as Markdown, with what it was measured on.
+pub(crate) fn markdown(figures: &[Figure], options: &Options) -> Result<String, Failure> {
+    let version = options.installation()?.version();
+    let command: Vec<String> = std::env::args().skip(1).collect();
+    let mut text = String::new();
+    let _ = writeln!(
+        text,
+        "Machine: {}. Postgres {}.{} on all three servers, each as installed but for shared_buffers,",
+        machine(),
+        version.0,
+        version.1
+    );
+    let _ = writeln!(
+        text,
+        "max_wal_size, checkpoint_timeout and autovacuum (off). Medians of {} rounds in alternating order, with the",
+        options.rounds
+    );
+    let _ = writeln!(text, "range in brackets. Command: `understudy-bench {}`.\n", command.join(" "));
+    let _ = writeln!(
+        text,
+        "| what | Postgres' own | Understudy | ratio | target | reached |\n|---|---|---|---|---|---|"
+    );
+    for figure in figures {
+        let _ = writeln!(text, "{}", figure.row());
+    }
+    if let Some(file) = &options.markdown {
+        std::fs::write(file, &text).map_err(|error| {
+            Failure::new(Class::Configuration, format!("could not write {}: {error}", file.display()))
+        })?;
+    }
+    Ok(text)
+}
+
+fn machine() -> String {
+    let read = |file: &str| std::fs::read_to_string(file).unwrap_or_default();
+    let field = |text: &str, name: &str| -> Option<String> {
+        let line = text.lines().find(|line| line.starts_with(name))?;
+        Some(line.split_once(':')?.1.trim().to_owned())
+    };
+    let model = field(&read("/proc/cpuinfo"), "model name").unwrap_or_else(|| "unknown processor".to_owned());
+    let memory = field(&read("/proc/meminfo"), "MemTotal")
+        .and_then(|text| text.split(' ').next()?.parse::<u64>().ok());
+    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    format!("{model}, {cores} cores, {} GiB of memory", memory.unwrap_or(0) / 1024 / 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians_of_odd_and_even_counts() {
+        assert_eq!(median(&[]), None);
+        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
+    }
+
+    #[test]
+    fn a_row_says_whether_the_target_is_reached() {
+        let mut figure = Figure::new("drain", "s", Target::Ratio(2.0));
+        figure.add(Who::Native, 8.0);
+        figure.add(Who::Understudy, 4.0);
+        assert_eq!(figure.row(), "| drain | 8.00 s | 4.00 s | 2.00x | 2x | yes |");
+    }
+}

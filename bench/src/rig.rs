@@ -1,0 +1,329 @@
+//! Three clusters with the same tables: blue, a green fed by Postgres itself, and a green fed by Understudy.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use understudy::demo::cluster::{Cluster, SUPERUSER, Scratch, free_port};
+use understudy::demo::sidecar::{Sidecar, SidecarFiles};
+use understudy_contract::{Class, Failure};
+use understudy_postgres::wire::{Client, ConnectOptions};
+
+use crate::options::Options;
+
+/// The database of every server.
+const DATABASE: &str = "postgres";
+
+/// Settings of all three servers: room enough that checkpoints and vacuum do not decide the result.
+const SETTINGS: &[(&str, &str)] = &[
+    ("shared_buffers", "1GB"),
+    ("max_wal_size", "16GB"),
+    ("checkpoint_timeout", "30min"),
+    ("autovacuum", "off"),
+];
+
+/// The tables that every benchmark uses besides its own.
+const MARKERS: &str = "CREATE SCHEMA bench; CREATE TABLE bench.markers (id bigint PRIMARY KEY);";
+
+/// Who is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Who {
+    /// Postgres' own publication and subscription
+    Native,
+    /// The sidecar
+    Understudy,
+}
+
+impl Who {
+    /// As the tables name it.
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Who::Native => "Postgres",
+            Who::Understudy => "Understudy",
+        }
+    }
+}
+
+/// The three servers.
+pub(crate) struct Rig {
+    // Dropped in this order: the sidecar before its servers, the servers before their files.
+    sidecar: Option<Sidecar>,
+    blue: Cluster,
+    native: Cluster,
+    ours: Cluster,
+    files: SidecarFiles,
+    tables: Vec<&'static str>,
+    marker: i64,
+    patience: Duration,
+    _scratch: Scratch,
+}
+
+impl Rig {
+    /// Starts the servers and creates `tables`, which `schema` defines, on each of them.
+    pub(crate) async fn build(
+        options: &Options,
+        tables: &[&'static str],
+        schema: &str,
+        extra: &str,
+    ) -> Result<Rig, Failure> {
+        let installation = options.installation()?;
+        let mut scratch = Scratch::create("bench")?;
+        if options.keep {
+            scratch.keep();
+        }
+        let (blue, native, ours) = tokio::join!(
+            Cluster::create(&installation, &scratch, "blue", SETTINGS),
+            Cluster::create(&installation, &scratch, "native", SETTINGS),
+            Cluster::create(&installation, &scratch, "understudy", SETTINGS)
+        );
+        let (blue, native, ours) = (blue?, native?, ours?);
+        for cluster in [&blue, &native, &ours] {
+            let mut client = Client::connect(&cluster.options(DATABASE)?).await?;
+            client.batch(MARKERS).await?;
+            client.batch(schema).await?;
+        }
+        let files = SidecarFiles {
+            program: options.program()?,
+            migration: scratch.path().join("bench.yaml"),
+            log: scratch.path().join("understudy.log"),
+            listen: format!("127.0.0.1:{}", free_port()?),
+        };
+        let mut tables = tables.to_vec();
+        tables.push("bench.markers");
+        let patience = options.patience();
+        let rig =
+            Rig { sidecar: None, blue, native, ours, files, tables, marker: 0, patience, _scratch: scratch };
+        rig.write_migration(extra)?;
+        Ok(rig)
+    }
+
+    /// A connection to blue.
+    pub(crate) async fn on_blue(&self) -> Result<Client, Failure> {
+        Client::connect(&self.blue.options(DATABASE)?).await
+    }
+
+    /// A connection to a green.
+    pub(crate) async fn on_green(&self, who: Who) -> Result<Client, Failure> {
+        Client::connect(&self.green_options(who)?).await
+    }
+
+    /// How to connect to blue.
+    pub(crate) fn blue_options(&self) -> Result<ConnectOptions, Failure> {
+        self.blue.options(DATABASE)
+    }
+
+    /// How to connect to a green.
+    pub(crate) fn green_options(&self, who: Who) -> Result<ConnectOptions, Failure> {
+        match who {
+            Who::Native => self.native.options(DATABASE),
+            Who::Understudy => self.ours.options(DATABASE),
+        }
+    }
+
+    /// The sidecar while it runs.
+    pub(crate) fn sidecar(&mut self) -> Result<&mut Sidecar, Failure> {
+        self.sidecar.as_mut().ok_or_else(|| Failure::new(Class::Internal, "the sidecar is not running"))
+    }
+
+    /// Vacuums blue and writes everything out on all servers, so that none of it falls into a measurement.
+    pub(crate) async fn settle(&self) -> Result<(), Failure> {
+        self.on_blue().await?.batch("VACUUM ANALYZE").await?;
+        for cluster in [&self.blue, &self.native, &self.ours] {
+            Client::connect(&cluster.options(DATABASE)?).await?.batch("CHECKPOINT").await?;
+        }
+        Ok(())
+    }
+
+    /// Starts replication from nothing. Returns how long it took until every table was copied.
+    pub(crate) async fn attach(&mut self, who: Who) -> Result<Duration, Failure> {
+        let began = self.attach_without_waiting(who).await?;
+        match who {
+            Who::Native => {
+                // From state `f` on the copied rows are committed.
+                let missing = "SELECT count(*) FROM pg_catalog.pg_subscription_rel WHERE srsubstate NOT IN ('f', 's', 'r')";
+                self.until_zero(Who::Native, missing).await?;
+            }
+            Who::Understudy => {
+                let tables = self.tables.len();
+                let patience = self.patience;
+                self.sidecar()?.until(patience, |view| view.copy_is_complete(tables)).await?;
+            }
+        }
+        Ok(began.elapsed())
+    }
+
+    /// Starts replication from nothing. Returns when that was.
+    pub(crate) async fn attach_without_waiting(&mut self, who: Who) -> Result<Instant, Failure> {
+        if who == Who::Understudy {
+            let began = Instant::now();
+            self.sidecar = Some(Sidecar::start(self.files.clone())?);
+            return Ok(began);
+        }
+        let publish = format!("CREATE PUBLICATION native FOR TABLE {}", self.tables.join(", "));
+        self.on_blue().await?.batch(&publish).await?;
+        let subscribe = format!(
+            "CREATE SUBSCRIPTION native CONNECTION 'host=127.0.0.1 port={} user={SUPERUSER} password={} dbname={DATABASE}' \
+             PUBLICATION native",
+            self.blue.port(),
+            self.blue.password()
+        );
+        let mut green = self.on_green(who).await?;
+        let began = Instant::now();
+        green.batch(&subscribe).await?;
+        Ok(began)
+    }
+
+    /// Ends replication for good, and empties the green.
+    pub(crate) async fn detach(&mut self, who: Who) -> Result<(), Failure> {
+        self.pause(who).await?;
+        let mut green = self.on_green(who).await?;
+        let mut blue = self.on_blue().await?;
+        match who {
+            Who::Native => {
+                green.batch("DROP SUBSCRIPTION native").await?;
+                blue.batch("DROP PUBLICATION native").await?;
+            }
+            Who::Understudy => {
+                green.batch("DROP SCHEMA IF EXISTS understudy CASCADE").await?;
+                blue.batch("SELECT pg_catalog.pg_drop_replication_slot('understudy_bench')").await?;
+                blue.batch("DROP PUBLICATION understudy_bench").await?;
+            }
+        }
+        green.batch(&format!("TRUNCATE {}", self.tables.join(", "))).await?;
+        green.batch("CHECKPOINT").await
+    }
+
+    /// Stops the follower; its slot stays.
+    pub(crate) async fn pause(&mut self, who: Who) -> Result<(), Failure> {
+        match who {
+            Who::Native => self.on_green(who).await?.batch("ALTER SUBSCRIPTION native DISABLE").await?,
+            Who::Understudy => {
+                if let Some(sidecar) = self.sidecar.take() {
+                    sidecar.stop().await?;
+                }
+            }
+        }
+        let slot = match who {
+            Who::Native => "native",
+            Who::Understudy => "understudy_bench",
+        };
+        let active = format!(
+            "SELECT count(*) FROM pg_catalog.pg_replication_slots WHERE active AND slot_name = '{slot}'"
+        );
+        wait_for_zero(&mut self.on_blue().await?, &active, self.patience).await
+    }
+
+    /// Lets the follower go on.
+    pub(crate) async fn resume(&mut self, who: Who) -> Result<(), Failure> {
+        match who {
+            Who::Native => self.on_green(who).await?.batch("ALTER SUBSCRIPTION native ENABLE").await,
+            Who::Understudy => {
+                self.sidecar = Some(Sidecar::start(self.files.clone())?);
+                Ok(())
+            }
+        }
+    }
+
+    /// Commits the next marker on blue.
+    pub(crate) async fn mark(&mut self) -> Result<i64, Failure> {
+        self.marker += 1;
+        let sql = format!("INSERT INTO bench.markers VALUES ({})", self.marker);
+        self.on_blue().await?.batch(&sql).await?;
+        Ok(self.marker)
+    }
+
+    /// Processor time that a follower has used since it was started, told apart by process; in seconds. Unlike the
+    /// time on the wall it says where the work is, also on a machine that does something else besides.
+    pub(crate) async fn work_done(&mut self, who: Who) -> Result<String, Failure> {
+        let senders = "SELECT pid FROM pg_catalog.pg_stat_replication";
+        let blue = seconds_of(&mut self.on_blue().await?, senders).await?;
+        let mut green = self.on_green(who).await?;
+        Ok(match who {
+            Who::Native => {
+                let workers = "SELECT pid FROM pg_catalog.pg_stat_subscription WHERE pid IS NOT NULL";
+                let applying = seconds_of(&mut green, workers).await?;
+                format!("walsender {blue:.2}, apply worker {applying:.2}")
+            }
+            Who::Understudy => {
+                let backends =
+                    "SELECT pid FROM pg_catalog.pg_stat_activity WHERE application_name LIKE 'understudy/%'";
+                let applying = seconds_of(&mut green, backends).await?;
+                let own = processor_seconds(self.sidecar()?.pid());
+                format!("walsender {blue:.2}, sidecar {own:.2}, green's backends {applying:.2}")
+            }
+        })
+    }
+
+    /// Waits until a marker shows on a green, and so everything before it.
+    pub(crate) async fn until_marker(&mut self, who: Who, marker: i64) -> Result<(), Failure> {
+        let missing = format!("SELECT 1 - count(*) FROM bench.markers WHERE id = {marker}");
+        self.until_zero(who, &missing).await
+    }
+
+    /// Waits until a query on a green answers with zero. Fails at once when the sidecar ends.
+    async fn until_zero(&mut self, who: Who, sql: &str) -> Result<(), Failure> {
+        let mut green = self.on_green(who).await?;
+        let waiting = wait_for_zero(&mut green, sql, self.patience);
+        let Some(sidecar) = self.sidecar.as_mut() else {
+            return waiting.await;
+        };
+        let watching = async {
+            loop {
+                sidecar.status().await?;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        tokio::select! {
+            arrived = waiting => arrived,
+            ended = watching => ended,
+        }
+    }
+
+    fn write_migration(&self, extra: &str) -> Result<(), Failure> {
+        let tables: String = self.tables.iter().map(|table| format!("  - from: {table}\n")).collect();
+        let text = format!(
+            "version: 1\nname: bench\nblue:\n  url: {}\n  password: {{ file: {} }}\ngreen:\n  postgres:\n    url: {}\n    \
+             password: {{ file: {} }}\ntables:\n{tables}control:\n  listen: {}\n{extra}",
+            self.blue.url(DATABASE),
+            self.blue.password_file().display(),
+            self.ours.url(DATABASE),
+            self.ours.password_file().display(),
+            self.files.listen,
+        );
+        let path: &PathBuf = &self.files.migration;
+        std::fs::write(path, text).map_err(|error| {
+            Failure::new(Class::Internal, format!("could not write {}: {error}", path.display()))
+        })
+    }
+}
+
+async fn seconds_of(client: &mut Client, pids: &str) -> Result<f64, Failure> {
+    let mut seconds = 0.0;
+    for row in client.query(pids).await? {
+        seconds += processor_seconds(row.parse(0)?);
+    }
+    Ok(seconds)
+}
+
+/// User and system time of a process, which the kernel counts in hundredths of a second; zero once it is gone.
+fn processor_seconds(pid: u32) -> f64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name in brackets may hold spaces: fields are counted behind it.
+    let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace();
+    fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
+}
+
+async fn wait_for_zero(client: &mut Client, sql: &str, patience: Duration) -> Result<(), Failure> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let rows = client.query(sql).await?;
+        let left: i64 = rows.first().map_or(Ok(0), |row| row.parse(0))?;
+        if left == 0 {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(Failure::new(Class::Transient, "the follower did not get there in time"));
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

@@ -1,0 +1,108 @@
+//! What preflight has to say: one finding per fact that an operator should know before anything is created.
+
+use std::fmt;
+
+/// How much a finding matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// The migration cannot run, or would lose something.
+    Error,
+    /// It can run, and may stop or mislead later.
+    Warning,
+    /// Worth knowing.
+    Info,
+    /// Exists on blue and is not carried over.
+    NotMoved,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Info => "info",
+            Severity::NotMoved => "not moved",
+        })
+    }
+}
+
+/// One finding. It never holds a row value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// How much it matters.
+    pub severity: Severity,
+    /// A stable name for this kind of finding.
+    pub code: &'static str,
+    /// Which object it is about: `blue table public.orders`.
+    pub subject: String,
+    /// What is the case.
+    pub what: String,
+    /// What to do about it; empty when nothing needs doing.
+    pub remedy: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}", self.severity, self.subject, self.what)?;
+        if !self.remedy.is_empty() {
+            write!(f, " ({})", self.remedy)?;
+        }
+        write!(f, " [{}]", self.code)
+    }
+}
+
+/// The findings so far.
+#[derive(Default)]
+pub(super) struct Findings(Vec<Finding>);
+
+impl Findings {
+    pub(super) fn add(
+        &mut self,
+        severity: Severity,
+        code: &'static str,
+        subject: impl Into<String>,
+        what: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        let (subject, what, remedy) = (subject.into(), what.into(), remedy.into());
+        self.0.push(Finding { severity, code, subject, what, remedy });
+    }
+
+    pub(super) fn error(
+        &mut self,
+        code: &'static str,
+        subject: impl Into<String>,
+        what: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        self.add(Severity::Error, code, subject, what, remedy);
+    }
+
+    pub(super) fn warning(
+        &mut self,
+        code: &'static str,
+        subject: impl Into<String>,
+        what: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        self.add(Severity::Warning, code, subject, what, remedy);
+    }
+
+    pub(super) fn info(&mut self, code: &'static str, subject: impl Into<String>, what: impl Into<String>) {
+        self.add(Severity::Info, code, subject, what, "");
+    }
+
+    /// Everything found, the gravest first, otherwise in the order of discovery.
+    pub(super) fn sorted(mut self) -> Vec<Finding> {
+        self.0.sort_by_key(|finding| finding.severity);
+        self.0
+    }
+}
+
+/// Names for a person: the first few, and how many more there are.
+pub(super) fn some_of<T: fmt::Display>(names: impl IntoIterator<Item = T>) -> String {
+    const SHOWN: usize = 12;
+    let names = names.into_iter().map(|name| name.to_string()).collect::<Vec<_>>();
+    let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN { format!("{shown} and {} more", names.len() - SHOWN) } else { shown }
+}

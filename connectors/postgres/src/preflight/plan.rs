@@ -1,0 +1,80 @@
+//! What a migration is going to need, as preflight has to know it.
+
+use understudy_model::TableName;
+
+/// A migration about to be run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PreflightPlan {
+    /// Its name.
+    pub migration: String,
+    /// The replication slot on blue.
+    pub slot: String,
+    /// The publication on blue.
+    pub publication: String,
+    /// What goes where.
+    pub tables: Vec<PlannedTable>,
+    /// Whether triggers and foreign keys on green are to be held off while rows are applied.
+    pub replica_role: ReplicaRole,
+    /// What rows that green already holds mean.
+    pub existing_rows: ExistingRows,
+    /// Whether the migration file records that blue may keep write-ahead log without limit.
+    pub wal_waiver: bool,
+}
+
+/// One route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedTable {
+    /// The table on blue.
+    pub source: TableName,
+    /// The table on green.
+    pub target: TableName,
+    /// The columns of green that the route fills.
+    pub columns: Vec<PlannedColumn>,
+}
+
+/// One column of green and what fills it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedColumn {
+    /// The column of green.
+    pub target: String,
+    /// What fills it.
+    pub source: PlannedSource,
+}
+
+/// What fills a column of green.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PlannedSource {
+    /// A column of blue.
+    Column(String),
+    /// The same value in every row; `None` for null.
+    Constant(Option<String>),
+}
+
+/// Whether to apply under `session_replication_role = replica`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ReplicaRole {
+    /// Where green permits it.
+    Auto,
+    /// Not at all.
+    Never,
+}
+
+/// What rows that green already holds mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ExistingRows {
+    /// A mistake.
+    Refuse,
+    /// They are blue's and may be overwritten.
+    Adopt,
+}
+
+impl PlannedTable {
+    /// The column of green that takes a column of blue unchanged.
+    pub fn target_of(&self, source: &str) -> Option<&str> {
+        let found = self
+            .columns
+            .iter()
+            .find(|column| matches!(&column.source, PlannedSource::Column(name) if name == source));
+        found.map(|column| column.target.as_str())
+    }
+}

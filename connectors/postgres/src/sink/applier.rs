@@ -1,0 +1,330 @@
+//! Applies batches: one transaction of green for many of blue, in sets where that is exact, else one by one.
+
+use rustc_hash::FxHashSet;
+use std::ops::Range;
+
+use understudy_contract::{Applied, Batch, Class, Failure};
+use understudy_model::{Checkpoint, Key, Position, RouteId, RowChange, Xid};
+
+use super::books::Books;
+use super::plan::plan;
+use super::script::{Expect, Script, Verdict, unknown_route};
+use super::settings::OnError;
+use super::stages::Stages;
+use super::statements::Statements;
+use super::target::Target;
+use super::truncate::{truncate_leaf_sql, truncate_sql};
+use crate::wire::{Client, TransactionState};
+
+/// For how many batches a route goes row by row after a set of its rows was refused.
+const CAUTIOUS_BATCHES: u32 = 16;
+
+/// The session that applies changes, and what it remembers.
+pub(super) struct Applier {
+    pub(super) client: Client,
+    pub(super) books: Books,
+    /// By the number of their route.
+    pub(super) targets: Vec<Target>,
+    pub(super) statements: Statements,
+    pub(super) stages: Stages,
+    pub(super) on_error: OnError,
+    /// Whether ordinary triggers and foreign keys are passed over.
+    pub(super) replica_role: bool,
+    /// Whether the planner is told to look rows up by key for each set, because triggers of users need it otherwise.
+    pub(super) pin_each: bool,
+    /// The checkpoint that green holds.
+    pub(super) applied: Checkpoint,
+    /// Whether a transaction of blue has been applied in part.
+    pub(super) open: bool,
+    /// Rows that are to be read again by key.
+    pub(super) heals: FxHashSet<(RouteId, Key)>,
+    /// Rows of which changes have been set aside.
+    pub(super) quarantined: FxHashSet<(RouteId, Key)>,
+}
+
+/// A stretch of a batch that is applied in one go: whole transactions, or a part of one that is still open.
+#[derive(Clone, Copy)]
+pub(super) struct Piece<'a> {
+    pub(super) batch: &'a Batch,
+    pub(super) from: usize,
+    pub(super) to: usize,
+    /// Where it ends, when it ends at a commit, with the transactions not yet seen visible there.
+    pub(super) end: Option<(Checkpoint, Option<&'a [Xid]>)>,
+}
+
+impl Piece<'_> {
+    pub(super) fn changes(&self) -> &[RowChange] {
+        &self.batch.changes[self.from..self.to]
+    }
+}
+
+impl Applier {
+    /// Applies a batch as the contract says.
+    pub(super) async fn apply(&mut self, batch: &Batch) -> Result<Applied, Failure> {
+        let mut applied = Applied::default();
+        let closed = batch.commits.last().map_or(0, |mark| mark.changes_before.min(batch.changes.len()));
+        if let Some(mark) = batch.commits.last() {
+            let end = Some((mark.checkpoint, batch.unseen.as_deref()));
+            self.piece(Piece { batch, from: 0, to: closed, end }, &mut applied).await?;
+        }
+        if batch.open.is_some() && closed < batch.changes.len() {
+            self.piece(Piece { batch, from: closed, to: batch.changes.len(), end: None }, &mut applied)
+                .await?;
+        }
+        for target in &mut self.targets {
+            target.cautious = target.cautious.saturating_sub(1);
+        }
+        Ok(applied)
+    }
+
+    async fn piece(&mut self, piece: Piece<'_>, applied: &mut Applied) -> Result<(), Failure> {
+        let aside =
+            !self.quarantined.is_empty() && piece.changes().iter().any(|change| self.is_aside(change));
+        if !aside && self.at_once(piece, applied).await? {
+            return Ok(());
+        }
+        self.exactly(piece, applied).await
+    }
+
+    /// Whether a change concerns a row of which changes have been set aside.
+    pub(super) fn is_aside(&self, change: &RowChange) -> bool {
+        let Some(target) = change.routes().first().and_then(|route| self.targets.get(route.index())) else {
+            return false;
+        };
+        let route = target.green.route;
+        let is = |key: Key| self.quarantined.contains(&(route, key));
+        match change {
+            RowChange::Insert { new, .. } => new.key(&target.green.key).is_some_and(is),
+            RowChange::Update { new, old_key, .. } => {
+                new.key(&target.green.key).is_some_and(is) || old_key.clone().is_some_and(is)
+            }
+            RowChange::Delete { key, .. } => is(key.clone()),
+            RowChange::Truncate { .. } | RowChange::TruncateLeaf { .. } => false,
+        }
+    }
+
+    /// Applies a piece in sets. `false`: something was refused or not as expected, and all of it has been undone.
+    async fn at_once(&mut self, piece: Piece<'_>, applied: &mut Applied) -> Result<bool, Failure> {
+        let fresh = !self.open;
+        let mut script = Script::default();
+        match (fresh, piece.end) {
+            (true, Some((to, unseen))) => {
+                script.simple("BEGIN", Expect::Any);
+                script.simple(&self.books.advance(self.applied, to, unseen), Expect::Fence);
+            }
+            (true, None) => {
+                script.simple("BEGIN", Expect::Any);
+                script.simple(&self.books.fence_at(self.applied), Expect::Fence);
+            }
+            (false, _) => script.simple("SAVEPOINT understudy_batch", Expect::Any),
+        }
+        let mut missing = Vec::new();
+        let mut verdict = self.add_piece(&mut script, piece, &mut missing).await?;
+        if let (Verdict::Good, false, Some((to, unseen))) = (&verdict, fresh, piece.end) {
+            script.simple(&self.books.advance(self.applied, to, unseen), Expect::Fence);
+        }
+        if let Verdict::Good = verdict {
+            verdict = self.flush(&mut script).await?;
+        }
+        if let Verdict::Otherwise(route) = verdict {
+            self.be_cautious(route);
+            self.undo(fresh).await?;
+            return Ok(false);
+        }
+        let mut found = Applied::default();
+        for (route, at) in missing {
+            self.need_heal(piece.batch, route, at, &mut found).await?;
+        }
+        self.renew(piece.batch, piece.from..piece.to, &mut found).await?;
+        match piece.end {
+            Some((to, _)) if !self.commit(to, fresh).await? => return Ok(false),
+            Some(_) => {}
+            None if fresh => self.open = true,
+            None => self.client.batch("RELEASE understudy_batch").await?,
+        }
+        merge(applied, found);
+        Ok(true)
+    }
+
+    async fn add_piece(
+        &mut self,
+        script: &mut Script,
+        piece: Piece<'_>,
+        missing: &mut Vec<(RouteId, usize)>,
+    ) -> Result<Verdict, Failure> {
+        let mut from = piece.from;
+        while from < piece.to {
+            let rest = &piece.batch.changes[from..piece.to];
+            let empties = |change: &RowChange| {
+                matches!(change, RowChange::Truncate { .. } | RowChange::TruncateLeaf { .. })
+            };
+            let until = from + rest.iter().position(empties).unwrap_or(rest.len());
+            for work in plan(&self.targets, from, &piece.batch.changes[from..until]) {
+                if let otherwise @ Verdict::Otherwise(_) = self.add(script, work, missing).await? {
+                    return Ok(otherwise);
+                }
+            }
+            if let Some(change) = piece.batch.changes.get(until).filter(|_| until < piece.to) {
+                let Ok(statements) = self.emptying(change) else {
+                    return Ok(Verdict::Otherwise(None));
+                };
+                statements.iter().for_each(|sql| script.simple(sql, Expect::Any));
+                if let otherwise @ Verdict::Otherwise(_) = self.flush(script).await? {
+                    return Ok(otherwise);
+                }
+                self.settle_emptied(change).await?;
+            }
+            from = until + 1;
+        }
+        Ok(Verdict::Good)
+    }
+
+    /// The statements of a change that empties tables.
+    pub(super) fn emptying(&self, change: &RowChange) -> Result<Vec<String>, Failure> {
+        match change {
+            RowChange::Truncate { routes } => truncate_sql(&self.targets, routes, self.replica_role),
+            RowChange::TruncateLeaf { route, predicate } => {
+                let target = self.targets.get(route.index()).ok_or_else(unknown_route)?;
+                // The pinned settings favour few rows; here are many.
+                let pins =
+                    |how| format!("SET LOCAL enable_hashjoin = {how}; SET LOCAL enable_seqscan = {how}");
+                let [on, off] = [pins("on"), pins("off")]
+                    .map(|sql| sql.split("; ").map(str::to_owned).collect::<Vec<_>>());
+                Ok([on, vec![truncate_leaf_sql(target, predicate)?], off].concat())
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Whatever was set aside for rows that are gone is settled.
+    pub(super) async fn settle_emptied(&mut self, change: &RowChange) -> Result<(), Failure> {
+        let RowChange::Truncate { routes } = change else {
+            return Ok(());
+        };
+        for route in routes {
+            if self.quarantined.iter().any(|(aside, _)| aside == route)
+                && let Some(target) = self.targets.get(route.index())
+            {
+                self.books.settle_route(&mut self.client, target).await?;
+                self.quarantined.retain(|(aside, _)| aside != route);
+            }
+        }
+        Ok(())
+    }
+
+    fn be_cautious(&mut self, route: Option<RouteId>) {
+        if let Some(target) = route.and_then(|route| self.targets.get_mut(route.index())) {
+            target.cautious = CAUTIOUS_BATCHES;
+        }
+    }
+
+    /// Undoes what this piece did.
+    async fn undo(&mut self, fresh: bool) -> Result<(), Failure> {
+        let sql = if fresh { "ROLLBACK" } else { "ROLLBACK TO understudy_batch; RELEASE understudy_batch" };
+        self.client.batch(sql).await?;
+        self.stages.rolled_back();
+        if fresh {
+            self.stages.committed();
+        }
+        Ok(())
+    }
+
+    /// Commits. `false`: a deferred constraint refused, and everything can be done again.
+    pub(super) async fn commit(&mut self, to: Checkpoint, again: bool) -> Result<bool, Failure> {
+        if self.client.transaction() != TransactionState::Open {
+            return Err(Failure::new(Class::Internal, "a transaction to be committed was not open"));
+        }
+        match self.client.batch("COMMIT").await {
+            Ok(()) => {
+                self.stages.committed();
+                self.applied = to;
+                self.open = false;
+                Ok(true)
+            }
+            Err(failure) if again && failure.class() == Class::Data => {
+                self.stages.rolled_back();
+                self.stages.committed();
+                Ok(false)
+            }
+            Err(failure) => Err(failure.while_doing("commit on green")),
+        }
+    }
+
+    /// While a route is copied anew green has its rows already, so that a row of which only a part was sent is not
+    /// missing; but what was not sent may be out of date, and the copy leaves rows that are touched to the stream. Such
+    /// rows are read again by key.
+    pub(super) async fn renew(
+        &mut self,
+        batch: &Batch,
+        changes: Range<usize>,
+        found: &mut Applied,
+    ) -> Result<(), Failure> {
+        if !self.targets.iter().any(Target::is_renewed) {
+            return Ok(());
+        }
+        for at in changes {
+            let Some(RowChange::Update { route, new, .. }) = batch.changes.get(at) else { continue };
+            let Some(target) = self.targets.get(route.index()).filter(|target| target.is_renewed()) else {
+                continue;
+            };
+            if !new.has_unchanged() {
+                continue;
+            }
+            let key = new.key(&target.green.key).ok_or_else(|| nameless(target))?;
+            // A heal that is still to come, or under way, takes this change into account.
+            if !self.heals.contains(&(*route, key)) {
+                self.need_heal(batch, *route, at, found).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Records that a row of which only a part was sent is missing.
+    pub(super) async fn need_heal(
+        &mut self,
+        batch: &Batch,
+        route: RouteId,
+        at: usize,
+        applied: &mut Applied,
+    ) -> Result<(), Failure> {
+        let target = self.targets.get(route.index()).ok_or_else(unknown_route)?;
+        let Some(RowChange::Update { new, .. }) = batch.changes.get(at) else {
+            return Ok(());
+        };
+        let key = new.key(&target.green.key).ok_or_else(|| nameless(target))?;
+        self.books.heal(&mut self.client, target, &key, position(batch, at)).await?;
+        self.heals.insert((route, key.clone()));
+        applied.heals.push((route, key));
+        Ok(())
+    }
+
+    /// Why the fence found no row.
+    pub(super) async fn superseded(&mut self) -> Failure {
+        if self.client.transaction() != TransactionState::Idle
+            && let Err(failure) = self.client.batch("ROLLBACK").await
+        {
+            return failure;
+        }
+        self.books.refused(&mut self.client).await
+    }
+}
+
+/// Adds up what two pieces brought to light.
+pub(super) fn merge(into: &mut Applied, from: Applied) {
+    into.heals.extend(from.heals);
+    into.mismatches += from.mismatches;
+    into.quarantined += from.quarantined;
+}
+
+/// A row without all of its key.
+pub(super) fn nameless(target: &Target) -> Failure {
+    let cause = format!("a row for {} has a key column that is null or was not sent", target.green.name);
+    Failure::new(Class::Data, cause).remedy(
+        "give the table on blue a key of columns that are never null, and make it the replica identity",
+    )
+}
+
+/// The position of a change of the batch.
+pub(super) fn position(batch: &Batch, at: usize) -> Position {
+    batch.position_of(at).unwrap_or(Position { commit: understudy_model::Lsn::ZERO, ordinal: at as u64 })
+}

@@ -1,0 +1,306 @@
+//! Statements against the bookkeeping that belong to one migration and its present owner.
+
+use understudy_contract::{Class, Failure};
+use understudy_model::{Checkpoint, Key, Position, Xid};
+
+use super::target::Target;
+use crate::error::server_error;
+use crate::ident::quote_literal;
+use crate::wire::{Client, Row};
+
+/// The migration's name and the token of the instance that owns it.
+#[derive(Debug, Clone)]
+pub(super) struct Books {
+    pub(super) migration: String,
+    pub(super) token: String,
+}
+
+/// The parts of `application_name` that tell our sessions apart.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Role {
+    Apply,
+    Chunks,
+    Persist,
+}
+
+impl Role {
+    fn name(self) -> &'static str {
+        match self {
+            Role::Apply => "apply",
+            Role::Chunks => "chunk",
+            Role::Persist => "persist",
+        }
+    }
+}
+
+impl Books {
+    /// A new token: the connections' own half first, then the process's.
+    pub(super) fn new(migration: String, instance: u64) -> Books {
+        Books { migration, token: format!("{:016x}{instance:016x}", rand::random::<u64>()) }
+    }
+
+    /// Whether an owner is this process, under whatever connections.
+    pub(super) fn is_ours(&self, owner: &str) -> bool {
+        owner.len() == self.token.len() && owner.get(16..) == self.token.get(16..)
+    }
+
+    fn this(&self) -> String {
+        format!("name = {} AND owner = {}", quote_literal(&self.migration), quote_literal(&self.token))
+    }
+
+    /// Finds one row while this instance owns the migration, and keeps others from taking it until the end of the
+    /// transaction.
+    pub(super) fn fence(&self) -> String {
+        format!("SELECT FROM understudy.migration WHERE {} FOR KEY SHARE", self.this())
+    }
+
+    /// The same for the transaction that moves the checkpoint later on.
+    pub(super) fn fence_at(&self, checkpoint: Checkpoint) -> String {
+        format!(
+            "SELECT FROM understudy.migration WHERE {} AND checkpoint = '{checkpoint}' FOR NO KEY UPDATE",
+            self.this()
+        )
+    }
+
+    /// Moves the checkpoint. Affects one row while this instance owns the migration and nobody else has moved it.
+    pub(super) fn advance(&self, from: Checkpoint, to: Checkpoint, unseen: Option<&[Xid]>) -> String {
+        let unseen = match unseen {
+            Some(xids) => format!("'{}'", ranges(xids)),
+            None => "NULL".to_owned(),
+        };
+        format!(
+            "UPDATE understudy.migration SET checkpoint = '{to}', unseen = {unseen} WHERE {} AND checkpoint = '{from}'",
+            self.this()
+        )
+    }
+
+    /// Names a session so that a later instance can tell it from its own. Long migration names are cut, because
+    /// Postgres cuts the whole.
+    pub(super) fn application_name(&self, role: Role) -> String {
+        let token = self.token.get(..8).unwrap_or(&self.token);
+        format!("{}{}/{token}", self.application_prefix(), role.name())
+    }
+
+    pub(super) fn application_prefix(&self) -> String {
+        let mut end = self.migration.len().min(36);
+        while !self.migration.is_char_boundary(end) {
+            end -= 1;
+        }
+        format!("understudy/{}/", &self.migration[..end])
+    }
+
+    /// Why a fence found no row.
+    pub(super) async fn refused(&self, client: &mut Client) -> Failure {
+        let sql = format!(
+            "SELECT owner = {} FROM understudy.migration WHERE name = {}",
+            quote_literal(&self.token),
+            quote_literal(&self.migration)
+        );
+        match client.query(&sql).await {
+            Err(failure) => failure,
+            Ok(rows) if rows.first().is_some_and(|row| row.text(0) == Some("t")) => Failure::new(
+                Class::Diverged,
+                "the checkpoint on green is not the one that this instance recorded",
+            )
+            .remedy(
+                "someone changed the table understudy.migration on green: find out who before running again",
+            ),
+            Ok(_) => superseded(),
+        }
+    }
+
+    /// Records a route once, inside the open transaction.
+    pub(super) async fn register(&self, client: &mut Client, target: &Target) -> Result<(), Failure> {
+        if target.registered {
+            return Ok(());
+        }
+        let (source, name) = (&target.green.source, &target.green.name);
+        let number = target.number.to_string();
+        let params = [
+            &self.migration,
+            &number,
+            &source.schema,
+            &source.name,
+            &name.schema,
+            &name.name,
+            &target.green.fingerprint,
+        ];
+        let sql = "INSERT INTO understudy.routes \
+            (migration, route, source_schema, source_name, target_schema, target_name, fingerprint) \
+            VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
+        client.execute_with(sql, &params.map(|param| Some(param.as_str()))).await.map(drop)
+    }
+
+    async fn note(
+        &self,
+        client: &mut Client,
+        sql: &str,
+        target: &Target,
+        key: &Key,
+        at: Position,
+    ) -> Result<(), Failure> {
+        self.register(client, target).await?;
+        let (route, key) = (target.number.to_string(), array(key));
+        let (lsn, ordinal) = (at.commit.to_string(), at.ordinal.to_string());
+        let params = [Some(self.migration.as_str()), Some(&route), Some(&key), Some(&lsn), Some(&ordinal)];
+        client.execute_with(sql, &params).await.map(drop)
+    }
+
+    /// Records that a row has to be read again by key.
+    pub(super) async fn heal(
+        &self,
+        client: &mut Client,
+        target: &Target,
+        key: &Key,
+        at: Position,
+    ) -> Result<(), Failure> {
+        let sql = "INSERT INTO understudy.heals (migration, route, key, commit_lsn, ordinal) \
+            VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
+        self.note(client, sql, target, key, at).await
+    }
+
+    /// Records that a row was not as a completed copy promises.
+    pub(super) async fn mismatch(
+        &self,
+        client: &mut Client,
+        target: &Target,
+        key: &Key,
+        kind: &str,
+        at: Position,
+    ) -> Result<(), Failure> {
+        let sql = format!(
+            "INSERT INTO understudy.mismatches (migration, route, key, kind, commit_lsn, ordinal) \
+             VALUES ($1, $2, $3, {}, $4, $5)",
+            quote_literal(kind)
+        );
+        self.note(client, &sql, target, key, at).await
+    }
+
+    /// Sets a change aside. Without a failure it follows an earlier one of its key.
+    pub(super) async fn quarantine(
+        &self,
+        client: &mut Client,
+        target: &Target,
+        key: &Key,
+        at: Position,
+        why: Option<&Failure>,
+    ) -> Result<(), Failure> {
+        let error = why.and_then(server_error);
+        let null_or = |text: Option<&str>| text.map_or("NULL".to_owned(), quote_literal);
+        let reason = why.map_or("an earlier change to this row was set aside".to_owned(), Failure::to_string);
+        let sql = format!(
+            "INSERT INTO understudy.quarantine (migration, route, key, commit_lsn, ordinal, sqlstate, constraint_name, reason) \
+             VALUES ($1, $2, $3, $4, $5, {}, {}, {})",
+            null_or(error.map(|error| error.sqlstate.as_str())),
+            null_or(error.and_then(|error| error.constraint.as_deref())),
+            quote_literal(&reason),
+        );
+        self.note(client, &sql, target, key, at).await
+    }
+
+    /// Settles whatever is set aside for a route, since its rows are gone.
+    pub(super) async fn settle_route(&self, client: &mut Client, target: &Target) -> Result<(), Failure> {
+        let sql = "UPDATE understudy.quarantine SET settled = true WHERE migration = $1 AND route = $2 AND NOT settled";
+        let route = target.number.to_string();
+        client.execute_with(sql, &[Some(self.migration.as_str()), Some(&route)]).await.map(drop)
+    }
+
+    /// Settles heals, and what was set aside for the same keys: their rows are on green as they are on blue.
+    pub(super) async fn settle_keys(
+        &self,
+        client: &mut Client,
+        target: &Target,
+        keys: &[Key],
+    ) -> Result<(), Failure> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let keys = keys
+            .iter()
+            .map(|key| format!("{}::text[]", quote_literal(&array(key))))
+            .collect::<Vec<_>>()
+            .join(", ");
+        let these = format!(
+            "migration = {} AND route = {} AND key IN ({keys})",
+            quote_literal(&self.migration),
+            target.number
+        );
+        client.query(&format!("DELETE FROM understudy.heals WHERE {these}")).await?;
+        client
+            .query(&format!("UPDATE understudy.quarantine SET settled = true WHERE {these} AND NOT settled"))
+            .await?;
+        Ok(())
+    }
+}
+
+/// Ascending ids as `7,9-12`: nearly always few ranges, however many the ids.
+fn ranges(xids: &[Xid]) -> String {
+    let mut parts: Vec<(u64, u64)> = Vec::new();
+    for xid in xids.iter().map(|xid| xid.raw()) {
+        match parts.last_mut() {
+            Some((_, last)) if *last + 1 == xid => *last = xid,
+            Some(_) | None => parts.push((xid, xid)),
+        }
+    }
+    let part = |(first, last)| if first == last { format!("{first}") } else { format!("{first}-{last}") };
+    parts.into_iter().map(part).collect::<Vec<_>>().join(",")
+}
+
+/// The ids of a text that [`Books::advance`] wrote.
+pub(super) fn xids(text: &str) -> Result<Vec<Xid>, Failure> {
+    let unreadable = || Failure::new(Class::Diverged, "the saved transaction ids on green are not readable");
+    let mut xids = Vec::new();
+    for part in text.split(',').filter(|part| !part.is_empty()) {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) =
+            (first.parse().map_err(|_| unreadable())?, last.parse().map_err(|_| unreadable())?);
+        xids.extend((first..=last).map(Xid::new));
+    }
+    Ok(xids)
+}
+
+/// Another instance has claimed the migration.
+pub(super) fn superseded() -> Failure {
+    Failure::new(Class::Superseded, "another instance has taken over this migration on green")
+        .remedy("leave the other instance running, or stop it and start this one again")
+}
+
+/// A key as the text of a `text[]`.
+pub(super) fn array(key: &Key) -> String {
+    let texts = key.texts().map(|text| {
+        let text = String::from_utf8_lossy(text).replace('\\', "\\\\").replace('"', "\\\"");
+        format!("\"{text}\"")
+    });
+    format!("{{{}}}", texts.collect::<Vec<_>>().join(","))
+}
+
+/// Keys from rows of (route, place in the key from 1, text), ordered so that the parts of a key follow each other.
+pub(super) fn keys_from(rows: &[Row]) -> Result<Vec<(i32, Key)>, Failure> {
+    let mut keys: Vec<(i32, Vec<&str>)> = Vec::new();
+    for row in rows {
+        let (route, place, text) = (row.parse::<i32>(0)?, row.parse::<usize>(1)?, row.required(2)?);
+        match keys.last_mut() {
+            Some((_, texts)) if place > 1 => texts.push(text),
+            _ => keys.push((route, vec![text])),
+        }
+    }
+    Ok(keys
+        .into_iter()
+        .map(|(route, texts)| (route, Key::from_texts(texts.into_iter().map(str::as_bytes))))
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transaction_ids_round_trip_as_ranges() {
+        for (ids, text) in [(vec![], ""), (vec![7], "7"), (vec![7, 9, 10, 11, 20, 21], "7,9-11,20-21")] {
+            let ids = ids.into_iter().map(Xid::new).collect::<Vec<_>>();
+            assert_eq!(ranges(&ids), text);
+            assert_eq!(xids(text).unwrap(), ids);
+        }
+        assert!(xids("7,x").is_err());
+    }
+}

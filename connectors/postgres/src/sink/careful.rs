@@ -1,0 +1,200 @@
+//! One change at a time: tells whether the row was as expected, records it when it was not, and mends it.
+
+use understudy_contract::{Applied, Class, Failure};
+use understudy_model::{Key, RouteId, RowChange, Tuple};
+
+use super::applier::{Applier, Piece, nameless, position};
+use super::exact::{Refusal, keys};
+use super::park::Parked;
+use super::plan::{RowBody, RowOp, row_op};
+use super::runs::presence;
+use super::script::unknown_route;
+use super::statements::{self, RowStatement};
+use crate::error::has_sqlstate;
+use crate::wire::Pipeline;
+
+impl Applier {
+    /// Applies one change.
+    pub(super) async fn one(
+        &mut self,
+        piece: &Piece<'_>,
+        at: usize,
+        parked: &mut Vec<Parked>,
+        found: &mut Applied,
+    ) -> Result<(), Refusal> {
+        let Some(change) = piece.batch.changes.get(at) else {
+            return Ok(());
+        };
+        if self.is_aside(change) {
+            return Ok(self.set_aside(piece, at, None, found).await?);
+        }
+        let Some(op) = row_op(at, change) else {
+            return self.empty(piece, at, change, found).await;
+        };
+        let mut retried = false;
+        loop {
+            let target = self.targets.get(op.route.index()).ok_or_else(unknown_route)?;
+            let kind = RowStatement::for_op(target, &op);
+            let strict = target.strict();
+            match self.attempt(&op, kind.clone()).await {
+                Ok(1) => return Ok(()),
+                Ok(_) if !strict && tolerates(&op.body, &kind) => return Ok(()),
+                // What was put off may hold the row that this change is about.
+                Ok(0) if !parked.is_empty() && !retried => {
+                    self.put_parked(piece, parked, found, false).await?;
+                    retried = true;
+                }
+                Ok(count) => return self.mend(piece, &op, count, found).await,
+                Err(failure) if collides(&failure) && !self.client.is_broken() => {
+                    match self.park(&op).await? {
+                        Some(entry) => parked.push(entry),
+                        // There is no row to put off: it is missing, and the new one collides with another.
+                        None => return self.refuse(piece, at, failure, found).await,
+                    }
+                    return Ok(());
+                }
+                Err(failure) => return self.refuse(piece, at, failure, found).await,
+            }
+        }
+    }
+
+    /// Runs a statement for one row under a savepoint, which is gone afterwards.
+    pub(super) async fn attempt(&mut self, op: &RowOp, kind: RowStatement) -> Result<u64, Failure> {
+        let target = self.targets.get(op.route.index()).ok_or_else(unknown_route)?;
+        let statement = self.statements.get(&mut self.client, target, kind.clone()).await?;
+        let mut pipeline = Pipeline::new();
+        pipeline.simple("SAVEPOINT understudy_row");
+        statements::push(&mut pipeline, statement, &kind, target, op);
+        pipeline.simple("RELEASE understudy_row");
+        self.under_savepoint(pipeline).await
+    }
+
+    /// Runs a pipeline of a savepoint `understudy_row`, one statement and its release; returns the statement's count.
+    pub(super) async fn under_savepoint(&mut self, mut pipeline: Pipeline) -> Result<u64, Failure> {
+        match self.client.run(&mut pipeline).await {
+            Ok(counts) => Ok(counts.get(1).copied().unwrap_or_default()),
+            Err(error) => {
+                if !self.client.is_broken() && error.failure.class() != Class::Transient {
+                    self.client.batch("ROLLBACK TO understudy_row; RELEASE understudy_row").await?;
+                }
+                Err(error.failure)
+            }
+        }
+    }
+
+    async fn empty(
+        &mut self,
+        piece: &Piece<'_>,
+        at: usize,
+        change: &RowChange,
+        found: &mut Applied,
+    ) -> Result<(), Refusal> {
+        match self.emptying(change) {
+            Ok(statements) => {
+                for sql in statements {
+                    if let Err(failure) = self.client.batch(&sql).await {
+                        return self.refuse(piece, at, failure, found).await;
+                    }
+                }
+                Ok(self.settle_emptied(change).await?)
+            }
+            Err(failure) => self.refuse(piece, at, failure, found).await,
+        }
+    }
+
+    /// A row was not as expected: records it and makes it right.
+    pub(super) async fn mend(
+        &mut self,
+        piece: &Piece<'_>,
+        op: &RowOp,
+        count: u64,
+        found: &mut Applied,
+    ) -> Result<(), Refusal> {
+        let Some(target) = self.targets.get(op.route.index()) else {
+            return Err(unknown_route().into());
+        };
+        let (route, strict) = (op.route, target.strict());
+        let drawn = target.columns.iter().any(|column| column.drawn && !column.in_key);
+        let replace = match &op.body {
+            RowBody::Update(new) | RowBody::Rekey(_, new) if drawn && count == 0 => Some(new),
+            _ => None,
+        };
+        if let Some(new) = replace {
+            // Where a column cannot be set, the row is taken out and put in again.
+            match self.attempt(op, RowStatement::Replace(presence(new))).await {
+                Ok(1) => return Ok(()),
+                Ok(_) => {}
+                Err(failure) => return self.refuse(piece, op.at, failure, found).await,
+            }
+        }
+        let Some(change) = piece.batch.changes.get(op.at) else {
+            return Ok(());
+        };
+        let Some(target) = self.targets.get(route.index()) else {
+            return Err(unknown_route().into());
+        };
+        let (wanted, new_key) = keys(change, &target.green.key);
+        let Some(wanted) = wanted else {
+            let failure = nameless(target);
+            return self.refuse(piece, op.at, failure, found).await;
+        };
+        let tolerated = !strict || self.heals.contains(&(route, wanted.clone()));
+        if !tolerated {
+            let kind = if matches!(op.body, RowBody::Insert(_)) || count > 1 { "extra" } else { "missing" };
+            self.books
+                .mismatch(&mut self.client, target, &wanted, kind, position(piece.batch, op.at))
+                .await?;
+            found.mismatches += 1;
+        }
+        if count > 1 {
+            return Ok(());
+        }
+        match &op.body {
+            RowBody::Delete(_) | RowBody::Absent(_) => Ok(()),
+            RowBody::Insert(new) | RowBody::Update(new) | RowBody::Rekey(_, new) if !new.has_unchanged() => {
+                self.overwrite(piece, op, new, found).await
+            }
+            _ => Ok(self.read_again(piece, route, op.at, new_key.unwrap_or(wanted), found).await?),
+        }
+    }
+
+    async fn overwrite(
+        &mut self,
+        piece: &Piece<'_>,
+        op: &RowOp,
+        new: &Tuple,
+        found: &mut Applied,
+    ) -> Result<(), Refusal> {
+        let insert = RowOp { at: op.at, route: op.route, body: RowBody::Insert(new.clone()) };
+        match self.attempt(&insert, RowStatement::Upsert).await {
+            Ok(_) => Ok(()),
+            Err(failure) => self.refuse(piece, op.at, failure, found).await,
+        }
+    }
+
+    async fn read_again(
+        &mut self,
+        piece: &Piece<'_>,
+        route: RouteId,
+        at: usize,
+        key: Key,
+        found: &mut Applied,
+    ) -> Result<(), Failure> {
+        let target = self.targets.get(route.index()).ok_or_else(unknown_route)?;
+        self.books.heal(&mut self.client, target, &key, position(piece.batch, at)).await?;
+        self.heals.insert((route, key.clone()));
+        found.heals.push((route, key));
+        Ok(())
+    }
+}
+
+/// While a copy runs these may find a row or none.
+fn tolerates(body: &RowBody, kind: &RowStatement) -> bool {
+    matches!(body, RowBody::Insert(_) | RowBody::Delete(_) | RowBody::Absent(_))
+        || *kind == RowStatement::Upsert
+}
+
+/// Whether the row collides with another, which may yet make room within the same transaction.
+fn collides(failure: &Failure) -> bool {
+    has_sqlstate(failure, "23505") || has_sqlstate(failure, "23P01")
+}

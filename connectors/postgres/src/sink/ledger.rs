@@ -1,0 +1,163 @@
+//! What is recorded on its own: the start of a migration, planned and forgotten units, completed routes.
+
+use understudy_contract::{Class, Failure, LedgerEntry, Lineage, Unit};
+use understudy_model::{Checkpoint, RouteId};
+
+use super::applier::Applier;
+use super::books::{Books, superseded};
+use super::script::unknown_route;
+use super::target::Target;
+use crate::wire::{Client, TransactionState};
+
+impl Applier {
+    /// Records the lineage and checkpoint from which the stream is followed.
+    pub(super) async fn begin(&mut self, lineage: &Lineage, checkpoint: Checkpoint) -> Result<(), Failure> {
+        self.enter().await?;
+        let (system, timeline) = (lineage.system_id.to_string(), lineage.timeline.to_string());
+        let lsn = checkpoint.to_string();
+        let params = [
+            &self.books.migration,
+            &self.books.token,
+            &system,
+            &timeline,
+            &lineage.database,
+            &lineage.slot,
+            &lsn,
+        ];
+        let sql = "UPDATE understudy.migration SET system_id = $3, timeline = $4, database = $5, slot = $6, \
+            checkpoint = $7, unseen = NULL WHERE name = $1 AND owner = $2";
+        let affected = self.client.execute_with(sql, &params.map(|param| Some(param.as_str()))).await?;
+        if affected != 1 {
+            return Err(self.superseded().await);
+        }
+        for target in &self.targets {
+            self.books.register(&mut self.client, target).await?;
+        }
+        self.client.batch("COMMIT").await?;
+        self.targets.iter_mut().for_each(|target| target.registered = true);
+        self.applied = checkpoint;
+        Ok(())
+    }
+
+    /// Records that the copy of a route starts again: what is known of its units stays, but none of their rows count as
+    /// copied, all in one transaction.
+    pub(super) async fn start_again(&mut self, route: RouteId) -> Result<(), Failure> {
+        self.enter().await?;
+        self.set_complete(route, false).await?;
+        let target = self.targets.get(route.index()).ok_or_else(unknown_route)?;
+        let number = target.number.to_string();
+        let sql = "DELETE FROM understudy.chunks_done WHERE migration = $1 AND route = $2";
+        self.client.execute_with(sql, &[Some(&self.books.migration), Some(&number)]).await?;
+        self.client.batch("COMMIT").await?;
+        if let Some(target) = self.targets.get_mut(route.index()) {
+            (target.registered, target.complete) = (true, false);
+        }
+        Ok(())
+    }
+
+    /// Records an entry: inside the open transaction if there is one, otherwise durably, as blue may soon be told to
+    /// forget what it rests on.
+    pub(super) async fn record(&mut self, entry: &LedgerEntry) -> Result<(), Failure> {
+        let alone = !self.open;
+        if alone {
+            self.enter().await?;
+        }
+        let migration = self.books.migration.clone();
+        match entry {
+            LedgerEntry::Plan(unit) => self.plan_unit(unit).await?,
+            LedgerEntry::Forget(unit) => {
+                let id = unit.0.to_string();
+                for table in ["chunks_done", "units"] {
+                    let sql = format!("DELETE FROM understudy.{table} WHERE migration = $1 AND unit = $2");
+                    self.client.execute_with(&sql, &[Some(&migration), Some(&id)]).await?;
+                }
+            }
+            LedgerEntry::Complete(route) => self.set_complete(*route, true).await?,
+        }
+        if alone {
+            self.client.batch("COMMIT").await?;
+        }
+        let (route, complete) = match entry {
+            LedgerEntry::Plan(unit) => (unit.route, false),
+            LedgerEntry::Complete(route) => (*route, true),
+            LedgerEntry::Forget(_) => return Ok(()),
+        };
+        if let Some(target) = self.targets.get_mut(route.index()) {
+            (target.registered, target.complete) = (true, complete);
+        }
+        Ok(())
+    }
+
+    async fn enter(&mut self) -> Result<(), Failure> {
+        if !self.client.is_broken() && self.client.transaction() != TransactionState::Idle {
+            return Err(Failure::new(
+                Class::Internal,
+                "an entry was to be recorded while a transaction was open",
+            ));
+        }
+        self.client.batch("BEGIN; SET LOCAL synchronous_commit = on").await?;
+        check_fence(&mut self.client, &self.books).await
+    }
+
+    async fn set_complete(&mut self, route: RouteId, complete: bool) -> Result<(), Failure> {
+        let target = self.targets.get(route.index()).ok_or_else(unknown_route)?;
+        self.books.register(&mut self.client, target).await?;
+        let (number, complete) = (target.number.to_string(), complete.to_string());
+        let params = [&self.books.migration, &number, &complete, &target.green.fingerprint];
+        let sql = "UPDATE understudy.routes SET complete = $3, fingerprint = $4, renewed = NOT $3 AND (renewed OR complete \
+            OR EXISTS (SELECT FROM understudy.chunks_done AS c WHERE c.migration = $1 AND c.route = $2)) \
+            WHERE migration = $1 AND route = $2 RETURNING renewed";
+        let rows = self.client.query_with(sql, &params.map(|param| Some(param.as_str()))).await?;
+        let renewed = rows.first().is_some_and(|row| row.is_true(0));
+        if let Some(target) = self.targets.get_mut(route.index()) {
+            target.renewed = renewed;
+        }
+        Ok(())
+    }
+
+    async fn plan_unit(&mut self, unit: &Unit) -> Result<(), Failure> {
+        self.set_complete(unit.route, false).await?;
+        let target = self.targets.get(unit.route.index()).ok_or_else(unknown_route)?;
+        let (id, number) = (unit.id.0.to_string(), target.number.to_string());
+        for table in ["chunks_done", "units"] {
+            let sql =
+                format!("DELETE FROM understudy.{table} WHERE migration = $1 AND unit = $2 AND route = $3");
+            self.client.execute_with(&sql, &[Some(&self.books.migration), Some(&id), Some(&number)]).await?;
+        }
+        let (filenode, fingerprint) = (unit.filenode.to_string(), unit.fingerprint.to_string());
+        let blocks = unit.blocks.to_string();
+        let (name, migration) = (&unit.name, &self.books.migration);
+        let params = [migration, &id, &number, &name.schema, &name.name, &filenode, &fingerprint, &blocks];
+        let mut params = params.map(|param| Some(param.as_str())).to_vec();
+        params.push(unit.predicate.as_deref());
+        let sql = "INSERT INTO understudy.units \
+            (migration, unit, route, schema, name, filenode, fingerprint, blocks, predicate) \
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+        self.client.execute_with(sql, &params).await.map(drop)
+    }
+}
+
+/// Makes sure, inside an open transaction, that this instance owns the migration and keeps owning it until the end.
+pub(super) async fn check_fence(client: &mut Client, books: &Books) -> Result<(), Failure> {
+    if client.query(&books.fence()).await?.len() == 1 {
+        return Ok(());
+    }
+    client.batch("ROLLBACK").await?;
+    Err(superseded())
+}
+
+/// Records the done range of a chunk, inside its transaction.
+pub(super) async fn range_done(
+    client: &mut Client,
+    books: &Books,
+    target: &Target,
+    done: (u32, understudy_model::BlockRange),
+    rows: u64,
+) -> Result<(), Failure> {
+    let (unit, number) = (done.0.to_string(), target.number.to_string());
+    let (from, to, rows) = (done.1.from.to_string(), done.1.to.to_string(), rows.to_string());
+    let params = [&books.migration, &unit, &number, &from, &to, &rows];
+    let sql = "INSERT INTO understudy.chunks_done (migration, unit, route, from_row, to_row, rows) \
+        VALUES ($1, $2, $3, $4, $5, $6)";
+    client.execute_with(sql, &params.map(|param| Some(param.as_str()))).await.map(drop)
+}

@@ -1,0 +1,182 @@
+//! Units, snapshots and barriers, and who holds them up.
+
+use understudy_contract::{BlueCatalog, ChunkOutcome, ChunkReader, Class};
+use understudy_model::{Nonce, ReplicaIdentity, RouteId, TableName, Xid};
+use understudy_postgres::source::catalog::PostgresCatalog;
+
+use crate::databases::{connect, database, shared};
+use crate::harness::{PREFIX, blue, by_keys, first_column, whole};
+
+#[tokio::test]
+async fn partitions_are_units_and_heirs_are_not() {
+    let Some(cluster) = shared() else { return };
+    let schema = "CREATE TABLE p (id int, region text, PRIMARY KEY (id, region)) PARTITION BY LIST (region);
+        CREATE TABLE p_eu PARTITION OF p FOR VALUES IN ('eu') PARTITION BY RANGE (id);
+        CREATE TABLE p_eu_1 PARTITION OF p_eu FOR VALUES FROM (1) TO (100);
+        CREATE TABLE p_rest PARTITION OF p DEFAULT PARTITION BY HASH (id);
+        CREATE TABLE p_rest_0 PARTITION OF p_rest FOR VALUES WITH (MODULUS 1, REMAINDER 0);
+        INSERT INTO p VALUES (1, 'eu'), (2, 'eu'), (3, 'us');
+        CREATE TABLE base (id int PRIMARY KEY, v int); CREATE TABLE heir () INHERITS (base);
+        ALTER TABLE heir ADD PRIMARY KEY (id);
+        INSERT INTO base VALUES (1, 1); INSERT INTO heir VALUES (2, 2)";
+    let mut blue = blue(database(&cluster, "partitions").await, schema, &["p", "base", "nowhere"]).await;
+    let units = blue.catalog.units().await.unwrap();
+    let names = units.iter().map(|unit| (unit.route.0, unit.name.name.as_str())).collect::<Vec<_>>();
+    assert_eq!(names, [(0, "p_eu_1"), (0, "p_rest_0"), (1, "base")]);
+    let predicate = units[0].predicate.as_deref().unwrap();
+    assert!(predicate.contains("'eu'") && predicate.contains("< 100"), "{predicate}");
+    assert_eq!(units[1].predicate, None, "a hash partition's rows are told by blue's own hash only");
+    assert_eq!(units[2].predicate, None);
+    assert_eq!((units[2].root, units[0].root == units[0].id), (units[2].id, false));
+    assert_eq!(first_column(&blue.read(&whole(units[0].id, &["id"])).await), ["1", "2"]);
+    assert_eq!(first_column(&blue.read(&whole(units[2].id, &["id"])).await), ["1"]);
+
+    // By key the root is read with all its leaves; it has no file of its own.
+    let keys: &[&[&str]] = &[&["1", "eu"], &["3", "us"]];
+    let chunk = blue.read(&by_keys(units[0].root, &["id"], &["id", "region"], keys)).await;
+    assert_eq!((first_column(&chunk), chunk.filenode), (vec!["1".to_owned(), "3".to_owned()], 0));
+    assert_eq!(
+        first_column(&blue.read(&by_keys(units[2].id, &["id"], &["id"], &[&["1"], &["2"]])).await),
+        ["1"]
+    );
+}
+
+#[tokio::test]
+async fn f33_attached_and_detached_leaves_come_and_go() {
+    let Some(cluster) = shared() else { return };
+    let schema = "CREATE TABLE p (id int, region text, PRIMARY KEY (id, region)) PARTITION BY LIST (region);
+        CREATE TABLE p_eu PARTITION OF p FOR VALUES IN ('eu'); CREATE TABLE p_def PARTITION OF p DEFAULT";
+    let mut blue = blue(database(&cluster, "attach").await, schema, &["p"]).await;
+    // A default partition's predicate follows its siblings.
+    let before = blue.unit("p_def").await.predicate.unwrap();
+    blue.client.batch("CREATE TABLE p_us PARTITION OF p FOR VALUES IN ('us')").await.unwrap();
+    let after = blue.unit("p_def").await.predicate.unwrap();
+    assert!(!before.contains("'us'") && after.contains("'us'"), "{before} / {after}");
+    assert!(blue.unit("p_us").await.predicate.is_some());
+    blue.client.batch("ALTER TABLE p DETACH PARTITION p_eu").await.unwrap();
+    let names =
+        blue.catalog.units().await.unwrap().into_iter().map(|unit| unit.name.name).collect::<Vec<_>>();
+    assert_eq!(names, ["p_def", "p_us"]);
+}
+
+#[tokio::test]
+async fn rewrites_and_schema_changes_show_in_chunk_and_catalog_alike() {
+    let Some(cluster) = shared() else { return };
+    let schema =
+        "CREATE TABLE t (id int PRIMARY KEY, a int, b varchar(5), g int GENERATED ALWAYS AS (a * 2) STORED);
+        INSERT INTO t VALUES (1, 2, 'x')";
+    let mut blue = blue(database(&cluster, "schema").await, schema, &["t"]).await;
+    let mut last = blue.unit("t").await;
+    for (statement, rewritten, changed) in [
+        ("VACUUM FULL t", true, false),
+        ("CLUSTER t USING t_pkey", true, false),
+        ("TRUNCATE t", true, false),
+        ("ANALYZE t", false, false),
+        ("CREATE INDEX ON t (a)", false, false),
+        ("ALTER TABLE t ALTER COLUMN a SET NOT NULL", false, false),
+        ("ALTER TABLE t ALTER COLUMN b TYPE varchar(9)", false, true),
+        ("ALTER TABLE t DROP COLUMN g", false, false),
+        ("ALTER TABLE t ALTER COLUMN a TYPE bigint", true, true),
+        ("ALTER TABLE t RENAME COLUMN a TO c", false, true),
+        ("ALTER TABLE t DROP COLUMN b", false, true),
+        ("ALTER TABLE t ADD COLUMN d int", false, true),
+    ] {
+        blue.client.batch(statement).await.unwrap();
+        let unit = blue.unit("t").await;
+        assert_eq!(unit.filenode != last.filenode, rewritten, "filenode after {statement}");
+        assert_eq!(unit.fingerprint != last.fingerprint, changed, "fingerprint after {statement}");
+        let chunk = blue.read(&whole(unit.id, &["id"])).await;
+        assert_eq!(
+            (chunk.filenode, chunk.fingerprint),
+            (unit.filenode, unit.fingerprint),
+            "chunk after {statement}"
+        );
+        last = unit;
+    }
+    for (statement, identity) in [
+        ("ALTER TABLE t REPLICA IDENTITY FULL", ReplicaIdentity::Full),
+        ("ALTER TABLE t REPLICA IDENTITY USING INDEX t_pkey", ReplicaIdentity::Index),
+        ("ALTER TABLE t REPLICA IDENTITY NOTHING", ReplicaIdentity::Nothing),
+        ("ALTER TABLE t REPLICA IDENTITY DEFAULT", ReplicaIdentity::Default),
+        ("ALTER TABLE t DROP CONSTRAINT t_pkey", ReplicaIdentity::Nothing),
+    ] {
+        blue.client.batch(statement).await.unwrap();
+        assert_eq!(blue.unit("t").await.identity, identity, "{statement}");
+    }
+}
+
+#[tokio::test]
+async fn a_table_that_stays_locked_is_waited_for_and_does_not_blind_the_catalog() {
+    let Some(cluster) = shared() else { return };
+    let schema = "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1);
+        CREATE TABLE other (id int PRIMARY KEY); INSERT INTO other VALUES (1)";
+    let mut blue = blue(database(&cluster, "locked").await, schema, &["t", "other"]).await;
+    let before = blue.unit("t").await;
+    blue.client.batch("SET application_name = 'holder'; BEGIN; LOCK TABLE t").await.unwrap();
+    let outcome = blue.reader.read(&whole(before.id, &["id"])).await.unwrap();
+    assert_eq!(outcome, ChunkOutcome::Busy, "a locked table is waited for, the run goes on");
+    let during = blue.unit("t").await;
+    assert!(during.blocks >= before.blocks, "a locked table's size is rounded up, never down");
+    assert_eq!(blue.unit("other").await.blocks, 1);
+
+    let routes = vec![(RouteId(0), TableName::new("public", "t"))];
+    let mut fresh = PostgresCatalog::connect(&blue.options, PREFIX, routes).await.unwrap();
+    let failure = fresh.units().await.unwrap_err();
+    assert_eq!(failure.class(), Class::Transient);
+    assert!(failure.to_string().contains("public.t is locked"), "{failure}");
+    blue.client.batch("ROLLBACK").await.unwrap();
+    assert_eq!(fresh.units().await.unwrap()[0].blocks, 1);
+    assert_eq!(blue.read(&whole(before.id, &["id"])).await.rows.len(), 1);
+}
+
+#[tokio::test]
+async fn barriers_and_snapshots_tell_who_is_waited_for() {
+    let Some(cluster) = shared() else { return };
+    let mut blue =
+        blue(database(&cluster, "barrier").await, "CREATE TABLE t (id int PRIMARY KEY)", &["t"]).await;
+    let options = blue.options.clone().with_application_name("writer");
+    let mut writer = connect(&options).await;
+    writer.batch("BEGIN; INSERT INTO t VALUES (1)").await.unwrap();
+    let id = |row: &understudy_postgres::wire::Row| Xid::new(row.parse::<u64>(0).unwrap());
+    let open = id(&writer.query("SELECT pg_current_xact_id()").await.unwrap()[0]);
+    blue.client.batch("BEGIN; INSERT INTO t VALUES (2)").await.unwrap();
+    let prepared = id(&blue.client.query("SELECT pg_current_xact_id()").await.unwrap()[0]);
+    blue.client.batch("PREPARE TRANSACTION 'forgotten'").await.unwrap();
+
+    let barrier = blue.catalog.barrier().await.unwrap();
+    assert!(barrier > open && barrier > prepared);
+    let snapshot = blue.catalog.snapshot().await.unwrap();
+    assert!(snapshot.sees(barrier) && !snapshot.sees(open) && !snapshot.sees(prepared));
+    let blockers = blue.catalog.blockers(&[open, prepared, barrier]).await.unwrap();
+    assert_eq!(blockers.iter().map(|blocker| blocker.xid).collect::<Vec<_>>(), [open, prepared]);
+    let texts = [&blockers[0].description, &blockers[1].description];
+    assert!(texts[0].contains("'writer'") && texts[0].contains("idle in transaction"), "{texts:?}");
+    assert!(texts[1].contains("prepared transaction 'forgotten' of postgres in barrier"), "{texts:?}");
+    blue.client.batch("ROLLBACK PREPARED 'forgotten'").await.unwrap();
+    writer.batch("ROLLBACK").await.unwrap();
+    let snapshot = blue.catalog.snapshot().await.unwrap();
+    assert!(snapshot.sees(open) && snapshot.sees(prepared));
+    assert!(blue.catalog.blockers(&[open, prepared]).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn markers_are_transactional_messages_with_the_nonce() {
+    let Some(cluster) = shared() else { return };
+    let mut blue =
+        blue(database(&cluster, "markers").await, "CREATE TABLE t (id int PRIMARY KEY)", &["t"]).await;
+    blue.client.batch("CREATE PUBLICATION p FOR TABLE t").await.unwrap();
+    let slot = "SELECT pg_create_logical_replication_slot('markers', 'pgoutput')";
+    blue.client.query(slot).await.unwrap();
+    blue.reader.mark(Nonce(0xAB)).await.unwrap();
+    blue.catalog.mark(Nonce(0xCD)).await.unwrap();
+    let changes = "SELECT chr(get_byte(data, 0)), encode(data, 'escape') FROM pg_logical_slot_get_binary_changes(\
+                   'markers', NULL, NULL, 'proto_version', '1', 'publication_names', 'p', 'messages', 'true')";
+    let rows = blue.client.query(changes).await.unwrap();
+    let kinds = rows.iter().map(|row| row.text(0).unwrap()).collect::<String>();
+    assert_eq!(kinds, "BMCBMC");
+    for (at, nonce) in [(1, Nonce(0xAB)), (4, Nonce(0xCD))] {
+        let content = rows[at].text(1).unwrap();
+        assert!(content.contains(PREFIX) && content.contains(&nonce.to_string()), "{content}");
+    }
+    blue.client.query("SELECT pg_drop_replication_slot('markers')").await.unwrap();
+}

@@ -1,0 +1,26 @@
+//! Preflight against real servers: each kind of finding is provoked, and a sound migration provokes none.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test that fails says so"
+)]
+
+mod databases;
+mod support;
+
+#[path = "preflight/harness.rs"]
+mod harness;
+
+#[path = "preflight/described.rs"]
+mod described;
+#[path = "preflight/rights.rs"]
+mod rights;
+#[path = "preflight/servers.rs"]
+mod servers;
+#[path = "preflight/tables.rs"]
+mod tables;
+#[path = "preflight/whole.rs"]
+mod whole;

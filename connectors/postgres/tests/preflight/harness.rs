@@ -1,0 +1,113 @@
+//! Two databases and a plan between them, and what preflight finds.
+
+#![allow(dead_code, unreachable_pub, reason = "helpers for the tests beside it")]
+
+use std::sync::Arc;
+
+use understudy_contract::Failure;
+use understudy_model::TableName;
+use understudy_postgres::preflight::{
+    ExistingRows, Finding, PlannedColumn, PlannedSource, PlannedTable, PreflightPlan, ReplicaRole, Severity,
+    check,
+};
+use understudy_postgres::wire::{Client, ConnectOptions};
+
+use crate::databases::{connect, database, shared};
+use crate::support::Cluster;
+
+/// Two databases and a plan between them.
+pub struct Case {
+    pub cluster: Arc<Cluster>,
+    pub name: String,
+    pub blue: ConnectOptions,
+    pub green: ConnectOptions,
+    pub plan: PreflightPlan,
+}
+
+/// A plan that has no tables yet, on two databases of the shared cluster.
+pub async fn case(name: &str, on_blue: &str, on_green: &str) -> Option<Case> {
+    case_on(shared()?, name, on_blue, on_green).await
+}
+
+pub async fn case_on(cluster: Arc<Cluster>, name: &str, on_blue: &str, on_green: &str) -> Option<Case> {
+    let blue = database(&cluster, &format!("{name}_blue")).await;
+    let green = database(&cluster, &format!("{name}_green")).await;
+    connect(&blue).await.batch(on_blue).await.unwrap();
+    connect(&green).await.batch(on_green).await.unwrap();
+    let plan = PreflightPlan {
+        migration: name.to_owned(),
+        slot: format!("understudy_{name}"),
+        publication: format!("understudy_{name}"),
+        tables: Vec::new(),
+        replica_role: ReplicaRole::Auto,
+        existing_rows: ExistingRows::Refuse,
+        wal_waiver: true,
+    };
+    Some(Case { cluster, name: name.to_owned(), blue, green, plan })
+}
+
+impl Case {
+    /// Adds a route between tables of the same name. Columns are `name`, `green=blue`, or `green:constant`.
+    pub fn route(mut self, table: &str, columns: &[&str]) -> Case {
+        let column = |text: &&str| match (text.split_once('='), text.split_once(':')) {
+            (Some((green, blue)), _) => planned(green, PlannedSource::Column(blue.to_owned())),
+            (_, Some((green, "null"))) => planned(green, PlannedSource::Constant(None)),
+            (_, Some((green, value))) => planned(green, PlannedSource::Constant(Some(value.to_owned()))),
+            _ => planned(text, PlannedSource::Column((*text).to_owned())),
+        };
+        let name = TableName::new("public", table);
+        let columns = columns.iter().map(column).collect();
+        self.plan.tables.push(PlannedTable { source: name.clone(), target: name, columns });
+        self
+    }
+
+    /// Connects both sides as a new role, which owns nothing and may do nothing unless `grants` says so.
+    pub async fn with_role(mut self, attributes: &str, on_blue: &str, on_green: &str) -> Case {
+        let role = format!("{}_role", self.name);
+        let fill = |sql: &str| sql.replace("ROLE", &role);
+        connect(&self.blue)
+            .await
+            .batch(&format!("CREATE ROLE {role} LOGIN {attributes}; {}", fill(on_blue)))
+            .await
+            .unwrap();
+        connect(&self.green).await.batch(&fill(on_green)).await.unwrap();
+        self.blue.user.clone_from(&role);
+        self.green.user = role;
+        self
+    }
+
+    pub async fn findings(&self) -> Vec<Finding> {
+        self.try_findings().await.unwrap()
+    }
+
+    pub async fn try_findings(&self) -> Result<Vec<Finding>, Failure> {
+        let (mut blue, mut green) = (Client::connect(&self.blue).await?, Client::connect(&self.green).await?);
+        check(&mut blue, &mut green, &self.plan).await
+    }
+
+    /// The finding of that code about that subject.
+    pub async fn expect(&self, severity: Severity, code: &str, subject: &str) -> Finding {
+        let findings = self.findings().await;
+        let found = findings
+            .iter()
+            .find(|one| (one.severity, one.code, one.subject.as_str()) == (severity, code, subject));
+        found
+            .unwrap_or_else(|| panic!("no {severity} [{code}] about `{subject}` among {findings:#?}"))
+            .clone()
+    }
+
+    pub async fn expect_not(&self, code: &str) {
+        let findings = self.findings().await;
+        assert!(findings.iter().all(|finding| finding.code != code), "{code} among {findings:#?}");
+    }
+}
+
+pub fn planned(target: &str, source: PlannedSource) -> PlannedColumn {
+    PlannedColumn { target: target.to_owned(), source }
+}
+
+pub fn table(name: &str) -> TableName {
+    TableName::new("public", name)
+}
+
+pub const PLAIN: &str = "CREATE TABLE t (id int PRIMARY KEY, v text)";

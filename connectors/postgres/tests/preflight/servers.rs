@@ -1,0 +1,135 @@
+//! Findings about servers, slots, publications and encodings.
+
+use std::sync::Arc;
+
+use understudy_postgres::preflight::Severity::{Error, Info, NotMoved, Warning};
+use understudy_postgres::wire::ConnectOptions;
+
+use crate::databases::connect;
+use crate::harness::{PLAIN, case, case_on};
+use crate::support::{Cluster, Setup};
+
+#[tokio::test]
+async fn a_server_without_replication_is_told_what_to_set() {
+    let settings = "wal_level = replica\nmax_wal_senders = 0\nmax_replication_slots = 1\nwal_sender_timeout = 0\n\
+                    max_slot_wal_keep_size = '64MB'";
+    let Some(cluster) = Cluster::start_with(&Setup { settings: settings.into(), hba: None }) else {
+        return;
+    };
+    let case = case_on(Arc::new(cluster), "server", PLAIN, PLAIN).await.unwrap().route("t", &["id", "v"]);
+    connect(&case.blue).await.query("SELECT pg_create_physical_replication_slot('taken')").await.unwrap();
+    let finding = case.expect(Error, "wal-level-too-low", "blue setting wal_level").await;
+    assert!(finding.remedy.contains("ALTER SYSTEM SET wal_level"), "{finding}");
+    case.expect(Error, "replication-slots-exhausted", "blue setting max_replication_slots").await;
+    case.expect(Error, "wal-senders-exhausted", "blue setting max_wal_senders").await;
+    case.expect(Info, "wal-sender-timeout-off", "blue setting wal_sender_timeout").await;
+    case.expect(Warning, "wal-retention-small", "blue setting max_slot_wal_keep_size").await;
+    case.expect(NotMoved, "other-slots", "blue replication slots").await;
+}
+
+#[tokio::test]
+async fn unlimited_wal_needs_a_recorded_waiver() {
+    let Some(mut case) = case("waiver", PLAIN, PLAIN).await else {
+        return;
+    };
+    case.expect(Info, "wal-retention-waived", "blue setting max_slot_wal_keep_size").await;
+    case.plan.wal_waiver = false;
+    case.expect(Error, "wal-retention-unlimited", "blue setting max_slot_wal_keep_size").await;
+}
+
+#[tokio::test]
+async fn f40_slots_and_publications_of_our_name_are_looked_at() {
+    let Some(case) = case("slots", PLAIN, PLAIN).await.map(|case| case.route("t", &["id", "v"])) else {
+        return;
+    };
+    let mut blue = connect(&case.blue).await;
+    let (slot, publication) = ("blue slot understudy_slots", "blue publication understudy_slots");
+    blue.query("SELECT pg_create_logical_replication_slot('understudy_slots', 'pgoutput')").await.unwrap();
+    blue.batch("CREATE PUBLICATION understudy_slots FOR TABLE t").await.unwrap();
+    case.expect(Warning, "slot-left-over", slot).await;
+    case.expect(Warning, "publication-left-over", publication).await;
+
+    // The bookkeeping knows the migration: now both belong to it, and green's rows are its own.
+    let mut green = connect(&case.green).await;
+    green.batch("CREATE SCHEMA understudy; CREATE TABLE understudy.migration (name text, checkpoint pg_lsn); INSERT INTO t VALUES (1)").await.unwrap();
+    case.expect(Error, "target-not-empty", "green table public.t").await;
+    green.batch("INSERT INTO understudy.migration VALUES ('slots', '0/10')").await.unwrap();
+    for code in ["slot-left-over", "publication-left-over", "target-not-empty"] {
+        case.expect_not(code).await;
+    }
+    blue.query("SELECT pg_drop_replication_slot('understudy_slots')").await.unwrap();
+    blue.batch("DROP PUBLICATION understudy_slots").await.unwrap();
+    case.expect(Error, "slot-missing", slot).await;
+    case.expect(Error, "publication-missing", publication).await;
+
+    blue.query("SELECT pg_create_physical_replication_slot('understudy_slots')").await.unwrap();
+    blue.batch("CREATE PUBLICATION understudy_slots FOR ALL TABLES").await.unwrap();
+    case.expect(Error, "slot-foreign", slot).await;
+    case.expect(Error, "publication-foreign", publication).await;
+    blue.query("SELECT pg_drop_replication_slot('understudy_slots')").await.unwrap();
+}
+
+#[tokio::test]
+async fn f16_a_lost_slot_is_recognised() {
+    let setup = Setup {
+        settings: "max_slot_wal_keep_size = '1MB'\nmin_wal_size = '32MB'\nmax_wal_size = '32MB'".into(),
+        hba: None,
+    };
+    let Some(cluster) = Cluster::start_with(&setup) else {
+        return;
+    };
+    let case = case_on(Arc::new(cluster), "lost", PLAIN, PLAIN).await.unwrap().route("t", &["id", "v"]);
+    let mut blue = connect(&case.blue).await;
+    blue.query("SELECT pg_create_logical_replication_slot('understudy_lost', 'pgoutput')").await.unwrap();
+    for _ in 0..6 {
+        blue.batch("INSERT INTO t VALUES (1, 'x'); DELETE FROM t; SELECT pg_switch_wal(); CHECKPOINT")
+            .await
+            .unwrap();
+    }
+    case.expect(Error, "slot-lost", "blue slot understudy_lost").await;
+}
+
+#[tokio::test]
+async fn f15_transactions_that_hold_the_slot_up_are_named() {
+    let Some(cluster) = Cluster::start() else { return };
+    let case = case_on(Arc::new(cluster), "holdup", PLAIN, PLAIN).await.unwrap();
+    let mut blue = connect(&case.blue).await;
+    blue.batch("BEGIN; INSERT INTO t VALUES (1); PREPARE TRANSACTION 'it''s'").await.unwrap();
+    let finding = case.expect(Warning, "prepared-transaction", "blue prepared transaction 'it's'").await;
+    assert!(finding.remedy.contains("ROLLBACK PREPARED 'it''s'"), "{finding}");
+    // One that has just begun is no reason to speak.
+    blue.batch("BEGIN; INSERT INTO t VALUES (2)").await.unwrap();
+    case.expect_not("long-transaction").await;
+}
+
+#[tokio::test]
+async fn encodings_locales_and_collation_versions_are_compared() {
+    let blue = "CREATE COLLATION fold (PROVIDER = icu, LOCALE = 'und', DETERMINISTIC = false);
+        CREATE TABLE t (id text COLLATE fold PRIMARY KEY, v text);
+        UPDATE pg_collation SET collversion = 'long ago' WHERE collname = 'fold'";
+    let Some(mut case) = case("collation", blue, PLAIN.replace("id int", "id text").as_str()).await else {
+        return;
+    };
+    case = case.route("t", &["id", "v"]);
+    case.expect(Warning, "collation-version-mismatch", "blue collation fold").await;
+    case.expect(Warning, "nondeterministic-key", "blue column public.t.id").await;
+
+    let mut admin = connect(&case.cluster.options()).await;
+    let create = "CREATE DATABASE NAME TEMPLATE template0 ENCODING '?' LOCALE 'C'";
+    for (name, encoding) in [("collation_ascii", "SQL_ASCII"), ("collation_latin", "LATIN1")] {
+        admin.batch(&create.replace("NAME", name).replace('?', encoding)).await.unwrap();
+    }
+    let (utf8, named) =
+        (case.green.clone(), |name: &str| ConnectOptions { database: name.into(), ..case.green.clone() });
+    let (ascii, latin) = (named("collation_ascii"), named("collation_latin"));
+    (case.blue, case.green) = (ascii.clone(), utf8.clone());
+    case.expect(Warning, "encoding-unchecked", "blue").await;
+    (case.blue, case.green) = (utf8.clone(), ascii);
+    case.expect(Warning, "encoding-unchecked", "green").await;
+    (case.blue, case.green) = (utf8.clone(), latin.clone());
+    case.expect(Error, "encoding-narrower", "green").await;
+    (case.blue, case.green) = (latin, utf8.clone());
+    case.expect(Info, "encoding-differs", "green").await;
+    (case.blue, case.green) = (utf8.clone(), utf8);
+    case.expect(Error, "same-database", "blue and green").await;
+}

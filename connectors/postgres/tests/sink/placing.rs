@@ -1,0 +1,182 @@
+//! Placed chunks: committed with their progress, in order with the changes, over rows that are there already.
+
+use understudy_contract::{Applied, ChangeSink, Class, LedgerEntry, PlacedChunk, PlacedKind};
+use understudy_model::{BlockRange, ChunkId, Ctid, RouteId, Tuple, UnitId};
+use understudy_postgres::sink::{OnError, PostgresSink};
+
+use crate::green::{Green, delete, each, insert, key, row, table, unit, update};
+
+const SQL: &str = "CREATE TABLE items (id int PRIMARY KEY, name text, n int CHECK (n < 1000)); CREATE TABLE others (id int PRIMARY KEY)";
+const UNIT: UnitId = UnitId(4_000_000_000);
+
+fn tables() -> Vec<understudy_contract::GreenTable> {
+    vec![table(0, "items", &["id", "name", "n"]), table(1, "others", &["id"])]
+}
+
+fn range(from: u32) -> BlockRange {
+    BlockRange { from: Ctid::start_of(from), to: Ctid { block: from + 1, line: 3 } }
+}
+
+fn lines(numbers: std::ops::Range<u32>) -> Vec<Tuple> {
+    numbers.map(|n| Tuple::from_copy_line(format!("{n}\tread\\t{n}\t{n}").into())).collect()
+}
+
+async fn copying(name: &str) -> Option<(Green, PostgresSink)> {
+    let mut green = Green::with(name, SQL).await?;
+    let settings = green.settings();
+    let mut sink = green.sink_with(settings, tables(), false).await;
+    sink.record(LedgerEntry::Plan(unit(0))).await.unwrap();
+    Some((green, sink))
+}
+
+fn chunk(green: &Green, id: u64, rows: Vec<Tuple>) -> PlacedChunk {
+    let kind = PlacedKind::Copy { unit: UNIT, range: range(id as u32) };
+    PlacedChunk { id: ChunkId(id), route: RouteId(0), at: green.at(), kind, rows }
+}
+
+#[tokio::test]
+async fn chunks_are_written_with_their_ranges_beside_each_other() {
+    let Some((mut green, mut sink)) = copying("chunks_beside").await else {
+        return;
+    };
+    for id in 0..5 {
+        let from = id as u32 * 100;
+        sink.place(chunk(&green, id, lines(from..from + 100))).await.unwrap();
+    }
+    let mut rows = 0;
+    for _ in 0..5 {
+        rows += sink.placed().await.unwrap().rows;
+    }
+    assert_eq!(rows, 500);
+    assert_eq!(green.rows("SELECT count(*) || min(name) FROM public.items").await, "500read\t0");
+    drop(sink);
+    let mut sink = PostgresSink::connect(&green.options, green.settings(), tables()).await.unwrap();
+    let saved = sink.claim().await.unwrap().unwrap();
+    let mut done = saved.units[0].done.clone();
+    done.sort_by_key(|range| range.from);
+    assert_eq!(done, (0..5).map(range).collect::<Vec<_>>());
+    let unit = unit(0);
+    assert_eq!(
+        (saved.units[0].filenode, saved.units[0].fingerprint, saved.units[0].blocks),
+        (unit.filenode, unit.fingerprint, unit.blocks)
+    );
+    assert_eq!(saved.units[0].predicate, unit.predicate);
+    // Planned again, its ranges are forgotten; forgotten itself, it is gone.
+    sink.record(LedgerEntry::Plan(unit)).await.unwrap();
+    assert_eq!(green.rows("SELECT count(*) FROM understudy.chunks_done").await, "0");
+    sink.record(LedgerEntry::Forget(UNIT)).await.unwrap();
+    assert_eq!(green.rows("SELECT count(*) FROM understudy.units").await, "0");
+}
+
+/// Rows that streamed before their chunk was placed are overwritten: the chunk is the truth at its place.
+#[tokio::test]
+async fn a_chunk_overwrites_rows_that_are_there() {
+    let Some((mut green, mut sink)) = copying("chunks_over").await else {
+        return;
+    };
+    let batch = green.batch(vec![each(50..150, |n| insert(0, &[n, "stale", "1"]))]);
+    sink.apply(batch).await.unwrap();
+    for (id, numbers) in [(1, 0..100), (2, 100..200)] {
+        sink.place(chunk(&green, id, lines(numbers))).await.unwrap();
+        assert_eq!(sink.placed().await.unwrap().rows, 100);
+    }
+    assert_eq!(green.rows("SELECT count(*) FROM public.items WHERE name = E'read\\t' || id").await, "200");
+}
+
+/// A chunk takes effect before any later change to its route; other routes do not wait for it.
+#[tokio::test]
+async fn later_changes_to_its_route_wait_for_a_chunk() {
+    let Some((mut green, mut sink)) = copying("chunks_order").await else {
+        return;
+    };
+    green.admin.batch("BEGIN; LOCK TABLE public.items IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    sink.place(chunk(&green, 1, lines(0..10))).await.unwrap();
+    let other = green.batch(vec![vec![insert(1, &["1"])]]);
+    sink.apply(other).await.unwrap();
+    let batch = green.batch(vec![vec![update(0, &["5", "newer", "5"]), delete(0, "6")]]);
+    {
+        let mut apply = std::pin::pin!(sink.apply(batch));
+        let early = tokio::time::timeout(std::time::Duration::from_millis(200), &mut apply).await;
+        assert!(early.is_err(), "the change must wait for the chunk");
+        let open = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in%' AND application_name LIKE '%/apply/%'";
+        assert_eq!(green.rows(open).await, "0", "nothing is held open while waiting");
+        green.admin.batch("ROLLBACK").await.unwrap();
+        assert_eq!(apply.await.unwrap(), Applied::default());
+    }
+    assert_eq!(sink.placed().await.unwrap().rows, 10);
+    assert_eq!(green.rows("SELECT name FROM public.items WHERE id IN (5, 6)").await, "newer");
+}
+
+#[tokio::test]
+async fn a_healed_row_is_settled_with_its_chunk() {
+    let Some((mut green, mut sink)) = copying("chunks_heal").await else {
+        return;
+    };
+    let batch = green.batch(vec![vec![
+        update(0, &["1", "part", crate::green::UNSENT]),
+        update(0, &["2", "part", crate::green::UNSENT]),
+    ]]);
+    assert_eq!(sink.apply(batch).await.unwrap().heals.len(), 2);
+    let kind = PlacedKind::Heal { keys: vec![key(&["1"]), key(&["2"])] };
+    let rows = vec![row(&["1", "whole", "1"])];
+    sink.place(PlacedChunk { id: ChunkId(9), route: RouteId(0), at: green.at(), kind, rows }).await.unwrap();
+    assert_eq!(sink.placed().await.unwrap().rows, 1);
+    assert_eq!(green.rows("SELECT concat(id, name, n) FROM public.items").await, "1whole1");
+    assert_eq!(green.rows("SELECT count(*) FROM understudy.heals").await, "0");
+}
+
+/// A chunk with a row that green refuses leaves nothing behind, or sets only that row aside.
+#[tokio::test]
+async fn refused_rows_of_a_chunk_stop_it_or_are_set_aside() {
+    let Some((mut green, mut sink)) = copying("chunks_refused").await else {
+        return;
+    };
+    let rows = || [lines(0..20), vec![row(&["20", "bad", "4711"])]].concat();
+    sink.place(chunk(&green, 1, rows())).await.unwrap();
+    let failure = sink.placed().await.unwrap_err();
+    assert_eq!(failure.class(), Class::Data);
+    assert!(
+        failure.to_string().contains("write rows of public.items_blue to public.items")
+            && !failure.to_string().contains("4711")
+    );
+    assert_eq!(green.rows("SELECT count(*) FROM public.items").await, "0");
+    assert_eq!(green.rows("SELECT count(*) FROM understudy.chunks_done").await, "0");
+    let mut settings = green.settings();
+    settings.on_error = OnError::Quarantine;
+    let mut sink = PostgresSink::connect(&green.options, settings, tables()).await.unwrap();
+    sink.claim().await.unwrap();
+    sink.place(chunk(&green, 2, rows())).await.unwrap();
+    assert_eq!(sink.placed().await.unwrap().rows, 20);
+    assert_eq!(green.rows("SELECT key[1] || sqlstate FROM understudy.quarantine").await, "2023514");
+    let later = green.batch(vec![vec![update(0, &["20", "good", "1"])]]);
+    assert_eq!(sink.apply(later).await.unwrap().quarantined, 1);
+}
+
+#[tokio::test]
+async fn a_chunk_out_of_place_is_a_defect() {
+    let Some((mut green, mut sink)) = copying("chunks_place").await else {
+        return;
+    };
+    let early = chunk(&green, 1, lines(0..1));
+    let batch = green.batch(vec![vec![]]);
+    sink.apply(batch).await.unwrap();
+    assert_eq!(sink.place(early).await.unwrap_err().class(), Class::Internal);
+}
+
+/// `placed` waits for ever while nothing is being written, and loses nothing when it is dropped.
+#[tokio::test]
+async fn waiting_for_a_chunk_is_cancel_safe() {
+    let Some((mut green, mut sink)) = copying("chunks_cancel").await else {
+        return;
+    };
+    let short = std::time::Duration::from_millis(1);
+    assert!(tokio::time::timeout(short, sink.placed()).await.is_err());
+    green.admin.batch("BEGIN; LOCK TABLE public.items IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    sink.place(chunk(&green, 1, lines(0..10))).await.unwrap();
+    for _ in 0..20 {
+        assert!(tokio::time::timeout(short, sink.placed()).await.is_err());
+    }
+    green.admin.batch("ROLLBACK").await.unwrap();
+    assert_eq!(sink.placed().await.unwrap().rows, 10);
+    assert_eq!(green.rows("SELECT count(*) FROM understudy.chunks_done").await, "1");
+}

@@ -1,0 +1,201 @@
+//! Where changes go: green, with our bookkeeping in the same transactions.
+
+use std::future::Future;
+
+use understudy_model::{
+    BlockRange, Checkpoint, ChunkId, CommitMark, Key, Lsn, Position, RouteId, RowChange, TableName, Tuple,
+    UnitId, Xid,
+};
+
+use crate::Failure;
+use crate::chunk_reader::Unit;
+use crate::saved::{Lineage, Saved};
+
+/// A table of green that a route fills.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GreenTable {
+    /// The route.
+    pub route: RouteId,
+    /// The table or view that blue's rows come from, as recorded in the bookkeeping.
+    pub source: TableName,
+    /// The table on green.
+    pub name: TableName,
+    /// Its columns that the route fills, in the order of the route's tuples.
+    pub columns: Vec<String>,
+    /// For each of `columns` the column on blue that it is taken from unchanged; `None` for a constant.
+    pub source_columns: Vec<Option<String>>,
+    /// Which of `columns` form the key, ascending; the order of every [`Key`] of this route.
+    pub key: Vec<usize>,
+    /// Digest of the mapping, recorded so that a changed mapping is noticed.
+    pub fingerprint: String,
+}
+
+/// Changes in source order, from whole transactions, except that the last one may still be open.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// The changes, oldest first.
+    pub changes: Vec<RowChange>,
+    /// Where transactions end, in order. Transactions without changes of ours are left out, but for the last one.
+    pub commits: Vec<CommitMark>,
+    /// The place of the first change within its transaction; above zero when an earlier batch began it.
+    pub first_ordinal: u64,
+    /// Address of the commit record of the transaction that is still open at the end, if one is.
+    pub open: Option<Lsn>,
+    /// Transactions streamed and not yet seen visible at the last commit; `None` when too many to list.
+    pub unseen: Option<Vec<Xid>>,
+}
+
+impl Batch {
+    /// The checkpoint to record, when the batch ends at a commit.
+    pub fn checkpoint(&self) -> Option<Checkpoint> {
+        let last = self.commits.last()?;
+        self.open.is_none().then_some(last.checkpoint)
+    }
+
+    /// The identity of the change at `index` of `changes`. `None` beyond the end.
+    pub fn position_of(&self, index: usize) -> Option<Position> {
+        let at = self.commits.partition_point(|mark| mark.changes_before <= index);
+        let commit = match self.commits.get(at) {
+            Some(mark) => mark.position.commit,
+            None => self.open?,
+        };
+        let ordinal = match at.checked_sub(1) {
+            Some(before) => (index - self.commits[before].changes_before) as u64,
+            None => self.first_ordinal + index as u64,
+        };
+        (index < self.changes.len()).then_some(Position { commit, ordinal })
+    }
+}
+
+/// What applying a batch brought to light.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Rows that are missing and of which only a part was sent: each must be read again by key. Already recorded.
+    pub heals: Vec<(RouteId, Key)>,
+    /// Rows that were not as a completed copy promises; each is recorded as a mismatch and mended.
+    pub mismatches: u64,
+    /// Changes set aside because green refuses them; each is recorded with its reason.
+    pub quarantined: u64,
+}
+
+/// Rows read from blue, placed at an exact point of the stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlacedChunk {
+    /// Its number.
+    pub id: ChunkId,
+    /// Where its rows belong.
+    pub route: RouteId,
+    /// The checkpoint at which it belongs: the rows are green's truth exactly there.
+    pub at: Checkpoint,
+    /// What the chunk is for.
+    pub kind: PlacedKind,
+    /// The rows, in the route's columns, every value present. Rows that exist already are overwritten.
+    pub rows: Vec<Tuple>,
+}
+
+/// What a placed chunk is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PlacedKind {
+    /// Part of a first copy: the range is recorded as done together with the rows.
+    Copy {
+        /// The table or leaf.
+        unit: UnitId,
+        /// The part of it.
+        range: BlockRange,
+    },
+    /// Rows read again by key: the heals are recorded as settled together with the rows.
+    Heal {
+        /// The keys, also of rows that turned out to be gone.
+        keys: Vec<Key>,
+    },
+}
+
+/// A chunk whose rows and progress have been committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChunkDone {
+    /// Its number.
+    pub id: ChunkId,
+    /// Rows written.
+    pub rows: u64,
+}
+
+/// Something to be recorded on its own, in order with the batches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LedgerEntry {
+    /// The copy of a unit starts, or starts again: its done ranges are forgotten and its route is not complete.
+    Plan(Unit),
+    /// A unit is no longer part of its route.
+    Forget(UnitId),
+    /// The copy of a route is complete: from here on its rows must be as the changes expect them.
+    Complete(RouteId),
+}
+
+/// Green: applies changes and placed chunks, and keeps the bookkeeping.
+///
+/// - Everything a call commits is committed together with the progress that describes it, or not at all.
+/// - Every transaction checks that this instance still owns the migration; if not, the call fails as superseded.
+/// - After any failure the sink is dropped; a new one claims and resumes from what was committed.
+/// - Changes take effect in order. A placed chunk takes effect after the batch that ends at its checkpoint, and before
+///   any later change to its route.
+/// - An entry is recorded after every chunk that was placed before it has been committed.
+pub trait ChangeSink: Send {
+    /// Takes ownership of the migration from any other instance, then reads what was saved. `None`: never started.
+    fn claim(&mut self) -> impl Future<Output = Result<Option<Saved>, Failure>> + Send;
+
+    /// Records the start of a migration, or of its life under a new slot, from `checkpoint` on.
+    fn begin(
+        &mut self,
+        lineage: &Lineage,
+        checkpoint: Checkpoint,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Applies a batch. Commits when it ends at a commit; otherwise the transaction stays open for the next batch.
+    fn apply(&mut self, batch: Batch) -> impl Future<Output = Result<Applied, Failure>> + Send;
+
+    /// Starts writing a chunk whose checkpoint equals the last one applied. May return before it is written.
+    fn place(&mut self, chunk: PlacedChunk) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// The next chunk to be finished. Cancel-safe. Waits for ever while none is being written.
+    fn placed(&mut self) -> impl Future<Output = Result<ChunkDone, Failure>> + Send;
+
+    /// Records an entry, with the open transaction if there is one, otherwise durably at once.
+    fn record(&mut self, entry: LedgerEntry) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Makes everything applied so far survive a crash of green, on its standbys too where they count, and returns
+    /// the checkpoint that holds from now on. Chunks still being written are not included.
+    fn persist(&mut self) -> impl Future<Output = Result<Checkpoint, Failure>> + Send;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(changes_before: usize, commit: u64) -> CommitMark {
+        CommitMark {
+            changes_before,
+            position: Position { commit: Lsn::new(commit), ordinal: 0 },
+            checkpoint: Checkpoint::at_commit_end(Lsn::new(commit + 1)),
+            commit_time_us: 0,
+            xid: Xid::new(1),
+        }
+    }
+
+    /// F11: the identity of a change is its transaction's commit and its place there, also across batches.
+    #[test]
+    fn changes_know_their_transaction() {
+        let change = RowChange::Truncate { routes: Vec::new() };
+        let batch = Batch {
+            changes: vec![change; 5],
+            commits: vec![mark(2, 10), mark(3, 20)],
+            first_ordinal: 7,
+            open: Some(Lsn::new(30)),
+            unseen: None,
+        };
+        let at = |index| batch.position_of(index).map(|p| (p.commit.raw(), p.ordinal));
+        assert_eq!(
+            (0..6).map(at).collect::<Vec<_>>(),
+            [Some((10, 7)), Some((10, 8)), Some((20, 0)), Some((30, 0)), Some((30, 1)), None]
+        );
+        assert_eq!(batch.checkpoint(), None, "a batch that ends inside a transaction has no checkpoint");
+    }
+}

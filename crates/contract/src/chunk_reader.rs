@@ -1,0 +1,132 @@
+//! Reading pieces of blue under short snapshots, and what blue's catalog says of the tables.
+
+use std::future::Future;
+
+use understudy_model::{
+    BlockRange, ChunkId, Key, Nonce, ReplicaIdentity, RouteId, Snapshot, TableName, Tuple, UnitId, Xid,
+};
+
+use crate::Failure;
+
+/// A table or leaf partition that is copied on its own, as the catalog describes it now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unit {
+    /// Object id on blue.
+    pub id: UnitId,
+    /// The route that gathers its rows.
+    pub route: RouteId,
+    /// Object id of the route's own table: the root for a leaf, otherwise the same as `id`.
+    pub root: UnitId,
+    /// Its own name; the leaf's for a partitioned table.
+    pub name: TableName,
+    /// Changes when the table is rewritten, and then earlier block numbers mean nothing.
+    pub filenode: u32,
+    /// Digest over names, types and order of its columns, and for a leaf over its root; changes with its schema, and
+    /// when a leaf is detached.
+    pub fingerprint: u64,
+    /// Heap size in blocks.
+    pub blocks: u32,
+    /// Heap block size in bytes.
+    pub block_bytes: u32,
+    /// The planner's estimate of its rows; `None` when it was never analysed.
+    pub rows_estimate: Option<u64>,
+    /// What updates and deletes say of the old row.
+    pub identity: ReplicaIdentity,
+    /// For a leaf: SQL over blue's columns that is true for exactly its rows, if one can be evaluated elsewhere.
+    pub predicate: Option<String>,
+}
+
+/// Which rows a chunk holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChunkScope {
+    /// The rows that stand in these blocks.
+    Blocks(BlockRange),
+    /// The rows with these keys.
+    Keys {
+        /// Names of the key columns on blue, in the order of each key.
+        columns: Vec<String>,
+        /// At most a few hundred keys.
+        keys: Vec<Key>,
+    },
+}
+
+/// One chunk to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChunkRequest {
+    /// Number under which the answer comes back.
+    pub id: ChunkId,
+    /// The table or leaf; for [`ChunkScope::Keys`] the root, with its partitions.
+    pub unit: UnitId,
+    /// Blue's columns to read, in this order.
+    pub columns: Vec<String>,
+    /// Which rows.
+    pub scope: ChunkScope,
+    /// Give up when the rows take more bytes than this.
+    pub bytes_max: usize,
+}
+
+/// The rows of a chunk, and the snapshot that they were read under.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChunkRows {
+    /// Taken after the table was locked and in the same transaction as the rows.
+    pub snapshot: Snapshot,
+    /// Read under the same lock. Zero for a partitioned root.
+    pub filenode: u32,
+    /// Read under the same lock.
+    pub fingerprint: u64,
+    /// The rows, with the requested columns in order.
+    pub rows: Vec<Tuple>,
+}
+
+/// How reading a chunk ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChunkOutcome {
+    /// All its rows.
+    Read(ChunkRows),
+    /// More bytes than allowed: ask for a smaller range. Never the answer for a single row.
+    TooLarge,
+    /// Somebody holds the table exclusively: ask again later.
+    Busy,
+    /// The table, or a column asked for, is no longer there.
+    Gone,
+}
+
+/// Reads chunks on a connection of its own.
+///
+/// - A read locks its table against schema changes first, takes its snapshot after that, and ends its transaction
+///   before it returns: no snapshot outlives a call.
+/// - A marker is emitted by a transaction that starts after the read's transaction has ended.
+pub trait ChunkReader: Send {
+    /// Reads one chunk.
+    fn read(&mut self, request: &ChunkRequest) -> impl Future<Output = Result<ChunkOutcome, Failure>> + Send;
+
+    /// Commits a marker, so that the stream shows it after everything that the last read could see.
+    fn mark(&mut self, nonce: Nonce) -> impl Future<Output = Result<(), Failure>> + Send;
+}
+
+/// A transaction on blue that something waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blocker {
+    /// Its id.
+    pub xid: Xid,
+    /// Process, user, application and age, for a person; never the query's text.
+    pub description: String,
+}
+
+/// Looks at blue's catalog on a connection of its own.
+pub trait BlueCatalog: Send {
+    /// Every unit of every route, as it is now.
+    fn units(&mut self) -> impl Future<Output = Result<Vec<Unit>, Failure>> + Send;
+
+    /// The current snapshot.
+    fn snapshot(&mut self) -> impl Future<Output = Result<Snapshot, Failure>> + Send;
+
+    /// An id above that of every transaction in progress now.
+    fn barrier(&mut self) -> impl Future<Output = Result<Xid, Failure>> + Send;
+
+    /// Who runs these transactions.
+    fn blockers(&mut self, xids: &[Xid]) -> impl Future<Output = Result<Vec<Blocker>, Failure>> + Send;
+
+    /// Commits a heartbeat marker.
+    fn mark(&mut self, nonce: Nonce) -> impl Future<Output = Result<(), Failure>> + Send;
+}

@@ -1,0 +1,23 @@
+//! What connectors promise: the few traits that they implement, the values that cross them, and how they fail.
+//!
+//! Each guarantee is a sentence on the trait; `understudy-testkit` holds a case for each.
+
+mod failure;
+
+mod change_stream;
+mod chunk_reader;
+
+mod change_sink;
+mod saved;
+
+pub use failure::{Class, Failure};
+
+pub use change_stream::{ChangeStream, Confirm, StreamEvent};
+pub use chunk_reader::{
+    Blocker, BlueCatalog, ChunkOutcome, ChunkReader, ChunkRequest, ChunkRows, ChunkScope, Unit,
+};
+
+pub use change_sink::{
+    Applied, Batch, ChangeSink, ChunkDone, GreenTable, LedgerEntry, PlacedChunk, PlacedKind,
+};
+pub use saved::{Lineage, Saved, SavedRoute, SavedUnit};

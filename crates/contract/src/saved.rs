@@ -1,0 +1,71 @@
+//! What green remembers of a migration between runs.
+
+use understudy_model::{BlockRange, Checkpoint, Key, RouteId, TableName, UnitId, Xid};
+
+/// Where a stream comes from. A saved checkpoint means nothing on any other lineage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lineage {
+    /// The cluster's system identifier.
+    pub system_id: u64,
+    /// The timeline on which the checkpoint was reached.
+    pub timeline: u32,
+    /// The database.
+    pub database: String,
+    /// The slot.
+    pub slot: String,
+}
+
+/// Everything needed to go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Saved {
+    /// The lineage of `checkpoint`.
+    pub lineage: Lineage,
+    /// Everything before it has been applied, nothing after it.
+    pub checkpoint: Checkpoint,
+    /// Transactions streamed before the checkpoint and not seen visible; `None` when they were too many to list.
+    pub unseen: Option<Vec<Xid>>,
+    /// The routes it has seen.
+    pub routes: Vec<SavedRoute>,
+    /// The units whose copy has been planned.
+    pub units: Vec<SavedUnit>,
+    /// Rows to be read again by key.
+    pub heals: Vec<(RouteId, Key)>,
+    /// Changes set aside and not yet settled.
+    pub quarantined: u64,
+}
+
+/// One route as it was last run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SavedRoute {
+    /// Its number in this run; `None` when the migration file no longer has it.
+    pub route: Option<RouteId>,
+    /// The table on blue.
+    pub source: TableName,
+    /// The table on green.
+    pub target: TableName,
+    /// Digest of the mapping at that time.
+    pub fingerprint: String,
+    /// Whether its copy is complete.
+    pub complete: bool,
+}
+
+/// One unit whose copy has been planned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SavedUnit {
+    /// Object id on blue.
+    pub id: UnitId,
+    /// The route that gathers its rows.
+    pub route: RouteId,
+    /// The table or leaf.
+    pub name: TableName,
+    /// The filenode that the ranges refer to.
+    pub filenode: u32,
+    /// The schema's digest when the copy was planned.
+    pub fingerprint: u64,
+    /// Heap size in blocks when the copy was planned.
+    pub blocks: u32,
+    /// For a leaf: SQL that is true for exactly its rows, as it was when the copy was planned.
+    pub predicate: Option<String>,
+    /// Ranges that are copied, in no particular order.
+    pub done: Vec<BlockRange>,
+}

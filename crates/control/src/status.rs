@@ -1,0 +1,479 @@
+//! What the pipeline reports of itself: filled by the pipeline, read by every answer.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use understudy_model::{Lsn, Watermarks};
+
+use crate::clock::rfc3339;
+use crate::lag::MarkerLag;
+
+/// The name and version of [`StatusReport`] as JSON. Fields are only ever added.
+const SCHEMA: &str = "understudy/v1/status";
+
+/// Without a beat for this long the pipeline's loop counts as dead.
+const BEAT_MAX: Duration = Duration::from_secs(30);
+
+/// What the migration is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Connecting, comparing saved state with the servers, creating the slot.
+    #[default]
+    Starting,
+    /// The first copy runs, and changes are followed beside it.
+    Copying,
+    /// Every table is copied; changes are followed.
+    Following,
+    /// A server or the network is away: trying again.
+    Retrying,
+    /// Going down on request.
+    Stopping,
+    /// Stopped by a failure that needs a person.
+    Failed,
+}
+
+impl Phase {
+    /// Every phase, by its name in JSON and in labels.
+    pub const NAMES: [&str; 6] = ["starting", "copying", "following", "retrying", "stopping", "failed"];
+
+    /// Its name in JSON and in labels.
+    pub const fn as_str(self) -> &'static str {
+        Phase::NAMES[self as usize]
+    }
+}
+
+/// How far a table's first copy is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TableState {
+    /// Not begun.
+    #[default]
+    Waiting,
+    /// Being copied.
+    Copying,
+    /// Complete; changes are followed.
+    Following,
+}
+
+impl TableState {
+    /// Every state, by its name in JSON and in labels.
+    pub const NAMES: [&str; 3] = ["waiting", "copying", "following"];
+
+    /// Its name in JSON and in labels.
+    pub const fn as_str(self) -> &'static str {
+        TableState::NAMES[self as usize]
+    }
+}
+
+/// One route.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct TableStatus {
+    /// The table on blue.
+    pub source: String,
+    /// The table on green.
+    pub target: String,
+    /// How far its first copy is.
+    pub state: TableState,
+    /// Rows written by the first copy.
+    pub rows_copied: u64,
+    /// The planner's estimate of its rows; `None` when unknown.
+    pub rows_estimate: Option<u64>,
+    /// Chunks of the first copy that are committed.
+    pub chunks_done: u64,
+    /// Chunks of the first copy as planned now; `None` when unknown.
+    pub chunks_total: Option<u64>,
+    /// Changes applied.
+    pub changes: u64,
+}
+
+/// The states in which blue reports a slot's write-ahead log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WalStatus {
+    /// Within `max_wal_size`.
+    Reserved,
+    /// Beyond it, and still kept.
+    Extended,
+    /// About to be removed.
+    Unreserved,
+    /// Gone: the slot is of no use any more.
+    Lost,
+}
+
+impl WalStatus {
+    /// Every state, by its name in JSON and in labels.
+    pub const NAMES: [&str; 4] = ["reserved", "extended", "unreserved", "lost"];
+
+    /// Its name in JSON and in labels.
+    pub const fn as_str(self) -> &'static str {
+        WalStatus::NAMES[self as usize]
+    }
+
+    /// From blue's `wal_status`.
+    pub fn parse(text: &str) -> Option<WalStatus> {
+        [WalStatus::Reserved, WalStatus::Extended, WalStatus::Unreserved, WalStatus::Lost]
+            .into_iter()
+            .find(|status| status.as_str() == text)
+    }
+}
+
+/// Blue's slot, as last looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotStatus {
+    /// Its name.
+    pub name: String,
+    /// Whether it is in use.
+    pub active: bool,
+    /// How safe its write-ahead log is; `None` when blue does not say.
+    pub wal_status: Option<WalStatus>,
+    /// Bytes of write-ahead log that it keeps.
+    pub retained_bytes: u64,
+    /// Bytes that blue can still write before it is lost; `None` without a limit.
+    pub safe_bytes: Option<u64>,
+}
+
+/// The pipeline's marks in blue's write-ahead log, as `X/Y`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Positions {
+    /// The furthest that blue has sent.
+    pub received: String,
+    /// The furthest that green shows.
+    pub applied: String,
+    /// The furthest that survives a crash of green.
+    pub durable: String,
+    /// The furthest that blue may forget.
+    pub confirmed: String,
+}
+
+impl Positions {
+    fn of(marks: Watermarks) -> Positions {
+        Positions {
+            received: marks.received().to_string(),
+            applied: marks.applied().to_string(),
+            durable: marks.durable().to_string(),
+            confirmed: marks.confirmed().to_string(),
+        }
+    }
+}
+
+/// Everything there is to say of a migration at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StatusReport {
+    /// `understudy/v1/status`.
+    pub schema: String,
+    /// The migration.
+    pub migration: String,
+    /// The version of the sidecar.
+    pub version: String,
+    /// When the sidecar started, RFC 3339.
+    pub started_at: String,
+    /// When this report was made, RFC 3339.
+    pub reported_at: String,
+    /// What it is doing.
+    pub phase: Phase,
+    /// Whether blue's stream is connected.
+    pub source_connected: bool,
+    /// Whether green is connected.
+    pub target_connected: bool,
+    /// Bytes of write-ahead log between blue's end and what green shows; `None` while blue's end is unknown.
+    pub lag_bytes: Option<u64>,
+    /// Age of the newest moment of blue that green is proved to hold; zero only when a marker proves it.
+    pub lag_seconds: Option<f64>,
+    /// The pipeline's marks; `None` before it has started.
+    pub positions: Option<Positions>,
+    /// The routes, in the order of the migration.
+    pub tables: Vec<TableStatus>,
+    /// Rows to be read again by key.
+    pub heals: u64,
+    /// Changes set aside and not yet settled.
+    pub quarantined: u64,
+    /// Rows that were not as a completed copy promises.
+    pub mismatches: u64,
+    /// Whether reading waits because green is slower.
+    pub backpressure: bool,
+    /// What the pipeline waits for: transactions on blue, a lock, a server. Empty when for nothing.
+    pub waiting_for: Vec<String>,
+    /// Blue's slot.
+    pub slot: Option<SlotStatus>,
+    /// Changes applied.
+    pub changes_total: u64,
+    /// Transactions of blue applied.
+    pub transactions_total: u64,
+    /// The last failure, also when it has been overcome since.
+    pub last_error: Option<String>,
+}
+
+/// The state behind the reports.
+#[derive(Debug)]
+struct State {
+    report: StatusReport,
+    marks: Option<Watermarks>,
+    blue_end: Option<Lsn>,
+    lag: MarkerLag,
+    marker_interval: Duration,
+    applied_commit: Option<SystemTime>,
+    marker_sent_at: Option<SystemTime>,
+    marker_applied_at: Option<SystemTime>,
+}
+
+/// The figures that only the metrics show.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Extra {
+    pub(crate) received_lag: Option<u64>,
+    pub(crate) confirmed_lag: Option<u64>,
+    pub(crate) applied_commit: Option<SystemTime>,
+    pub(crate) marker_sent_at: Option<SystemTime>,
+    pub(crate) marker_applied_at: Option<SystemTime>,
+}
+
+/// A status that the pipeline fills and every answer reads.
+#[derive(Debug)]
+pub struct Status {
+    state: Mutex<State>,
+    started: Instant,
+    /// Milliseconds from `started` to the last beat of the pipeline's loop.
+    beat_ms: AtomicU64,
+}
+
+/// A shared status.
+pub type StatusHandle = Arc<Status>;
+
+impl Status {
+    /// The status of a migration that is starting. `marker_interval` is how often markers are sent.
+    pub fn new(migration: &str, version: &str, marker_interval: Duration) -> StatusHandle {
+        let now = rfc3339(SystemTime::now());
+        let report = StatusReport {
+            schema: SCHEMA.to_owned(),
+            migration: migration.to_owned(),
+            version: version.to_owned(),
+            started_at: now.clone(),
+            reported_at: now,
+            phase: Phase::default(),
+            source_connected: false,
+            target_connected: false,
+            lag_bytes: None,
+            lag_seconds: None,
+            positions: None,
+            tables: Vec::new(),
+            heals: 0,
+            quarantined: 0,
+            mismatches: 0,
+            backpressure: false,
+            waiting_for: Vec::new(),
+            slot: None,
+            changes_total: 0,
+            transactions_total: 0,
+            last_error: None,
+        };
+        let state = State {
+            report,
+            marks: None,
+            blue_end: None,
+            lag: MarkerLag::default(),
+            marker_interval,
+            applied_commit: None,
+            marker_sent_at: None,
+            marker_applied_at: None,
+        };
+        Arc::new(Status { state: Mutex::new(state), started: Instant::now(), beat_ms: AtomicU64::new(0) })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere leaves at worst a half-updated report, which is still worth showing.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The pipeline's loop is alive. Call at least every few seconds, also while green is blocked.
+    pub fn beat(&self) {
+        let since = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.beat_ms.store(since, Ordering::Relaxed);
+    }
+
+    /// Whether the pipeline's loop has beaten lately.
+    pub fn is_alive(&self) -> bool {
+        let last = Duration::from_millis(self.beat_ms.load(Ordering::Relaxed));
+        self.started.elapsed().saturating_sub(last) < BEAT_MAX
+    }
+
+    /// Whether both sides are connected. Says nothing of lag: one that lags must stay reachable.
+    pub fn is_ready(&self) -> bool {
+        let state = self.state();
+        state.report.source_connected && state.report.target_connected && state.report.phase != Phase::Failed
+    }
+
+    /// Changes what is reported. For positions, lag and times use the methods below: they are filled in from them.
+    pub fn update(&self, change: impl FnOnce(&mut StatusReport)) {
+        change(&mut self.state().report);
+    }
+
+    /// Sets the phase.
+    pub fn phase(&self, phase: Phase) {
+        self.update(|report| report.phase = phase);
+    }
+
+    /// Blue's stream is connected, or no longer.
+    pub fn source_connected(&self, connected: bool) {
+        self.update(|report| report.source_connected = connected);
+    }
+
+    /// Green is connected, or no longer.
+    pub fn target_connected(&self, connected: bool) {
+        self.update(|report| report.target_connected = connected);
+    }
+
+    /// Changes one route, by its place in the migration.
+    pub fn table(&self, route: usize, change: impl FnOnce(&mut TableStatus)) {
+        if let Some(table) = self.state().report.tables.get_mut(route) {
+            change(table);
+        }
+    }
+
+    /// The pipeline waits for these things; for nothing when empty.
+    pub fn waiting_for(&self, what: Vec<String>) {
+        self.update(|report| report.waiting_for = what);
+    }
+
+    /// A failure happened. The text must hold no row values.
+    pub fn failed(&self, what: impl Into<String>) {
+        let what = what.into();
+        self.update(|report| report.last_error = Some(what));
+    }
+
+    /// The pipeline's marks moved.
+    pub fn watermarks(&self, marks: Watermarks) {
+        self.state().marks = Some(marks);
+    }
+
+    /// Blue's write-ahead log reaches at least to `end`.
+    pub fn blue_end(&self, end: Lsn) {
+        let mut state = self.state();
+        state.blue_end = state.blue_end.max(Some(end));
+    }
+
+    /// Green shows a transaction that committed on blue at this time, microseconds since 2000-01-01 UTC.
+    pub fn applied_commit_time(&self, commit_time_us: i64) {
+        /// From the Unix epoch to Postgres' own.
+        const POSTGRES_EPOCH: Duration = Duration::from_secs(946_684_800);
+        let epoch = SystemTime::UNIX_EPOCH + POSTGRES_EPOCH;
+        let since = Duration::from_micros(commit_time_us.unsigned_abs());
+        self.state().applied_commit =
+            if commit_time_us < 0 { epoch.checked_sub(since) } else { epoch.checked_add(since) };
+    }
+
+    /// A marker was committed on blue.
+    pub fn marker_sent(&self, at: Instant) {
+        let mut state = self.state();
+        state.lag.sent(at);
+        state.marker_sent_at = Some(SystemTime::now());
+    }
+
+    /// Green has applied everything before the marker that was sent at `sent_at`.
+    pub fn marker_applied(&self, sent_at: Instant) {
+        let mut state = self.state();
+        state.lag.applied(sent_at);
+        state.marker_applied_at = Some(SystemTime::now());
+    }
+
+    /// Whether the first copy of every table is complete and no row waits to be read again.
+    pub fn is_settled(&self) -> bool {
+        let state = self.state();
+        let followed = |table: &TableStatus| table.state == TableState::Following;
+        let tables = &state.report.tables;
+        !tables.is_empty() && tables.iter().all(followed) && state.report.heals == 0
+    }
+
+    /// The latest moment of which it is proved that green has everything that blue had committed by then.
+    pub fn proved(&self) -> Option<Instant> {
+        self.state().lag.proved()
+    }
+
+    /// The report at this moment.
+    pub fn report(&self) -> StatusReport {
+        self.snapshot().0
+    }
+
+    /// The report and what only the metrics show, of the same moment.
+    pub(crate) fn snapshot(&self) -> (StatusReport, Extra) {
+        let state = self.state();
+        let behind = |lsn: Lsn| Some(state.blue_end?.bytes_since(lsn));
+        let mut report = state.report.clone();
+        report.reported_at = rfc3339(SystemTime::now());
+        report.positions = state.marks.map(Positions::of);
+        report.lag_bytes = state.marks.and_then(|marks| behind(marks.applied().lsn()));
+        // Markers that keep coming back are missed only after a few intervals.
+        let lag = state.lag.at(Instant::now(), state.marker_interval.saturating_mul(3));
+        report.lag_seconds = lag.map(|lag| lag.as_secs_f64());
+        let extra = Extra {
+            received_lag: state.marks.and_then(|marks| behind(marks.received())),
+            confirmed_lag: state.marks.and_then(|marks| behind(marks.confirmed())),
+            applied_commit: state.applied_commit,
+            marker_sent_at: state.marker_sent_at,
+            marker_applied_at: state.marker_applied_at,
+        };
+        (report, extra)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_agree_with_json() {
+        for phase in [
+            Phase::Starting,
+            Phase::Copying,
+            Phase::Following,
+            Phase::Retrying,
+            Phase::Stopping,
+            Phase::Failed,
+        ] {
+            assert_eq!(serde_json::json!(phase), phase.as_str());
+        }
+        for state in [TableState::Waiting, TableState::Copying, TableState::Following] {
+            assert_eq!(serde_json::json!(state), state.as_str());
+        }
+        for name in WalStatus::NAMES {
+            assert_eq!(serde_json::json!(WalStatus::parse(name)), name);
+        }
+    }
+
+    #[test]
+    fn lag_in_bytes_needs_blues_end() {
+        let status = Status::new("shop", "0", Duration::from_secs(1));
+        let mut marks = Watermarks::default();
+        marks.receive(Lsn::new(300));
+        marks.persist(understudy_model::Checkpoint::at_commit_end(Lsn::new(200)));
+        status.watermarks(marks);
+        assert_eq!(status.report().lag_bytes, None);
+        status.blue_end(Lsn::new(1000));
+        let (report, extra) = status.snapshot();
+        assert_eq!(report.lag_bytes, Some(800));
+        assert_eq!((extra.received_lag, extra.confirmed_lag), (Some(700), Some(800)));
+        assert_eq!(report.positions.unwrap().received, "0/12C");
+    }
+
+    #[test]
+    fn readiness_asks_for_both_sides_and_not_for_lag() {
+        let status = Status::new("shop", "0", Duration::from_secs(1));
+        assert!(!status.is_ready());
+        status.source_connected(true);
+        assert!(!status.is_ready());
+        status.target_connected(true);
+        status.blue_end(Lsn::new(u64::MAX));
+        assert!(status.is_ready());
+        status.phase(Phase::Failed);
+        assert!(!status.is_ready());
+    }
+
+    #[test]
+    fn commit_times_count_from_the_year_2000() {
+        let status = Status::new("shop", "0", Duration::from_secs(1));
+        status.applied_commit_time(1_000_000);
+        let shown = rfc3339(status.snapshot().1.applied_commit.unwrap());
+        assert_eq!(shown, "2000-01-01T00:00:01.000Z");
+    }
+}

@@ -1,0 +1,134 @@
+//! Every metric: its name, kind, unit and help text. The one place where a metric name is written down.
+
+use metrics::Unit;
+
+/// What kind of series a metric is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows; its name ends in `_total`.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// A distribution.
+    Histogram,
+}
+
+/// One metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metric {
+    /// Its full name.
+    pub name: &'static str,
+    /// Its kind.
+    pub kind: Kind,
+    /// Its unit, always a base unit.
+    pub unit: Unit,
+    /// What it says, for a person.
+    pub help: &'static str,
+    /// Its labels besides `pipeline`.
+    pub labels: &'static [&'static str],
+}
+
+macro_rules! metrics_table {
+    ($($(#[doc = $help:literal])+ $constant:ident: $kind:ident, $unit:ident, $name:literal, [$($label:literal),*];)+) => {
+        $(
+            $(#[doc = $help])+
+            pub const $constant: Metric = Metric {
+                name: $name,
+                kind: Kind::$kind,
+                unit: Unit::$unit,
+                help: concat!($($help),+).trim_ascii_start(),
+                labels: &[$($label),*],
+            };
+        )+
+
+        /// Every metric there is.
+        pub const ALL: &[Metric] = &[$($constant),+];
+    };
+}
+
+metrics_table! {
+    /// Bytes of write-ahead log between blue's end and what blue has sent.
+    RECEIVED_LAG: Gauge, Bytes, "understudy_received_lag_bytes", [];
+    /// Bytes of write-ahead log between blue's end and what green shows.
+    APPLY_LAG_BYTES: Gauge, Bytes, "understudy_apply_lag_bytes", [];
+    /// Bytes of write-ahead log between blue's end and what blue may forget.
+    CONFIRMED_LAG: Gauge, Bytes, "understudy_confirmed_lag_bytes", [];
+    /// Age of the newest moment of blue that green is proved to hold; zero only when a marker proves it, NaN when unknown.
+    APPLY_LAG_SECONDS: Gauge, Seconds, "understudy_apply_lag_seconds", [];
+    /// Commit time on blue of the newest transaction that green shows, as a Unix time.
+    APPLIED_COMMIT_TIMESTAMP: Gauge, Seconds, "understudy_applied_commit_timestamp_seconds", [];
+    /// When the newest marker was sent, or came back applied, as a Unix time.
+    HEARTBEAT_TIMESTAMP: Gauge, Seconds, "understudy_heartbeat_timestamp_seconds", ["stage"];
+    /// From commit on blue to visible on green.
+    END_TO_END_LATENCY: Histogram, Seconds, "understudy_end_to_end_latency_seconds", [];
+
+    /// 1 while blue's slot is in use.
+    SLOT_ACTIVE: Gauge, Count, "understudy_slot_active", [];
+    /// Write-ahead log that the slot keeps on blue.
+    SLOT_RETAINED_WAL: Gauge, Bytes, "understudy_slot_retained_wal_bytes", [];
+    /// Write-ahead log that blue can still write before the slot is lost; absent when there is no limit.
+    SLOT_SAFE_WAL: Gauge, Bytes, "understudy_slot_safe_wal_bytes", [];
+    /// 1 for the state in which blue reports the slot's write-ahead log, 0 for the others.
+    SLOT_WAL_STATUS: Gauge, Count, "understudy_slot_wal_status", ["status"];
+
+    /// Changes that blue has sent.
+    EVENTS_RECEIVED: Counter, Count, "understudy_events_received_total", ["op"];
+    /// Changes that green has committed.
+    EVENTS_APPLIED: Counter, Count, "understudy_events_applied_total", ["table", "op"];
+    /// Transactions of blue that green has committed.
+    TRANSACTIONS_APPLIED: Counter, Count, "understudy_transactions_applied_total", [];
+    /// Changes that no table of the migration wants.
+    EVENTS_FILTERED: Counter, Count, "understudy_events_filtered_total", [];
+    /// Times that the pipeline was started again after a passing failure.
+    APPLY_RETRIES: Counter, Count, "understudy_apply_retries_total", ["reason"];
+    /// Changes set aside and not yet settled.
+    DEAD_LETTERS: Gauge, Count, "understudy_dead_letters_open", [];
+    /// 1 while reading waits because green is slower.
+    BACKPRESSURE: Gauge, Count, "understudy_backpressure_active", [];
+    /// How long one transaction on green takes, from its first statement to its commit.
+    APPLY_BATCH_DURATION: Histogram, Seconds, "understudy_apply_batch_duration_seconds", [];
+    /// 1 while blue's stream is connected.
+    SOURCE_CONNECTED: Gauge, Count, "understudy_source_connected", [];
+    /// 1 while green is connected.
+    TARGET_CONNECTED: Gauge, Count, "understudy_target_connected", ["target"];
+
+    /// Rows that the first copy has written.
+    BACKFILL_ROWS: Counter, Count, "understudy_backfill_rows_total", ["table"];
+    /// The planner's estimate of a table's rows.
+    BACKFILL_ROWS_ESTIMATED: Gauge, Count, "understudy_backfill_rows_estimated", ["table"];
+    /// 1 for the state that a table's first copy is in, 0 for the others.
+    BACKFILL_STATE: Gauge, Count, "understudy_backfill_state", ["table", "state"];
+    /// Chunks that were read again, because something else than their rows would have been written.
+    BACKFILL_CHUNKS_DISCARDED: Counter, Count, "understudy_backfill_chunks_discarded_total", ["reason"];
+    /// Rows to be read again by key.
+    HEALS: Gauge, Count, "understudy_heals_open", [];
+    /// Rows that were not as a completed copy promises.
+    MISMATCHES: Gauge, Count, "understudy_mismatches_open", [];
+
+    /// 1 for the phase that the migration is in, 0 for the others.
+    PHASE: Gauge, Count, "understudy_phase", ["phase"];
+    /// Always 1; the labels name the build.
+    BUILD_INFO: Gauge, Count, "understudy_build_info", ["version"];
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_follow_the_rules_of_prometheus() {
+        let mut seen = HashSet::new();
+        for metric in ALL {
+            let name = metric.name;
+            assert!(seen.insert(name), "{name} is there twice");
+            assert!(name.starts_with("understudy_"), "{name}");
+            assert_eq!(metric.kind == Kind::Counter, name.ends_with("_total"), "{name}");
+            assert_eq!(metric.unit == Unit::Seconds, name.ends_with("_seconds"), "{name}");
+            assert_eq!(metric.unit == Unit::Bytes, name.ends_with("_bytes"), "{name}");
+            assert!(metric.help.ends_with('.'), "{name}: {}", metric.help);
+            assert!(!metric.labels.contains(&"pipeline"), "{name}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Gathers changes into batches that end at commits, or inside a transaction that is too large for one.
+
+use understudy_contract::Batch;
+use understudy_model::{Checkpoint, CommitMark, Lsn, Position, RowChange, Xid};
+
+/// The batch being gathered, and the transaction whose changes arrive.
+#[derive(Debug)]
+pub(crate) struct BatchBuilder {
+    batch: Batch,
+    bytes: usize,
+    last_mark_is_empty: bool,
+    open: Option<OpenTransaction>,
+    changes_max: usize,
+    bytes_max: usize,
+    /// The last sealed batch ended inside a transaction.
+    sealed_inside: bool,
+    last_checkpoint: Checkpoint,
+}
+
+/// The transaction whose changes arrive.
+#[derive(Debug, Clone, Copy)]
+struct OpenTransaction {
+    commit: Lsn,
+    commit_time_us: i64,
+    xid: Xid,
+    changes: u64,
+}
+
+impl BatchBuilder {
+    pub(crate) fn new(changes_max: usize, bytes_max: usize, resume_at: Checkpoint) -> BatchBuilder {
+        BatchBuilder {
+            batch: Batch::default(),
+            bytes: 0,
+            last_mark_is_empty: false,
+            open: None,
+            changes_max,
+            bytes_max,
+            sealed_inside: false,
+            last_checkpoint: resume_at,
+        }
+    }
+
+    pub(crate) fn begin(&mut self, commit: Lsn, commit_time_us: i64, xid: Xid) {
+        self.open = Some(OpenTransaction { commit, commit_time_us, xid, changes: 0 });
+    }
+
+    /// The transaction whose changes arrive.
+    pub(crate) fn open_xid(&self) -> Option<Xid> {
+        self.open.map(|open| open.xid)
+    }
+
+    /// Whether the open transaction has had a change yet.
+    pub(crate) fn open_is_empty(&self) -> bool {
+        self.open.is_none_or(|open| open.changes == 0)
+    }
+
+    /// Where the next change stands.
+    pub(crate) fn next_position(&self) -> Option<Position> {
+        self.open.map(|open| Position { commit: open.commit, ordinal: open.changes })
+    }
+
+    pub(crate) fn push(&mut self, change: RowChange) {
+        self.bytes += change.bytes() + size_of::<RowChange>();
+        self.batch.changes.push(change);
+        if let Some(open) = &mut self.open {
+            open.changes += 1;
+        }
+    }
+
+    /// The open transaction ends.
+    pub(crate) fn commit(&mut self, end: Lsn) {
+        let Some(open) = self.open.take() else { return };
+        let mark = CommitMark {
+            changes_before: self.batch.changes.len(),
+            position: Position { commit: open.commit, ordinal: open.changes },
+            checkpoint: Checkpoint::at_commit_end(end),
+            commit_time_us: open.commit_time_us,
+            xid: open.xid,
+        };
+        self.mark(mark, open.changes == 0);
+    }
+
+    /// Outside any transaction: everything up to `end` holds nothing more of ours.
+    pub(crate) fn idle_until(&mut self, end: Lsn) {
+        if self.open.is_none() && end > self.last_checkpoint.lsn() {
+            self.mark_here(Checkpoint::at_commit_end(end));
+        }
+    }
+
+    /// Outside any transaction: a change of our own making, at the last checkpoint.
+    pub(crate) fn push_own(&mut self, change: RowChange) {
+        self.push(change);
+        let position = Position { commit: self.last_checkpoint.lsn(), ordinal: 0 };
+        let changes_before = self.batch.changes.len();
+        let checkpoint = self.last_checkpoint;
+        self.mark(
+            CommitMark { changes_before, position, checkpoint, commit_time_us: 0, xid: Xid::new(0) },
+            false,
+        );
+    }
+
+    fn mark_here(&mut self, checkpoint: Checkpoint) {
+        let position = Position { commit: checkpoint.lsn(), ordinal: 0 };
+        let changes_before = self.batch.changes.len();
+        self.mark(
+            CommitMark { changes_before, position, checkpoint, commit_time_us: 0, xid: Xid::new(0) },
+            true,
+        );
+    }
+
+    fn mark(&mut self, mark: CommitMark, is_empty: bool) {
+        if self.last_mark_is_empty {
+            self.batch.commits.pop();
+        }
+        self.last_mark_is_empty = is_empty;
+        self.last_checkpoint = mark.checkpoint;
+        self.batch.commits.push(mark);
+    }
+
+    /// Whether the batch holds anything that ends at a commit.
+    pub(crate) fn ends_at_commit(&self) -> bool {
+        self.open.is_none() && !self.batch.commits.is_empty()
+    }
+
+    /// Whether the batch has reached its limit and must be sealed wherever it stands.
+    pub(crate) fn is_full(&self) -> bool {
+        self.batch.changes.len() >= self.changes_max || self.bytes >= self.bytes_max
+    }
+
+    /// Changes gathered since the last seal.
+    pub(crate) fn gathered(&self) -> usize {
+        self.batch.changes.len()
+    }
+
+    /// Whether everything handed out so far ended at a commit.
+    pub(crate) fn sealed_at_commit(&self) -> bool {
+        !self.sealed_inside
+    }
+
+    /// Whether no transaction is open and nothing waits to be sealed.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.open.is_none() && self.batch.commits.is_empty() && self.batch.changes.is_empty()
+    }
+
+    pub(crate) fn last_checkpoint(&self) -> Checkpoint {
+        self.last_checkpoint
+    }
+
+    /// Hands out what has been gathered. A transaction that is still open goes on in the next batch.
+    pub(crate) fn seal(&mut self, unseen: Option<Vec<Xid>>) -> Batch {
+        let inside = self.open.filter(|open| open.changes > 0);
+        let in_this_batch =
+            self.batch.changes.len() - self.batch.commits.last().map_or(0, |mark| mark.changes_before);
+        let next_ordinal = inside.map_or(0, |open| open.changes);
+        debug_assert!(inside.is_none_or(|open| open.changes >= in_this_batch as u64));
+        let next = Batch {
+            changes: Vec::with_capacity(self.batch.changes.len().min(self.changes_max)),
+            first_ordinal: next_ordinal,
+            ..Batch::default()
+        };
+        let mut batch = std::mem::replace(&mut self.batch, next);
+        batch.open = inside.map(|open| open.commit);
+        batch.unseen = unseen;
+        self.sealed_inside = inside.is_some();
+        self.bytes = 0;
+        self.last_mark_is_empty = false;
+        batch
+    }
+
+    /// Hands out whole transactions only, and drops the changes of one that is open. `None`: there are none.
+    pub(crate) fn seal_whole(&mut self, unseen: Option<Vec<Xid>>) -> Option<Batch> {
+        let whole = self.batch.commits.last()?.changes_before;
+        self.batch.changes.truncate(whole);
+        self.open = None;
+        Some(self.seal(unseen))
+    }
+}

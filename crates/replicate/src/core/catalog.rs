@@ -1,0 +1,282 @@
+//! What blue's catalog shows: tables rewritten, altered, attached and detached, and transactions that end.
+
+use std::collections::{BTreeMap, HashMap};
+
+use understudy_contract::{Class, Failure, LedgerEntry, Saved, SavedUnit, Unit};
+use understudy_model::{Nonce, ReplicaIdentity, RouteId, RowChange, Snapshot, UnitId, Xid};
+use understudy_transform::BindError;
+
+use super::{Core, Detach, DetachPolicy};
+use crate::rules::Rule;
+use crate::window::WindowWork;
+
+pub(super) fn does_not_bind(mismatch: BindError) -> Failure {
+    Failure::new(Class::SchemaChange, mismatch.to_string())
+        .remedy("make the migration file fit blue's table, then run again")
+}
+
+impl Core {
+    /// Takes up what green remembers: which ranges are copied, which routes are complete, which rows need healing.
+    pub(super) fn restore(&mut self, saved: &Saved, recopy: &[RouteId], units: &[Unit]) {
+        let complete = |route: RouteId| {
+            let known = saved.routes.iter().find(|known| known.route == Some(route));
+            known.is_some_and(|known| known.complete)
+        };
+        let now: HashMap<UnitId, &Unit> = units.iter().map(|unit| (unit.id, unit)).collect();
+        for unit in saved.units.iter().filter(|unit| !recopy.contains(&unit.route)) {
+            let planned = planned_unit(unit, now.get(&unit.id).copied());
+            // Its blocks may have been counted too early, and none has been read.
+            if unit.done.is_empty() && !complete(unit.route) {
+                self.unmeasured.insert(unit.id);
+            }
+            if complete(unit.route) {
+                self.plan.copied(planned);
+            } else {
+                self.plan.go_on(planned, unit);
+            }
+        }
+        self.incomplete.retain(|route| !complete(*route) || recopy.contains(route));
+        for (route, key) in &saved.heals {
+            self.heals.report(*route, key.clone());
+        }
+    }
+
+    /// The catalog as it is now.
+    pub fn on_units(&mut self, units: Vec<Unit>) -> Result<(), Failure> {
+        self.wants_units = self.awaits_look();
+        self.relations.look(&units);
+        let now: HashMap<UnitId, &Unit> = units.iter().map(|unit| (unit.id, unit)).collect();
+        let gone = self.plan.units().filter(|unit| !now.contains_key(&unit.id)).cloned().collect::<Vec<_>>();
+        let shifted = units
+            .iter()
+            .filter(|unit| self.plan.unit(unit.id).is_some_and(|known| known.predicate != unit.predicate));
+        let shifted = shifted.map(|unit| unit.id).collect::<Vec<_>>();
+        for unit in gone {
+            self.on_gone(unit, &shifted)?;
+        }
+        for unit in units {
+            self.on_unit(unit)?;
+        }
+        self.mark_joining();
+        self.complete_routes();
+        Ok(())
+    }
+
+    fn on_unit(&mut self, unit: Unit) -> Result<(), Failure> {
+        let Some(known) = self.plan.unit(unit.id) else {
+            if let Some(joining) = self.joining.get_mut(&unit.route) {
+                joining.insert(unit.id, unit);
+            } else if self.settings.rules.holds(Rule::AttachedLeaf) || unit.id == unit.root {
+                self.copy_from_start(unit);
+            }
+            return Ok(());
+        };
+        let up_to_date = !self.awaits_look();
+        if up_to_date && self.unmeasured.remove(&unit.id) {
+            self.copy_from_start(unit);
+            return Ok(());
+        }
+        if up_to_date && self.unreadable.remove(&unit.id) {
+            let source = &self.routes[unit.route.index()].source;
+            return Err(Failure::new(
+                Class::SchemaChange,
+                format!("a column that the mapping needs is gone from {} on blue", unit.name),
+            )
+            .remedy(format!("make green and the mapping of {source} fit blue's columns, then run again")));
+        }
+        let rewritten = known.filenode != unit.filenode && self.settings.rules.holds(Rule::Rewrite);
+        let altered = known.fingerprint != unit.fingerprint;
+        let identity_changed = known.identity != unit.identity;
+        if identity_changed && self.settings.rules.holds(Rule::PublicationChange) {
+            self.visibility.require_barrier();
+        }
+        if rewritten && (altered || self.plan.is_copying(unit.id)) {
+            self.copy_from_start(unit);
+        } else {
+            self.plan.refresh(&unit);
+        }
+        Ok(())
+    }
+
+    /// Finds the routes that join the migration now: green remembers no unit of theirs.
+    pub(super) fn find_joining(&mut self, recopy: &[RouteId]) {
+        let planned = self.plan.units().map(|unit| unit.route).collect::<Vec<_>>();
+        let new = |route: &RouteId| !planned.contains(route) && !recopy.contains(route);
+        self.joining =
+            self.incomplete.iter().copied().filter(new).map(|route| (route, BTreeMap::new())).collect();
+        if !self.settings.rules.holds(Rule::PublicationChange) {
+            self.joining.clear();
+        } else if !self.joining.is_empty() {
+            self.visibility.require_barrier();
+        }
+    }
+
+    /// Once no barrier stands, a marker tells where in the stream the last transaction lies that may hide changes of the
+    /// joining routes.
+    fn mark_joining(&mut self) {
+        if !self.joining.is_empty() && !self.visibility.has_barrier() && self.join_marker.is_none() {
+            let (_, nonce) = self.new_nonce();
+            self.to_emit.push(nonce);
+            self.join_marker = Some(nonce);
+        }
+    }
+
+    /// That marker has come. From here on the changes of the joining routes are applied, so the plans are recorded first.
+    pub(super) fn end_joining(&mut self) {
+        self.join_marker = None;
+        for unit in std::mem::take(&mut self.joining).into_values().flat_map(BTreeMap::into_values) {
+            self.unmeasured.insert(unit.id);
+            self.copy_from_start(unit);
+        }
+        self.need_look();
+    }
+
+    fn copy_from_start(&mut self, unit: Unit) {
+        self.drop_windows(unit.id);
+        self.incomplete.insert(unit.route);
+        self.record(LedgerEntry::Plan(unit.clone()));
+        self.plan.start(unit);
+    }
+
+    /// Windows of a plan that no longer holds come to nothing.
+    fn drop_windows(&mut self, unit: UnitId) {
+        let is_copy = |work: &WindowWork| matches!(work, WindowWork::Copy(_));
+        self.windows.retain(|_, window| window.unit != unit || !is_copy(&window.work));
+    }
+
+    fn on_gone(&mut self, unit: Unit, shifted: &[UnitId]) -> Result<(), Failure> {
+        self.unreadable.remove(&unit.id);
+        self.unmeasured.remove(&unit.id);
+        if self.detaching.values().any(|detach| detach.unit.id == unit.id) {
+            return Ok(());
+        }
+        if self.settings.on_detach == DetachPolicy::Stop || unit.id == unit.root || unit.predicate.is_none() {
+            return Err(self.left_behind(&unit));
+        }
+        self.drop_windows(unit.id);
+        let (_, nonce) = self.new_nonce();
+        self.to_emit.push(nonce);
+        self.detaching.insert(nonce, Detach { unit, shifted: shifted.to_vec() });
+        Ok(())
+    }
+
+    fn left_behind(&self, unit: &Unit) -> Failure {
+        let source = &self.routes[unit.route.index()].source;
+        if unit.id == unit.root {
+            return Failure::new(Class::SchemaChange, format!("{source} is gone from blue"))
+                .remedy("take it out of the migration file, then run again; its rows stay on green");
+        }
+        let name = &unit.name;
+        Failure::new(Class::SchemaChange, format!("{name} is no longer a partition of {source} on blue"))
+            .remedy(match unit.predicate {
+            Some(_) => {
+                "attach it again, or set `partitions: { on_detach: delete }` to delete its rows from green, \
+                            then run again"
+                    .to_owned()
+            }
+            None => format!("delete its rows from green, then run with --recopy {source}"),
+        })
+    }
+
+    /// Every change that the leaf published has been gathered: its rows go now.
+    pub(super) fn finish_detach(&mut self, nonce: Nonce) {
+        let Some(Detach { unit, shifted }) = self.detaching.remove(&nonce) else {
+            return;
+        };
+        self.plan.forget(unit.id);
+        if self.settings.rules.holds(Rule::DetachedLeaf) {
+            if let Some(predicate) = unit.predicate.clone() {
+                self.discard_windows_of(unit.route);
+                self.batch.push_own(RowChange::TruncateLeaf { route: unit.route, predicate });
+                self.seal_here();
+            }
+            // Rows of the same range may since have gone to a new leaf, or to one whose own range grew: they were deleted
+            // with them. A new leaf has not been read yet; its blocks are counted anew, as it has grown meanwhile.
+            let leaving = self.detaching.values().map(|detach| detach.unit.id).collect::<Vec<_>>();
+            let untouched = self.plan.untouched(unit.route).filter(|id| !leaving.contains(id));
+            self.unmeasured.extend(untouched);
+            let heirs = |other: &&Unit| other.route == unit.route && shifted.contains(&other.id);
+            let others = self.plan.units().filter(heirs).cloned();
+            for other in others.collect::<Vec<_>>() {
+                self.unmeasured.insert(other.id);
+                self.copy_from_start(other);
+            }
+        }
+        self.record(LedgerEntry::Forget(unit.id));
+        self.need_look();
+    }
+
+    /// Windows of a route some of whose rows green loses now: their rows may be among the lost.
+    fn discard_windows_of(&mut self, route: RouteId) {
+        let ids = self.windows.values().filter(|window| window.route == route).map(|window| window.id);
+        for id in ids.collect::<Vec<_>>() {
+            if let Some(window) = self.windows.remove(&id) {
+                self.discard(window, false);
+            }
+        }
+    }
+
+    /// A current snapshot of blue.
+    pub fn on_snapshot(&mut self, snapshot: &Snapshot) {
+        self.visibility.seen(snapshot);
+        self.mark_joining();
+    }
+
+    /// From now on only a look at the catalog will do that has not started yet.
+    pub(super) fn need_look(&mut self) {
+        self.wants_units = true;
+        self.looks_needed += 1;
+    }
+
+    /// The catalog is about to be looked at: what [`Core::on_units`] is told next will be no older than this call.
+    pub fn asking_units(&mut self) {
+        self.looks_asked = self.looks_needed;
+    }
+
+    /// Whether something waits for a look that has not been asked for, or not been answered, since it was needed.
+    pub fn awaits_look(&self) -> bool {
+        self.looks_asked < self.looks_needed
+    }
+
+    /// Whether the catalog should be looked at before the next regular poll.
+    pub fn wants_units(&self) -> bool {
+        self.wants_units || self.plan.any_suspect()
+    }
+
+    /// Whether a fresh snapshot would let windows open.
+    pub fn wants_snapshot(&self) -> bool {
+        !self.visibility.may_open()
+    }
+
+    /// Whether [`Core::on_barrier`] must be told an id above that of every transaction in progress.
+    pub fn wants_barrier(&self) -> bool {
+        self.visibility.wants_barrier()
+    }
+
+    /// That id is about to be asked for. One question at a time.
+    pub fn asking_barrier(&mut self) {
+        self.visibility.asking_barrier();
+    }
+
+    /// The id that was asked for.
+    pub fn on_barrier(&mut self, xid: Xid) {
+        self.visibility.barrier(xid);
+    }
+}
+
+/// A unit as its copy was planned, with what the catalog adds now.
+fn planned_unit(saved: &SavedUnit, now: Option<&Unit>) -> Unit {
+    Unit {
+        id: saved.id,
+        route: saved.route,
+        root: now.map_or(UnitId(0), |unit| unit.root),
+        name: saved.name.clone(),
+        filenode: saved.filenode,
+        fingerprint: saved.fingerprint,
+        blocks: saved.blocks,
+        block_bytes: now.map_or(8192, |unit| unit.block_bytes),
+        rows_estimate: now.and_then(|unit| unit.rows_estimate),
+        identity: now.map_or(ReplicaIdentity::Default, |unit| unit.identity),
+        predicate: saved.predicate.clone(),
+    }
+}

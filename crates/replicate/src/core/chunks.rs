@@ -1,0 +1,181 @@
+//! Chunks: which to read next, what came of a read, and where its rows are placed.
+
+use understudy_contract::{ChunkOutcome, ChunkRequest, ChunkRows, ChunkScope, PlacedChunk, PlacedKind};
+use understudy_model::{Checkpoint, ChunkId, Key, RouteId, Tuple};
+
+use super::{Core, PlacedNote, ReadJob};
+use crate::rules::Rule;
+use crate::window::{Placement, Window, WindowStart, WindowWork};
+
+impl Core {
+    /// The next chunk to read, when a reader is free. A heal comes first, since it holds back a row; while one is under
+    /// way the copy has its turn, so that neither waits for the other's end.
+    pub fn next_read(&mut self) -> Option<ReadJob> {
+        let under_way = self.windows.len() + self.placed.len();
+        if under_way >= self.settings.windows_max
+            || !self.visibility.may_open()
+            || !self.unmeasured.is_empty()
+        {
+            return None;
+        }
+        let healing = self.windows.values().any(|window| matches!(window.work, WindowWork::Heal(_)))
+            || self.placed.values().any(|note| matches!(note, PlacedNote::Heal { .. }));
+        if healing {
+            self.next_copy().or_else(|| self.next_heal())
+        } else {
+            self.next_heal().or_else(|| self.next_copy())
+        }
+    }
+
+    fn next_heal(&mut self) -> Option<ReadJob> {
+        let (route, keys) = self.heals.next(self.heal_keys_max)?;
+        let Some(unit) = self.plan.root_of(route) else {
+            self.heals.again(route, keys.to_vec());
+            return None;
+        };
+        let (id, nonce) = self.new_nonce();
+        let scope =
+            ChunkScope::Keys { columns: self.routes[route.index()].key_source.clone(), keys: keys.to_vec() };
+        let work = WindowWork::Heal(keys);
+        Some(self.open(WindowStart { id, nonce, route, unit, work, ..self.window_start() }, scope))
+    }
+
+    fn next_copy(&mut self) -> Option<ReadJob> {
+        // A leaf that takes over the range of a detached one is read once the rows of that one are gone.
+        let detaching = self.detaching.values().map(|detach| detach.unit.route).collect::<Vec<_>>();
+        let (id, nonce) = self.new_nonce();
+        let (unit, range) = self.plan.next(id, |route| !detaching.contains(&route))?;
+        let (route, unit) = (unit.route, unit.id);
+        let work = WindowWork::Copy(range);
+        let start = WindowStart { id, nonce, route, unit, work, ..self.window_start() };
+        Some(self.open(start, ChunkScope::Blocks(range)))
+    }
+
+    fn window_start(&self) -> WindowStart {
+        WindowStart::template(self.visibility.must_see(), self.settings.window_bytes_max)
+    }
+
+    fn open(&mut self, start: WindowStart, scope: ChunkScope) -> ReadJob {
+        let request = ChunkRequest {
+            id: start.id,
+            unit: start.unit,
+            columns: self.routes[start.route.index()].source_columns(),
+            scope,
+            bytes_max: self.settings.chunk_bytes_max,
+        };
+        let nonce = start.nonce;
+        self.windows.insert(start.id, Window::open(start));
+        ReadJob { request, nonce }
+    }
+
+    /// A chunk has been read. `true`: its marker must be emitted now.
+    pub fn on_chunk(&mut self, id: ChunkId, outcome: ChunkOutcome) -> bool {
+        let Some(window) = self.windows.remove(&id) else {
+            return false;
+        };
+        match outcome {
+            ChunkOutcome::Read(read) => self.on_rows(window, read),
+            ChunkOutcome::TooLarge => {
+                self.discard(window, true);
+                false
+            }
+            ChunkOutcome::Busy => {
+                self.plan.suspect(window.unit);
+                self.discard(window, false);
+                false
+            }
+            ChunkOutcome::Gone => {
+                self.unreadable.insert(window.unit);
+                self.plan.suspect(window.unit);
+                self.need_look();
+                self.discard(window, false);
+                false
+            }
+        }
+    }
+
+    fn on_rows(&mut self, mut window: Window, read: ChunkRows) -> bool {
+        let ChunkRows { snapshot, filenode, fingerprint, rows } = read;
+        if let WindowWork::Copy(_) = window.work
+            && self.settings.rules.holds(Rule::Rewrite)
+        {
+            let as_planned = |unit: &understudy_contract::Unit| {
+                unit.filenode == filenode && unit.fingerprint == fingerprint
+            };
+            if !self.plan.unit(window.unit).is_some_and(as_planned) {
+                self.plan.suspect(window.unit);
+                self.wants_units = true;
+                self.discard(window, false);
+                return false;
+            }
+        }
+        let (spec, binding) =
+            (&self.routes[window.route.index()], &self.chunk_bindings[window.route.index()]);
+        let rows = match window.work {
+            WindowWork::Copy(_) => rows,
+            WindowWork::Heal(_) => rows.iter().map(|row| binding.up(row)).collect(),
+        };
+        let key_of = window.key_reader(binding, &spec.key);
+        let current = window.read(&self.settings.rules, snapshot.clone(), rows, key_of);
+        self.on_snapshot(&snapshot);
+        if current {
+            self.windows.insert(window.id, window);
+        } else {
+            self.discard(window, false);
+        }
+        current
+    }
+
+    /// The window's rows are of no use: they are read again.
+    pub(super) fn discard(&mut self, window: Window, smaller: bool) {
+        match window.work {
+            WindowWork::Copy(_) if smaller => self.plan.again_smaller(window.unit, window.id),
+            WindowWork::Copy(_) => self.plan.again(window.unit, window.id),
+            WindowWork::Heal(keys) => {
+                if smaller {
+                    self.heal_keys_max = (keys.len() / 2).max(1);
+                }
+                self.heals.again(window.route, keys.to_vec());
+            }
+        }
+    }
+
+    /// The marker of a window that has its rows.
+    pub(super) fn place(&mut self, id: ChunkId, at: Checkpoint) -> Option<PlacedChunk> {
+        let window = self.windows.remove(&id)?;
+        let (route, unit) = (window.route, window.unit);
+        let (spec, binding) = (&self.routes[route.index()], &self.chunk_bindings[route.index()]);
+        let key_of = window.key_reader(binding, &spec.key);
+        let planned = matches!(window.work, WindowWork::Heal(_)) || self.plan.is_under_way(unit, id);
+        if !planned {
+            return None;
+        }
+        match window.place(&self.settings.rules, key_of) {
+            Placement::Copy { range, rows } => {
+                let rows = rows.iter().map(|row| binding.up(row)).collect();
+                self.placed.insert(id, PlacedNote::Copy { unit });
+                Some(PlacedChunk { id, route, at, kind: PlacedKind::Copy { unit, range }, rows })
+            }
+            Placement::Heal(outcome) => {
+                self.heal_keys_max = super::heal_keys_start();
+                self.heals.again(route, outcome.again);
+                Some(self.place_heal(id, route, at, (outcome.settled, outcome.rows)))
+            }
+            Placement::Discard { window, smaller } => {
+                self.discard(*window, smaller);
+                None
+            }
+        }
+    }
+
+    fn place_heal(
+        &mut self,
+        id: ChunkId,
+        route: RouteId,
+        at: Checkpoint,
+        (keys, rows): (Vec<Key>, Vec<Tuple>),
+    ) -> PlacedChunk {
+        self.placed.insert(id, PlacedNote::Heal { route, keys: keys.clone() });
+        PlacedChunk { id, route, at, kind: PlacedKind::Heal { keys }, rows }
+    }
+}

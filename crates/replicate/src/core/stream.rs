@@ -1,0 +1,214 @@
+//! Events of the stream: transactions into batches, markers into placed chunks.
+
+use understudy_contract::{Class, Failure, StreamEvent};
+use understudy_model::{Nonce, Relation, RelationId, RouteId, RowChange, SourceChange, UnitId};
+
+use super::{Core, Work};
+use crate::rules::Rule;
+use crate::window::Touch;
+
+/// What every marker's prefix begins with; the migration's name follows.
+pub(super) const MARKER_PREFIX: &str = "understudy/";
+
+impl Core {
+    /// Whether the catalog must be looked at before this event can be taken. If so, the event waits until
+    /// [`Core::awaits_look`] no longer holds: a look that is already under way may be too old to know the relation.
+    pub fn needs_catalog(&mut self, event: &StreamEvent) -> bool {
+        let unknown =
+            matches!(event, StreamEvent::Relation(relation) if self.relations.is_unknown(relation.id));
+        if unknown {
+            self.need_look();
+        }
+        unknown
+    }
+
+    /// Takes one event of the stream.
+    pub fn on_event(&mut self, event: StreamEvent) -> Result<(), Failure> {
+        match event {
+            StreamEvent::Begin { commit, commit_time_us, xid } => {
+                self.batch.begin(commit, commit_time_us, self.visibility.widen(xid));
+                Ok(())
+            }
+            StreamEvent::Relation(relation) => self.on_relation(&relation),
+            StreamEvent::Change(change) => self.on_change(change),
+            StreamEvent::Message { prefix, content, transactional } => {
+                if transactional && prefix.starts_with(MARKER_PREFIX) {
+                    let nonce =
+                        std::str::from_utf8(&content).ok().and_then(|text| text.parse::<Nonce>().ok());
+                    self.markers.extend(nonce);
+                }
+                Ok(())
+            }
+            StreamEvent::Commit { end, .. } => {
+                self.batch.commit(end);
+                self.on_markers();
+                if self.batch.is_full() {
+                    self.seal_here();
+                }
+                Ok(())
+            }
+            StreamEvent::Keepalive { end } => {
+                self.idle_end = self.idle_end.max(end);
+                Ok(())
+            }
+        }
+    }
+
+    fn on_relation(&mut self, relation: &Relation) -> Result<(), Failure> {
+        let ignore_unknown = self.settings.on_detach == super::DetachPolicy::Delete;
+        let identity_changed = self.relations.announce(relation, &self.routes, ignore_unknown)?;
+        if identity_changed && self.settings.rules.holds(Rule::PublicationChange) {
+            self.visibility.require_barrier();
+        }
+        Ok(())
+    }
+
+    fn on_change(&mut self, change: SourceChange) -> Result<(), Failure> {
+        let at = self.batch.next_position();
+        let place = |failure: Failure| match at {
+            Some(position) => failure.at(position),
+            None => failure,
+        };
+        match change {
+            SourceChange::Insert { relation, new } => {
+                let row = self.relations.insert(relation, &new).map_err(place)?;
+                self.push(row);
+            }
+            SourceChange::Update { relation, old, new } => {
+                let row = self.relations.update(relation, old.as_ref(), &new, &self.routes).map_err(place)?;
+                self.push(row);
+            }
+            SourceChange::Delete { relation, old } => {
+                let row = self.relations.delete(relation, &old, &self.routes).map_err(place)?;
+                self.push(row);
+            }
+            SourceChange::Truncate { relations } => self.on_truncate(&relations).map_err(place)?,
+        }
+        if self.batch.is_full() {
+            self.seal_here();
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, change: Option<RowChange>) {
+        let Some(change) = change else { return };
+        self.note_streamed();
+        if change.routes().iter().any(|route| self.joining.contains_key(route)) {
+            return;
+        }
+        if let Some(route) = change.routes().first().copied()
+            && self.windows.values().any(|window| window.route == route)
+            && let Some(touch) = Touch::of(&change, &self.routes[route.index()].key)
+        {
+            self.observe(route, &touch);
+        }
+        self.batch.push(change);
+    }
+
+    /// The open transaction has a change of ours: until a snapshot shows it, windows must know of it.
+    fn note_streamed(&mut self) {
+        if self.batch.open_is_empty()
+            && let Some(xid) = self.batch.open_xid()
+        {
+            self.visibility.streamed(xid);
+        }
+    }
+
+    fn on_truncate(&mut self, relations: &[RelationId]) -> Result<(), Failure> {
+        let homes = relations.iter().filter_map(|relation| self.relations.home(*relation)).cloned();
+        let (joining, homes): (Vec<_>, Vec<_>) =
+            homes.partition(|home| self.joining.contains_key(&home.route));
+        if !joining.is_empty() {
+            self.note_streamed();
+        }
+        let (roots, leaves): (Vec<_>, Vec<_>) = homes.into_iter().partition(|home| home.is_root);
+        let whole = roots.iter().map(|home| home.route).collect::<Vec<_>>();
+        if !whole.is_empty() {
+            self.note_streamed();
+            for route in &whole {
+                self.observe(*route, &Touch::Emptied { unit: None });
+            }
+            self.batch.push(RowChange::Truncate { routes: whole.clone() });
+        }
+        for leaf in leaves.into_iter().filter(|leaf| !whole.contains(&leaf.route)) {
+            self.truncate_leaf(leaf.route, leaf.unit, leaf.predicate)?;
+        }
+        Ok(())
+    }
+
+    fn truncate_leaf(
+        &mut self,
+        route: RouteId,
+        unit: UnitId,
+        predicate: Option<String>,
+    ) -> Result<(), Failure> {
+        self.note_streamed();
+        self.observe(route, &Touch::Emptied { unit: Some(unit) });
+        if !self.settings.rules.holds(Rule::LeafTruncate) {
+            return Ok(());
+        }
+        let predicate = predicate.ok_or_else(|| {
+            let source = &self.routes[route.index()].source;
+            Failure::new(
+                Class::SchemaChange,
+                format!(
+                    "a partition of {source} was truncated on blue, and no condition tells its rows on green"
+                ),
+            )
+            .remedy(format!("empty the table on green and run with --recopy {source}"))
+        })?;
+        self.batch.push(RowChange::TruncateLeaf { route, predicate });
+        Ok(())
+    }
+
+    fn observe(&mut self, route: RouteId, touch: &Touch) {
+        let Some(xid) = self.batch.open_xid() else { return };
+        let (spec, binding) = (&self.routes[route.index()], &self.chunk_bindings[route.index()]);
+        for window in self.windows.values_mut().filter(|window| window.route == route) {
+            let key_of = window.key_reader(binding, &spec.key);
+            window.observe(&self.settings.rules, xid, touch, key_of);
+        }
+    }
+
+    /// The transaction that carried these markers has committed: everything before it has been gathered.
+    fn on_markers(&mut self) {
+        let markers = std::mem::take(&mut self.markers);
+        if markers.is_empty() {
+            return;
+        }
+        let mut placed = Vec::new();
+        for nonce in &markers {
+            placed.extend(self.on_marker(*nonce));
+        }
+        if placed.is_empty() {
+            return;
+        }
+        if self.settings.rules.holds(Rule::Order) {
+            self.seal_here();
+            self.out.extend(placed.into_iter().map(Work::Place));
+        } else {
+            self.out.extend(placed.into_iter().map(Work::Place));
+            self.seal_here();
+        }
+    }
+
+    fn on_marker(&mut self, nonce: Nonce) -> Option<understudy_contract::PlacedChunk> {
+        let checkpoint = self.batch.last_checkpoint();
+        if self.join_marker == Some(nonce) {
+            self.end_joining();
+            return None;
+        }
+        if self.detaching.contains_key(&nonce) {
+            self.finish_detach(nonce);
+            return None;
+        }
+        let window = self.windows.values().find(|window| window.nonce == nonce && window.is_read());
+        match window.map(|window| window.id) {
+            Some(id) => self.place(id, checkpoint),
+            None => {
+                self.heartbeats.push((nonce, checkpoint));
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Rows of which only a part was sent and that green does not have: read again by key, and merged column by column.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use rustc_hash::FxHashMap;
+use understudy_model::{Key, RouteId, Tuple, TupleBuilder, Value};
+
+use crate::rules::{Rule, Rules};
+use crate::window::Touch;
+
+/// The heals of a migration, from the report of a missing row until the row has been committed on green.
+#[derive(Debug, Default)]
+pub(crate) struct Heals {
+    waiting: BTreeMap<RouteId, VecDeque<Key>>,
+    state: FxHashMap<(RouteId, Key), HealState>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HealState {
+    /// Not in any window.
+    Waiting,
+    /// In a window, or placed and not yet committed.
+    UnderWay,
+    /// As before, and reported again meanwhile: whether the window covers that report is not known.
+    ReportedAgain,
+}
+
+impl Heals {
+    /// Green lacks a row of which only a part was sent.
+    pub(crate) fn report(&mut self, route: RouteId, key: Key) {
+        match self.state.get_mut(&(route, key.clone())) {
+            Some(state @ HealState::UnderWay) => *state = HealState::ReportedAgain,
+            Some(HealState::Waiting | HealState::ReportedAgain) => {}
+            None => {
+                self.state.insert((route, key.clone()), HealState::Waiting);
+                self.waiting.entry(route).or_default().push_back(key);
+            }
+        }
+    }
+
+    /// Takes at most `keys_max` keys of one route for a window.
+    pub(crate) fn next(&mut self, keys_max: usize) -> Option<(RouteId, HealKeys)> {
+        let (route, waiting) = self.waiting.iter_mut().find(|(_, waiting)| !waiting.is_empty())?;
+        let route = *route;
+        let keys = waiting.drain(..waiting.len().min(keys_max)).collect::<Vec<_>>();
+        for key in &keys {
+            self.state.insert((route, key.clone()), HealState::UnderWay);
+        }
+        Some((route, HealKeys::new(keys)))
+    }
+
+    /// A window ended without its rows: its keys need another.
+    pub(crate) fn again(&mut self, route: RouteId, keys: impl IntoIterator<Item = Key>) {
+        for key in keys {
+            self.state.insert((route, key.clone()), HealState::Waiting);
+            self.waiting.entry(route).or_default().push_back(key);
+        }
+    }
+
+    /// The keys' rows have been committed on green.
+    pub(crate) fn done(&mut self, route: RouteId, keys: impl IntoIterator<Item = Key>) {
+        for key in keys {
+            if self.state.remove(&(route, key.clone())) == Some(HealState::ReportedAgain) {
+                self.report(route, key);
+            }
+        }
+    }
+
+    /// Rows that are not yet whole.
+    pub(crate) fn pending(&self) -> usize {
+        self.state.len()
+    }
+}
+
+/// The keys of one heal window, and what invisible transactions did to each.
+#[derive(Debug, Default)]
+pub(crate) struct HealKeys {
+    keys: FxHashMap<Key, Touched>,
+}
+
+/// What invisible transactions in the window did to a key.
+#[derive(Debug, Clone)]
+enum Touched {
+    /// Nothing: the row read is the truth.
+    No,
+    /// Columns were sent that win over those read.
+    Partly(Tuple),
+    /// The stream alone determines the row, or its absence.
+    Settled,
+    /// The row came from another key with a part of its columns: only another read can tell.
+    Unclear,
+}
+
+/// What a heal window comes to at its marker.
+#[derive(Debug)]
+pub(crate) struct HealOutcome {
+    /// Whole rows to be written.
+    pub(crate) rows: Vec<Tuple>,
+    /// Keys that need nothing more once the rows are written.
+    pub(crate) settled: Vec<Key>,
+    /// Keys that need another window.
+    pub(crate) again: Vec<Key>,
+}
+
+impl HealKeys {
+    fn new(keys: Vec<Key>) -> HealKeys {
+        HealKeys { keys: keys.into_iter().map(|key| (key, Touched::No)).collect() }
+    }
+
+    pub(crate) fn contains(&self, key: &Key) -> bool {
+        self.keys.contains_key(key)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    pub(crate) fn to_vec(&self) -> Vec<Key> {
+        self.keys.keys().cloned().collect()
+    }
+
+    /// A change that the window's snapshot does not show.
+    pub(crate) fn touch(&mut self, touch: &Touch) {
+        match touch {
+            Touch::Partial { key, row } => {
+                if let Some(touched) = self.keys.get_mut(key) {
+                    *touched = match touched {
+                        Touched::No => Touched::Partly(row.clone()),
+                        Touched::Partly(earlier) => Touched::Partly(merge(row, earlier)),
+                        Touched::Settled => Touched::Settled,
+                        Touched::Unclear => Touched::Unclear,
+                    };
+                }
+            }
+            Touch::Keys { old, new } => {
+                let moved = old.is_some() && new.is_some();
+                if let Some(touched) = old.as_ref().and_then(|key| self.keys.get_mut(key)) {
+                    *touched = Touched::Settled;
+                }
+                if let Some(touched) = new.as_ref().and_then(|key| self.keys.get_mut(key)) {
+                    *touched = if moved { Touched::Unclear } else { Touched::Settled };
+                }
+            }
+            Touch::Emptied { .. } => {}
+        }
+    }
+
+    /// Merges the rows read with what the stream sent meanwhile.
+    pub(crate) fn merge(
+        self,
+        rules: &Rules,
+        rows: Vec<Tuple>,
+        key_of: impl Fn(&Tuple) -> Option<Key>,
+    ) -> HealOutcome {
+        let mut read: FxHashMap<Key, Tuple> =
+            rows.into_iter().filter_map(|row| Some((key_of(&row)?, row))).collect();
+        let mut outcome = HealOutcome { rows: Vec::new(), settled: Vec::new(), again: Vec::new() };
+        for (key, touched) in self.keys {
+            let row = read.remove(&key);
+            match touched {
+                Touched::No => outcome.rows.extend(row),
+                Touched::Partly(sent) => match row {
+                    Some(row) if rules.holds(Rule::HealMerge) => outcome.rows.push(merge(&sent, &row)),
+                    Some(row) => outcome.rows.push(row),
+                    None => {
+                        outcome.again.push(key);
+                        continue;
+                    }
+                },
+                Touched::Settled => {}
+                Touched::Unclear => {
+                    outcome.again.push(key);
+                    continue;
+                }
+            }
+            outcome.settled.push(key);
+        }
+        outcome
+    }
+}
+
+/// `newer` with every value that was not sent taken from `older`.
+fn merge(newer: &Tuple, older: &Tuple) -> Tuple {
+    let mut out = TupleBuilder::with_capacity(newer.bytes_len() + older.bytes_len());
+    for (newer, older) in newer.values().zip(older.values()) {
+        out.push(if newer == Value::Unchanged { &older } else { &newer });
+    }
+    out.finish()
+}

@@ -1,0 +1,26 @@
+//! The loop that keeps green in step: follow the stream, place chunks, batch, apply, confirm.
+//!
+//! [`Core`] decides everything and does nothing: events in, work out, no clock and no socket. [`Pipeline`] connects it to
+//! a stream, to readers of blue and to green. Tests drive the core alone, through every interleaving.
+
+mod core;
+mod pipeline;
+mod readers;
+mod writer;
+
+mod batch;
+mod relations;
+
+mod copy_plan;
+mod heal;
+mod visibility;
+mod window;
+
+mod retry;
+mod rules;
+
+pub use crate::core::{Core, CoreSettings, CoreStart, DetachPolicy, Progress, ReadJob, Work};
+pub use copy_plan::UnitProgress;
+pub use pipeline::{Limits, Observer, Pipeline, RouteTally, Tally, Ticks};
+pub use retry::{Decision, decide};
+pub use rules::{Rule, Rules};

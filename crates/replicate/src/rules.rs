@@ -1,0 +1,82 @@
+//! The rules of placed chunks, each of which can be switched off to show that it is needed.
+
+use std::collections::BTreeSet;
+
+/// One rule that keeps green equal to blue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Rule {
+    /// Rows of a chunk whose key was touched by a transaction that its snapshot could not see are dropped.
+    TouchedKeys,
+    /// A chunk that cannot see a transaction streamed before its window opened is read again.
+    LateVisible,
+    /// After a slot is created no window opens until every transaction then in progress has ended or been streamed.
+    SlotBirth,
+    /// The same after a replica identity has changed; and a table that joins is neither planned nor followed before every
+    /// transaction that ran when it was added to the publication has ended or been streamed.
+    PublicationChange,
+    /// Transactions streamed and not yet seen visible survive a restart.
+    SavedUnseen,
+    /// A rewritten table is copied from its first block again.
+    Rewrite,
+    /// A truncation in the window discards the chunk.
+    Truncate,
+    /// The batch before a chunk is committed before the chunk is placed.
+    Order,
+    /// A partial row that finds no row on green is read again by key.
+    Heal,
+    /// Values sent while a heal is under way win over those that it read.
+    HealMerge,
+    /// A window that has overflowed is discarded, never placed.
+    Overflow,
+    /// A leaf that was attached is copied.
+    AttachedLeaf,
+    /// The rows of a leaf that was detached are removed, and what may have been removed with them is copied again.
+    DetachedLeaf,
+    /// Truncating a leaf removes that leaf's rows.
+    LeafTruncate,
+    /// A table becomes strict once every unit of it is copied, not before.
+    Strictness,
+}
+
+impl Rule {
+    /// Every rule.
+    pub const ALL: [Rule; 15] = [
+        Rule::TouchedKeys,
+        Rule::LateVisible,
+        Rule::SlotBirth,
+        Rule::PublicationChange,
+        Rule::SavedUnseen,
+        Rule::Rewrite,
+        Rule::Truncate,
+        Rule::Order,
+        Rule::Heal,
+        Rule::HealMerge,
+        Rule::Overflow,
+        Rule::AttachedLeaf,
+        Rule::DetachedLeaf,
+        Rule::LeafTruncate,
+        Rule::Strictness,
+    ];
+}
+
+/// The rules in force.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    broken: BTreeSet<Rule>,
+}
+
+impl Rules {
+    /// Every rule in force.
+    pub fn all() -> Rules {
+        Rules::default()
+    }
+
+    /// All but one, to show what it guards against. Never used outside tests.
+    pub fn without(rule: Rule) -> Rules {
+        Rules { broken: BTreeSet::from([rule]) }
+    }
+
+    pub(crate) fn holds(&self, rule: Rule) -> bool {
+        !self.broken.contains(&rule)
+    }
+}

@@ -1,0 +1,154 @@
+//! What a run is about: the tables, the acts of blue, the limits of the core and the accidents, all drawn from a seed.
+
+use understudy_replicate::{CoreSettings, DetachPolicy, Rules};
+
+use super::sidecar::STEPS;
+use crate::blue::TableKind;
+use crate::dice::Dice;
+use crate::workload::{Act, Weights, traffic};
+
+/// A class of scenarios. Every run belongs to one; the sample holds a fixed share of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// Commits are streamed long before snapshots show them.
+    LateVisibility,
+    /// The slot is created while transactions run and commits are invisible.
+    SlotBirth,
+    /// Tables are rewritten and altered while they are copied.
+    Rewrite,
+    /// The sidecar, blue and green are stopped and started.
+    Restart,
+    /// Leaves come and go, rows move between them.
+    Partitions,
+    /// Tables and leaves are emptied.
+    Truncate,
+    /// Rows of which only a part is sent are missing on green.
+    Heal,
+    /// A table joins the migration while it runs.
+    LaterTable,
+    /// Everything at once.
+    Mixed,
+}
+
+impl Class {
+    /// Every class.
+    pub const ALL: [Class; 9] = [
+        Class::LateVisibility,
+        Class::SlotBirth,
+        Class::Rewrite,
+        Class::Restart,
+        Class::Partitions,
+        Class::Truncate,
+        Class::Heal,
+        Class::LaterTable,
+        Class::Mixed,
+    ];
+
+    /// The class of a seed in a sample.
+    pub fn of_seed(seed: u64) -> Class {
+        Class::ALL[(seed % Class::ALL.len() as u64) as usize]
+    }
+}
+
+/// Everything that is drawn before a run starts.
+#[derive(Debug, Clone)]
+pub(super) struct Scenario {
+    pub(super) tables: Vec<TableKind>,
+    /// How many of the tables join later.
+    pub(super) later: usize,
+    pub(super) weights: Weights,
+    /// Acts on blue before the slot is created.
+    pub(super) acts_before: usize,
+    /// Steps of the sidecar before blue goes on, without reads: what stands in the way of windows falls meanwhile.
+    pub(super) head_start: usize,
+    /// Steps until blue comes to rest.
+    pub(super) steps: usize,
+    /// Stops and starts, at most.
+    pub(super) restarts: usize,
+    pub(super) settings: CoreSettings,
+    pub(super) readers: usize,
+    /// Whether the stream shows transactions without changes of ours, as version 14 does.
+    pub(super) show_empty: bool,
+    /// How eager blue is against the pipeline.
+    pub(super) blue_share: u32,
+    /// How likely each step of the sidecar is while blue is busy: every run has a rhythm of its own.
+    pub(super) pace: Vec<u32>,
+}
+
+impl Scenario {
+    pub(super) fn draw(class: Class, dice: &mut Dice, rules: Rules) -> Scenario {
+        let tables = tables(class, dice);
+        let restarting =
+            matches!(class, Class::Restart | Class::Mixed | Class::LaterTable | Class::LateVisibility);
+        Scenario {
+            later: usize::from(class == Class::LaterTable || (class == Class::Mixed && dice.percent(30))),
+            weights: weights(class, dice),
+            acts_before: if class == Class::SlotBirth || dice.percent(40) { 10 + dice.below(40) } else { 0 },
+            head_start: if class == Class::Heal || dice.percent(60) { dice.below(80) } else { 0 },
+            steps: 150 + dice.below(350),
+            restarts: if restarting { 1 + dice.below(4) } else { usize::from(dice.percent(25)) },
+            settings: settings(dice, rules),
+            readers: 1 + dice.below(3),
+            show_empty: dice.percent(30),
+            blue_share: [10, 25, 40, 55][dice.below(4)],
+            pace: STEPS.iter().map(|(_, weight)| weight * [1, 1, 2, 4][dice.below(4)]).collect(),
+            tables,
+        }
+    }
+}
+
+fn tables(class: Class, dice: &mut Dice) -> Vec<TableKind> {
+    let partitioned = [TableKind::Partitioned, TableKind::PartitionedApart];
+    // Where every change carries the whole old row nothing is left to heal.
+    let kinds: &[TableKind] =
+        if class == Class::Heal { &[TableKind::Plain, TableKind::Partitioned] } else { &TableKind::ALL };
+    let any = |dice: &mut Dice| kinds[dice.below(kinds.len())];
+    let mut tables = match class {
+        Class::Partitions => vec![partitioned[dice.below(2)]],
+        Class::Mixed => vec![any(dice), partitioned[dice.below(2)]],
+        Class::LaterTable => vec![any(dice), any(dice)],
+        _ => vec![any(dice)],
+    };
+    if dice.percent(25) {
+        tables.push(any(dice));
+    }
+    tables
+}
+
+fn weights(class: Class, dice: &mut Dice) -> Weights {
+    let mut weights = traffic();
+    let mut add = |more: &[(Act, u32)]| weights.extend_from_slice(more);
+    let partitions =
+        [(Act::Attach, 3), (Act::Detach, 2), (Act::Drop, 1), (Act::WriteApart, 2), (Act::TruncateLeaf, 1)];
+    let rewrites = [(Act::Rewrite, 5), (Act::AlterType, 1), (Act::AlterIdentity, 1)];
+    match class {
+        Class::LateVisibility => {
+            let slow = 6 + dice.below(15) as u32;
+            weights.iter_mut().filter(|(act, _)| *act == Act::Settle).for_each(|(_, weight)| *weight = slow);
+        }
+        Class::SlotBirth | Class::Restart | Class::Heal | Class::LaterTable => {}
+        Class::Rewrite => add(&rewrites),
+        Class::Partitions => add(&partitions),
+        Class::Truncate => add(&[(Act::Truncate, 6), (Act::TruncateLeaf, 4)]),
+        Class::Mixed => {
+            add(&partitions);
+            add(&rewrites);
+            add(&[(Act::Truncate, 1)]);
+        }
+    }
+    weights
+}
+
+fn settings(dice: &mut Dice, rules: Rules) -> CoreSettings {
+    CoreSettings {
+        chunk_bytes: 8_192 * (1 + dice.below(2) as u64),
+        chunk_bytes_max: if dice.percent(30) { 60 + dice.below(200) } else { 1 << 20 },
+        window_bytes_max: if dice.percent(30) { 100 + dice.below(900) } else { 1 << 20 },
+        windows_max: 1 + dice.below(4),
+        batch_changes_max: 1 + dice.below(8),
+        batch_bytes_max: 1 << 20,
+        on_detach: DetachPolicy::Delete,
+        nonce_base: dice.wide() as u64,
+        rules,
+    }
+}

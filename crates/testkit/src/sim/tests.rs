@@ -1,0 +1,183 @@
+//! The property over a sample of seeds, and for each rule a test that it is needed.
+
+use std::collections::BTreeMap;
+
+use understudy_replicate::{Rule, Rules};
+
+use super::{Class, CounterExample, Seen, run};
+
+/// Seeds of the sample that `cargo test` always runs.
+const SAMPLE: u64 = 3_600;
+
+/// Of the runs of a class, the share in percent that must meet what the class is about.
+const SHARE_MIN_PERCENT: u64 = 70;
+
+/// Seeds within which a broken rule must show.
+const PATIENCE: u64 = 1_500;
+
+/// The seeds to be run: `UNDERSTUDY_SEEDS=from..to` asks for a campaign instead of the sample.
+fn seeds() -> std::ops::Range<u64> {
+    let asked = std::env::var("UNDERSTUDY_SEEDS").ok();
+    let parsed = asked.as_deref().and_then(|text| {
+        let (from, to) = text.split_once("..")?;
+        Some(from.parse().ok()?..to.parse().ok()?)
+    });
+    assert_eq!(asked.is_some(), parsed.is_some(), "UNDERSTUDY_SEEDS must read from..to");
+    parsed.unwrap_or(0..SAMPLE)
+}
+
+/// Whether a run has met what its class is about.
+fn meets(class: Class, seen: &Seen) -> bool {
+    match class {
+        Class::LateVisibility => seen.streamed_before_visible > 0,
+        Class::SlotBirth => seen.born_into > 0,
+        Class::Rewrite => seen.rewrites > 0,
+        Class::Restart => seen.restarts > 0,
+        Class::Partitions => seen.leaves > 0,
+        Class::Truncate => seen.truncates > 0,
+        Class::Heal => seen.heals > 0,
+        Class::LaterTable => seen.later_tables > 0,
+        Class::Mixed => seen.changes > 0 && seen.placed > 0,
+    }
+}
+
+/// For every interleaving green ends equal to blue: complete, nothing to heal, no mismatch, and in bounded time.
+#[test]
+fn green_equals_blue() {
+    let seeds = seeds();
+    let mut tally: BTreeMap<Class, (u64, u64)> = BTreeMap::new();
+    let mut total = Seen::default();
+    let mut wrong = Vec::new();
+    for seed in seeds.clone() {
+        let class = Class::of_seed(seed);
+        match run(seed, class, &Rules::all(), false) {
+            Ok(seen) => {
+                let (runs, met) = tally.entry(class).or_default();
+                (*runs, *met) = (*runs + 1, *met + u64::from(meets(class, &seen)));
+                total.add(&seen);
+            }
+            Err(example) => wrong.push(example),
+        }
+    }
+    println!("{tally:?} {total:?}");
+    show(&wrong);
+    assert!(wrong.is_empty(), "{} of the runs {seeds:?} are wrong", wrong.len());
+    if seeds == (0..SAMPLE) {
+        assert_eq!(tally.len(), Class::ALL.len());
+        for (class, (runs, met)) in tally {
+            assert!(met * 100 >= runs * SHARE_MIN_PERCENT, "{class:?}: {met} of {runs} runs meet it");
+        }
+        let Seen { split_transactions, too_large, placed, heals, .. } = total;
+        assert!(split_transactions > SAMPLE && too_large > SAMPLE / 10 && placed > SAMPLE && heals > SAMPLE);
+    }
+}
+
+/// Prints counter-examples, and the first one step by step when `UNDERSTUDY_TRACE` is set.
+fn show(wrong: &[CounterExample]) {
+    for example in wrong.iter().take(20) {
+        println!("seed {} ({:?}): {}", example.seed, example.class, example.why);
+    }
+    if let Some(first) = wrong.first().filter(|_| std::env::var_os("UNDERSTUDY_TRACE").is_some())
+        && let Err(traced) = run(first.seed, first.class, &Rules::all(), true)
+    {
+        traced.trace.iter().for_each(|line| println!("{line}"));
+    }
+}
+
+/// With the rule broken, some seed of the class fails; up to that seed, all hold with every rule in force.
+fn is_needed(rule: Rule, class: Class) {
+    let broken = (0..PATIENCE).find_map(|seed| run(seed, class, &Rules::without(rule), false).err());
+    let Some(broken) = broken else {
+        panic!("{rule:?} broken shows in none of {PATIENCE} seeds of {class:?}")
+    };
+    println!("{rule:?} broken, {class:?}, seed {}: {}", broken.seed, broken.why);
+    for seed in 0..=broken.seed {
+        let whole = run(seed, class, &Rules::all(), false);
+        assert!(whole.is_ok(), "with every rule in force: {whole:?}");
+    }
+}
+
+#[test]
+fn rows_touched_by_invisible_transactions_are_dropped() {
+    is_needed(Rule::TouchedKeys, Class::Heal);
+}
+
+#[test]
+fn a_chunk_that_cannot_see_what_was_streamed_before_it_is_read_again() {
+    is_needed(Rule::LateVisible, Class::LateVisibility);
+}
+
+#[test]
+fn commits_that_the_slot_was_born_into_are_waited_for() {
+    is_needed(Rule::SlotBirth, Class::SlotBirth);
+}
+
+#[test]
+fn transactions_that_a_joining_table_was_published_into_are_waited_for() {
+    is_needed(Rule::PublicationChange, Class::LaterTable);
+}
+
+#[test]
+fn transactions_not_yet_seen_survive_a_restart() {
+    is_needed(Rule::SavedUnseen, Class::LateVisibility);
+}
+
+#[test]
+fn a_rewritten_table_is_copied_again() {
+    is_needed(Rule::Rewrite, Class::Rewrite);
+}
+
+#[test]
+fn a_truncation_in_the_window_discards_the_chunk() {
+    is_needed(Rule::Truncate, Class::Truncate);
+}
+
+#[test]
+fn a_chunk_is_placed_after_the_batch_before_it() {
+    is_needed(Rule::Order, Class::LateVisibility);
+}
+
+#[test]
+fn partial_rows_that_are_missing_are_healed() {
+    is_needed(Rule::Heal, Class::Heal);
+}
+
+#[test]
+fn values_sent_while_a_heal_is_under_way_win() {
+    is_needed(Rule::HealMerge, Class::Heal);
+}
+
+#[test]
+fn a_window_that_overflowed_is_never_placed() {
+    is_needed(Rule::Overflow, Class::SlotBirth);
+}
+
+#[test]
+fn an_attached_leaf_is_copied() {
+    is_needed(Rule::AttachedLeaf, Class::Partitions);
+}
+
+#[test]
+fn the_rows_of_a_detached_leaf_are_removed() {
+    is_needed(Rule::DetachedLeaf, Class::Partitions);
+}
+
+#[test]
+fn truncating_a_leaf_removes_its_rows() {
+    is_needed(Rule::LeafTruncate, Class::Truncate);
+}
+
+#[test]
+fn a_route_is_strict_only_once_it_is_copied() {
+    is_needed(Rule::Strictness, Class::Restart);
+}
+
+/// A run is its seed: the same steps, the same end.
+#[test]
+fn runs_repeat_themselves() {
+    for seed in 0..20 {
+        let class = Class::of_seed(seed);
+        let (one, two) = (run(seed, class, &Rules::all(), false), run(seed, class, &Rules::all(), false));
+        assert_eq!(one.ok(), two.ok());
+    }
+}

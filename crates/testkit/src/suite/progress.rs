@@ -1,0 +1,60 @@
+//! Progress: what is saved, when it is committed, and what is not.
+
+use understudy_contract::ChangeSink;
+use understudy_model::Xid;
+
+use super::*;
+
+pub(super) async fn what_was_saved_is_claimed<S: SinkUnderTest>(store: &S) -> Verdict {
+    let sink = begun(store).await?;
+    drop(sink);
+    let saved = saved(store).await?;
+    ensure(saved.lineage == lineage() && saved.checkpoint == checkpoint(0), "the start is not as recorded")?;
+    ensure(saved.unseen.is_none(), "a start knows of no transactions, and says so")?;
+    ensure(saved.heals.is_empty() && saved.units.is_empty() && saved.quarantined == 0, "it is not empty")
+}
+
+pub(super) async fn rows_and_progress_are_committed_together<S: SinkUnderTest>(store: &S) -> Verdict {
+    let mut sink = begun(store).await?;
+    let changes = vec![insert(ITEMS, ["1", "a", "x"]), insert(PLACES, ["1", "east", "b"])];
+    sink.apply(transaction(1, changes)).await.map_err(failed)?;
+    holds(store, ITEMS, &[["1", "a", "x"]]).await?;
+    holds(store, PLACES, &[["1", "east", "b"]]).await?;
+    drop(sink);
+    let saved = saved(store).await?;
+    ensure(saved.checkpoint == checkpoint(1), "the checkpoint is not that of the last commit")?;
+    ensure(saved.unseen == Some(vec![Xid::new(501)]), "the unseen transactions are not as in the batch")
+}
+
+pub(super) async fn a_part_of_a_transaction_waits_for_its_end<S: SinkUnderTest>(store: &S) -> Verdict {
+    let mut sink = begun(store).await?;
+    sink.apply(part(1, 0, vec![insert(ITEMS, ["1", "a", "x"])])).await.map_err(failed)?;
+    sink.apply(part(1, 1, vec![insert(ITEMS, ["2", "b", "y"])])).await.map_err(failed)?;
+    holds(store, ITEMS, &[]).await?;
+    let mut end = transaction(1, vec![update(ITEMS, ["1", "c", UNSENT])]);
+    end.first_ordinal = 2;
+    sink.apply(end).await.map_err(failed)?;
+    holds(store, ITEMS, &[["1", "c", "x"], ["2", "b", "y"]]).await?;
+    drop(sink);
+    ensure(saved(store).await?.checkpoint == checkpoint(1), "the checkpoint is not that of the commit")
+}
+
+pub(super) async fn what_was_not_committed_is_forgotten<S: SinkUnderTest>(store: &S) -> Verdict {
+    let mut sink = begun(store).await?;
+    sink.apply(transaction(1, vec![insert(ITEMS, ["1", "a", "x"])])).await.map_err(failed)?;
+    let more = vec![delete(ITEMS, &["1"]), update(ITEMS, ["7", "a", UNSENT])];
+    sink.apply(part(2, 0, more)).await.map_err(failed)?;
+    drop(sink);
+    let saved = saved(store).await?;
+    ensure(saved.checkpoint == checkpoint(1), "the checkpoint has moved without a commit")?;
+    ensure(saved.heals.is_empty(), "a heal outlives its transaction")?;
+    holds(store, ITEMS, &[["1", "a", "x"]]).await
+}
+
+pub(super) async fn persist_names_what_is_applied<S: SinkUnderTest>(store: &S) -> Verdict {
+    let mut sink = begun(store).await?;
+    sink.apply(transaction(1, vec![insert(ITEMS, ["1", "a", "x"])])).await.map_err(failed)?;
+    sink.apply(transaction(2, Vec::new())).await.map_err(failed)?;
+    let durable = sink.persist().await.map_err(failed)?;
+    ensure(durable == checkpoint(2), "persist does not name the last checkpoint")
+}

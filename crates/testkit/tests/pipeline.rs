@@ -1,0 +1,243 @@
+//! The running pipeline against in-memory connectors: every event of the stream is taken, whatever the size of the burst.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails says so")]
+
+use std::collections::VecDeque;
+use std::future::pending;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use understudy_contract::{
+    Applied, Blocker, BlueCatalog, ChangeSink, ChangeStream, ChunkDone, ChunkOutcome, ChunkReader,
+    ChunkRequest, Confirm, Failure, GreenTable, LedgerEntry, Lineage, StreamEvent, Unit,
+};
+use understudy_model::{
+    Checkpoint, Column, Lsn, Nonce, Relation, RelationId, ReplicaIdentity, RouteId, Snapshot, SourceChange,
+    TableName, Tuple, TupleBuilder, UnitId, Value, Xid,
+};
+use understudy_replicate::{
+    Core, CoreSettings, CoreStart, DetachPolicy, Limits, Observer, Pipeline, Progress, Rules, Tally, Ticks,
+};
+use understudy_testkit::green::{Green, MemorySink};
+use understudy_transform::{BlueTable, RouteSpec};
+
+/// A stream whose events are all at hand, and which then falls silent.
+struct Burst(VecDeque<StreamEvent>);
+
+impl ChangeStream for Burst {
+    async fn next(&mut self) -> Result<StreamEvent, Failure> {
+        match self.0.pop_front() {
+            Some(event) => Ok(event),
+            None => pending().await,
+        }
+    }
+
+    fn ready(&self) -> bool {
+        !self.0.is_empty()
+    }
+}
+
+/// A blue that never changes.
+struct Still(Unit);
+
+impl BlueCatalog for Still {
+    async fn units(&mut self) -> Result<Vec<Unit>, Failure> {
+        Ok(vec![self.0.clone()])
+    }
+
+    async fn snapshot(&mut self) -> Result<Snapshot, Failure> {
+        Ok(Snapshot::new(Xid::new(1_000_000), Xid::new(1_000_000), Vec::new()))
+    }
+
+    async fn barrier(&mut self) -> Result<Xid, Failure> {
+        Ok(Xid::new(1))
+    }
+
+    async fn blockers(&mut self, _: &[Xid]) -> Result<Vec<Blocker>, Failure> {
+        Ok(Vec::new())
+    }
+
+    async fn mark(&mut self, _: Nonce) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+impl ChunkReader for Still {
+    async fn read(&mut self, _: &ChunkRequest) -> Result<ChunkOutcome, Failure> {
+        Ok(ChunkOutcome::Gone)
+    }
+
+    async fn mark(&mut self, _: Nonce) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+/// Remembers what was confirmed and ignores the rest.
+#[derive(Default)]
+struct Ears(Mutex<Lsn>);
+
+impl Confirm for Ears {
+    fn confirm(&self, lsn: Lsn) {
+        *self.0.lock().unwrap() = lsn;
+    }
+}
+
+impl Observer for Ears {
+    fn received(&self, _: Lsn) {}
+    fn applying(&self) {}
+    fn applied(&self, _: &Tally, _: &Applied) {}
+    fn durable(&self, _: Checkpoint) {}
+    fn chunk_done(&self, _: &ChunkDone) {}
+    fn heartbeat_sent(&self, _: Nonce) {}
+    fn heartbeat_seen(&self, _: Nonce, _: Checkpoint) {}
+    fn progress(&self, _: &Progress) {}
+    fn waiting_for(&self, _: &[Blocker]) {}
+}
+
+/// A beat as fast as the timer goes.
+struct Beat(tokio::time::Interval);
+
+impl Ticks for Beat {
+    async fn tick(&mut self) {
+        self.0.tick().await;
+    }
+}
+
+fn route() -> RouteSpec {
+    let name = TableName::new("public", "t");
+    let table = BlueTable { name: name.clone(), columns: vec!["id".into()], key: vec!["id".into()] };
+    RouteSpec::compile(RouteId(0), &table, name, None).unwrap()
+}
+
+fn unit() -> Unit {
+    Unit {
+        id: UnitId(7),
+        route: RouteId(0),
+        root: UnitId(7),
+        name: TableName::new("public", "t"),
+        filenode: 1,
+        fingerprint: 1,
+        blocks: 1,
+        block_bytes: 8192,
+        rows_estimate: None,
+        identity: ReplicaIdentity::Default,
+        predicate: None,
+    }
+}
+
+fn row(id: usize) -> Tuple {
+    let mut row = TupleBuilder::default();
+    row.push(&Value::Text(id.to_string().into_bytes().into()));
+    row.finish()
+}
+
+/// Transactions of the given sizes, one row each change, and where the last one ends.
+fn burst(sizes: &[usize]) -> (Burst, Lsn) {
+    let relation = RelationId(7);
+    let announced = Relation {
+        id: relation,
+        name: TableName::new("public", "t"),
+        identity: ReplicaIdentity::Default,
+        columns: vec![Column { name: "id".into(), type_oid: 23, type_modifier: -1, in_identity: true }],
+    };
+    let mut events = VecDeque::from([StreamEvent::Keepalive { end: Lsn::new(50) }]);
+    let (mut at, mut id) = (Lsn::new(100), 0);
+    for (n, size) in sizes.iter().enumerate() {
+        events.push_back(StreamEvent::Begin { commit: at, commit_time_us: 1, xid: n as u32 + 3 });
+        events.push_back(StreamEvent::Relation(Arc::new(announced.clone())));
+        for _ in 0..*size {
+            events.push_back(StreamEvent::Change(SourceChange::Insert { relation, new: row(id) }));
+            id += 1;
+        }
+        let foreign =
+            StreamEvent::Message { prefix: "app".into(), content: Bytes::new(), transactional: true };
+        events.push_back(foreign);
+        let end = Lsn::new(at.raw() + 10);
+        events.push_back(StreamEvent::Commit { commit: at, end });
+        at = end;
+    }
+    (Burst(events), at)
+}
+
+async fn run(sizes: &[usize]) -> (Arc<Mutex<Green>>, Lsn, Arc<Ears>) {
+    let route = route();
+    let table = GreenTable {
+        route: route.id,
+        source: route.source.clone(),
+        name: route.target.clone(),
+        columns: vec!["id".into()],
+        source_columns: vec![Some("id".into())],
+        key: route.key.clone(),
+        fingerprint: route.fingerprint(),
+    };
+    let green = Arc::new(Mutex::new(Green::new(vec![table])));
+    let mut first = MemorySink::new(green.clone());
+    first.claim().await.unwrap();
+    let lineage = Lineage { system_id: 1, timeline: 1, database: "d".into(), slot: "s".into() };
+    first.begin(&lineage, Checkpoint::at_commit_end(Lsn::new(10))).await.unwrap();
+    first.record(LedgerEntry::Plan(unit())).await.unwrap();
+    first.record(LedgerEntry::Complete(route.id)).await.unwrap();
+    let mut sink = MemorySink::new(green.clone());
+    let saved = sink.claim().await.unwrap().unwrap();
+    let settings = CoreSettings {
+        chunk_bytes: 8192,
+        chunk_bytes_max: 8192,
+        window_bytes_max: 8192,
+        windows_max: 1,
+        batch_changes_max: 700,
+        batch_bytes_max: 1 << 20,
+        on_detach: DetachPolicy::Stop,
+        nonce_base: 1,
+        rules: Rules::all(),
+    };
+    let start = CoreStart {
+        routes: vec![route],
+        units: vec![unit()],
+        snapshot: Snapshot::new(Xid::new(3), Xid::new(3), Vec::new()),
+        saved,
+        slot_is_new: false,
+        publication_changed: false,
+        recopy: Vec::new(),
+    };
+    let (stream, end) = burst(sizes);
+    let ears = Arc::new(Ears::default());
+    let pipeline = Pipeline {
+        core: Core::new(settings, start).unwrap(),
+        stream,
+        readers: vec![Still(unit())],
+        catalog: Still(unit()),
+        sink,
+        confirm: ears.clone(),
+        observer: ears.clone(),
+        limits: Limits { heartbeat_ticks: 10, read_bytes_per_tick: None },
+    };
+    let watched = green.clone();
+    let arrived = async move {
+        while watched.lock().unwrap().checkpoint().lsn() < end {
+            tokio::task::yield_now().await;
+        }
+    };
+    let run = pipeline.run(arrived, || Beat(tokio::time::interval(Duration::from_millis(1))));
+    tokio::time::timeout(Duration::from_secs(60), run).await.expect("the end is reached").unwrap();
+    (green, end, ears)
+}
+
+/// Promise 2: nothing is skipped, at whatever place a burst happens to be cut into turns and batches.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_event_of_a_burst_is_taken() {
+    for sizes in [&[5_000][..], &[1; 3_000], &[1_023, 1, 1_024, 1_025, 2_047, 700, 699, 701]] {
+        let (green, _, _) = run(sizes).await;
+        let green = green.lock().unwrap();
+        assert_eq!(green.rows(RouteId(0)).len(), sizes.iter().sum::<usize>());
+        assert_eq!(green.mismatches(), 0);
+    }
+}
+
+/// Promise 1: what is confirmed to blue is durable on green, and a run that ends confirms all it has applied.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_a_run_is_durable_and_confirmed() {
+    let (green, end, ears) = run(&[10, 20]).await;
+    assert_eq!(*ears.0.lock().unwrap(), end);
+    assert_eq!(green.lock().unwrap().unpersisted(), 0);
+}

@@ -1,0 +1,110 @@
+//! `understudy check`: every requirement on both sides, with its remedy.
+
+use std::fmt::Write as _;
+
+use understudy_contract::Failure;
+use understudy_postgres::preflight::{self, Finding, Severity};
+
+use super::args::FileArgs;
+use super::exit::{CliError, Exit};
+use super::output::Output;
+use super::sides::{Sides, load};
+use crate::routes;
+use crate::settings::Settings;
+
+/// Looks, prints what was found, and fails when an error is among it.
+pub(super) async fn check(args: &FileArgs, output: Output) -> Result<(), CliError> {
+    let file = args.file.display().to_string();
+    let settings = load(&args.file)?;
+    let findings = look(&settings).await.map_err(|failure| CliError::of(&failure, &file))?;
+    let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
+    if output.is_json() {
+        output.json(&json(&settings, &findings))?;
+    } else {
+        output.data(text(&findings))?;
+    }
+    if errors == 0 {
+        output.message(format!("next: understudy plan {file}"));
+        return Ok(());
+    }
+    let what = format!("{errors} of the {} findings must be mended first", findings.len());
+    Err(CliError::new(Exit::Configuration, what, format!("understudy check {file}")))
+}
+
+async fn look(settings: &Settings) -> Result<Vec<Finding>, Failure> {
+    let mut sides = Sides::connect(settings, "check").await?;
+    let tables = sides.describe_blue().await?;
+    let plan = routes::preflight_plan(settings, &routes::taken(settings, &tables)?)?;
+    let findings = preflight::check(&mut sides.blue, &mut sides.green, &plan).await?;
+    sides.close().await;
+    Ok(findings)
+}
+
+const GROUPS: [(Severity, &str, &str); 4] = [
+    (Severity::Error, "error", "Must be mended"),
+    (Severity::Warning, "warning", "May stop it later"),
+    (Severity::Info, "info", "Worth knowing"),
+    (Severity::NotMoved, "not_moved", "Does not move"),
+];
+
+fn text(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    for (severity, _, title) in GROUPS {
+        let group = findings.iter().filter(|finding| finding.severity == severity).collect::<Vec<_>>();
+        if group.is_empty() {
+            continue;
+        }
+        let _ = writeln!(text, "{title}:");
+        for finding in group {
+            let _ = writeln!(text, "  {}: {}", finding.subject, finding.what);
+            if !finding.remedy.is_empty() {
+                let _ = writeln!(text, "    remedy: {}", finding.remedy);
+            }
+        }
+        text.push('\n');
+    }
+    let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
+    text.push_str(if errors == 0 { "Ready: nothing stands in the way.\n" } else { "Not ready.\n" });
+    text
+}
+
+fn json(settings: &Settings, findings: &[Finding]) -> serde_json::Value {
+    let word = |severity| GROUPS.iter().find(|group| group.0 == severity).map(|group| group.1);
+    let one = |finding: &Finding| {
+        serde_json::json!({
+            "severity": word(finding.severity), "code": finding.code, "subject": finding.subject,
+            "what": finding.what, "remedy": finding.remedy,
+        })
+    };
+    let ready = findings.iter().all(|finding| finding.severity != Severity::Error);
+    serde_json::json!({
+        "schema": "understudy/v1/check", "migration": settings.name.as_str(), "ready": ready,
+        "findings": findings.iter().map(one).collect::<Vec<_>>(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(severity: Severity, remedy: &str) -> Finding {
+        Finding {
+            severity,
+            code: "some-code",
+            subject: "blue table public.t".to_owned(),
+            what: "has no key".to_owned(),
+            remedy: remedy.to_owned(),
+        }
+    }
+
+    #[test]
+    fn findings_are_grouped_with_their_remedies() {
+        let shown = text(&[finding(Severity::Error, "give it one"), finding(Severity::NotMoved, "")]);
+        assert_eq!(
+            shown,
+            "Must be mended:\n  blue table public.t: has no key\n    remedy: give it one\n\n\
+             Does not move:\n  blue table public.t: has no key\n\nNot ready.\n"
+        );
+        assert_eq!(text(&[]), "Ready: nothing stands in the way.\n");
+    }
+}

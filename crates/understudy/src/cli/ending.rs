@@ -1,0 +1,191 @@
+//! `understudy finish` and `understudy abort`: what a migration created is removed; green's rows stay.
+//!
+//! Both may be repeated: what is already gone is no failure.
+
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+
+use understudy_contract::Failure;
+use understudy_postgres::sink::{SinkSettings, forget};
+use understudy_postgres::source::{publication, slot};
+use understudy_postgres::wire::Client;
+
+use super::args::{AbortArgs, EndingArgs, FinishArgs};
+use super::exit::{CliError, Exit};
+use super::output::Output;
+use super::sides::{Sides, load};
+use crate::settings::Settings;
+
+/// Ends a migration that is complete.
+pub(super) async fn finish(args: &FinishArgs, output: Output) -> Result<(), CliError> {
+    let books = if args.keep_bookkeeping { Books::Keep } else { Books::Remove };
+    Ending { kind: Kind::Finish, books, file: &args.file.file, args: args.ending }.carry_out(output).await
+}
+
+/// Gives a migration up.
+pub(super) async fn abort(args: &AbortArgs, output: Output) -> Result<(), CliError> {
+    Ending { kind: Kind::Abort, books: Books::Remove, file: &args.file.file, args: args.ending }
+        .carry_out(output)
+        .await
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Finish,
+    Abort,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Books {
+    Keep,
+    Remove,
+}
+
+struct Ending<'a> {
+    kind: Kind,
+    books: Books,
+    file: &'a std::path::Path,
+    args: EndingArgs,
+}
+
+impl Ending<'_> {
+    fn verb(&self) -> &'static str {
+        match self.kind {
+            Kind::Finish => "finish",
+            Kind::Abort => "abort",
+        }
+    }
+
+    async fn carry_out(&self, output: Output) -> Result<(), CliError> {
+        let file = self.file.display().to_string();
+        let settings = load(self.file)?;
+        let failed = |failure: Failure| CliError::of(&failure, &file);
+        let mut sides = Sides::connect(&settings, self.verb()).await.map_err(failed)?;
+        let objections = self.objections(&mut sides, &settings).await.map_err(failed)?;
+        if !objections.is_empty() && !self.args.force {
+            let what = format!("nothing was changed: {}", objections.join("; "));
+            return Err(CliError::new(Exit::Aborted, what, "understudy status").remedy(format!(
+                "stop the sidecar and settle this first, or go on all the same: understudy {} {file} --force",
+                self.verb()
+            )));
+        }
+        self.confirm(&settings, &file, output)?;
+        let removed = self.remove(&mut sides, &settings).await.map_err(failed)?;
+        sides.close().await;
+        if output.is_json() {
+            return output.json(&serde_json::json!({
+                "schema": format!("understudy/v1/{}", self.verb()), "migration": settings.name.as_str(), "removed": removed,
+            }));
+        }
+        if removed.is_empty() {
+            return output.data(format!("nothing of migration {} is left to be removed\n", settings.name));
+        }
+        let lines = removed.iter().map(|what| format!("removed {what}\n")).collect::<String>();
+        output.data(lines)
+    }
+
+    /// Why an operator may not want this now.
+    async fn objections(&self, sides: &mut Sides, settings: &Settings) -> Result<Vec<String>, Failure> {
+        let mut objections = Vec::new();
+        let name = settings.name.slot();
+        if let Some(pid) = slot::inspect(&mut sides.blue, &name).await?.and_then(|slot| slot.active_pid) {
+            objections.push(format!("a sidecar is running: process {pid} of blue reads the slot {name}"));
+        }
+        for (client, side) in [(&mut sides.blue, "blue"), (&mut sides.green, "green")] {
+            let sessions = sessions_of_a_sidecar(client, settings.name.as_str()).await?;
+            if sessions > 0 && objections.is_empty() {
+                objections.push(format!("a sidecar is running: it has {sessions} sessions on {side}"));
+            }
+        }
+        if self.kind == Kind::Finish && has_books(&mut sides.green).await? {
+            objections.extend(unfinished(&mut sides.green, settings.name.as_str()).await?);
+        }
+        Ok(objections)
+    }
+
+    fn confirm(&self, settings: &Settings, file: &str, output: Output) -> Result<(), CliError> {
+        if self.args.yes {
+            return Ok(());
+        }
+        let refused = |what: &str| {
+            CliError::new(
+                Exit::Aborted,
+                format!("nothing was changed: {what}"),
+                format!("understudy {} {file} --yes", self.verb()),
+            )
+        };
+        if !std::io::stdin().is_terminal() {
+            return Err(refused("there is no terminal to ask for the migration's name on"));
+        }
+        let purpose = match self.kind {
+            Kind::Finish => "ends the migration: blue's later changes no longer reach green",
+            Kind::Abort => "gives the migration up: everything that it created is removed, green's rows stay",
+        };
+        output.message(format!(
+            "This {purpose}.\nBlue:  {}\nGreen: {}",
+            settings.blue,
+            settings.green_postgres()
+        ));
+        // A prompt that cannot be shown shows in the answer that does not come.
+        let _ = write!(std::io::stderr().lock(), "Type the migration's name to go on: ");
+        let mut typed = String::new();
+        let read = std::io::stdin().lock().read_line(&mut typed);
+        match read {
+            Ok(_) if typed.trim() == settings.name.as_str() => Ok(()),
+            Ok(_) | Err(_) => Err(refused("that is not the migration's name")),
+        }
+    }
+
+    /// Removes what there is, blue first: from then on nothing is kept there for us.
+    async fn remove(&self, sides: &mut Sides, settings: &Settings) -> Result<Vec<String>, Failure> {
+        let name = settings.name.slot();
+        let mut removed = Vec::new();
+        let ours = format!("understudy/{}", settings.name);
+        if slot::drop(&mut sides.blue, &name, &ours).await? {
+            removed.push(format!("replication slot {name} on blue"));
+        }
+        if publication::drop(&mut sides.blue, &name).await? {
+            removed.push(format!("publication {name} on blue"));
+        }
+        let (green, sink) = (settings.green_postgres(), SinkSettings::new(settings.name.as_str()));
+        removed.extend(forget(green, &sink, self.books == Books::Keep).await?);
+        Ok(removed)
+    }
+}
+
+/// Sessions of a sidecar of this migration; those of the verbs that only look do not count.
+async fn sessions_of_a_sidecar(client: &mut Client, name: &str) -> Result<u64, Failure> {
+    let sql = "SELECT count(*) FROM pg_catalog.pg_stat_activity \
+               WHERE pg_catalog.starts_with(application_name, $1) AND pid <> pg_catalog.pg_backend_pid() \
+               AND application_name !~ '/(init|check|plan|finish|abort)$'";
+    let rows = client.query_with(sql, &[Some(&format!("understudy/{name}/"))]).await?;
+    rows.first().map_or(Ok(0), |row| row.parse(0))
+}
+
+async fn has_books(green: &mut Client) -> Result<bool, Failure> {
+    let rows = green.query("SELECT pg_catalog.to_regclass('understudy.migration') IS NOT NULL").await?;
+    Ok(rows.first().is_some_and(|row| row.is_true(0)))
+}
+
+/// What of a migration is not settled on green.
+async fn unfinished(green: &mut Client, name: &str) -> Result<Vec<String>, Failure> {
+    let questions = [
+        (
+            "SELECT count(*) FROM understudy.routes WHERE migration = $1 AND NOT complete",
+            "tables that are not copied completely",
+        ),
+        ("SELECT count(*) FROM understudy.heals WHERE migration = $1", "rows that wait to be read again"),
+        (
+            "SELECT count(*) FROM understudy.quarantine WHERE migration = $1 AND NOT settled",
+            "quarantined changes",
+        ),
+    ];
+    let mut found = Vec::new();
+    for (sql, what) in questions {
+        let rows = green.query_with(sql, &[Some(name)]).await?;
+        let count = rows.first().map_or(Ok(0), |row| row.parse::<u64>(0))?;
+        if count > 0 {
+            found.push(format!("{what}: {count}"));
+        }
+    }
+    Ok(found)
+}

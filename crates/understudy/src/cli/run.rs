@@ -1,0 +1,171 @@
+//! `understudy run`: the sidecar with its HTTP interface.
+
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use understudy_contract::Failure;
+use understudy_control::{Metrics, Status, StatusHandle};
+use understudy_model::TableName;
+
+use super::args::RunArgs;
+use super::exit::{CliError, Exit};
+use super::output::Output;
+use crate::settings::{self, Secrets, Settings};
+use crate::supervise::{self, RunOptions, Shutdown, ShutdownTrigger};
+
+/// How often `--until-caught-up` looks.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// Runs until it is done, told to stop, or cannot go on.
+pub(super) async fn run(args: &RunArgs, output: Output) -> Result<(), CliError> {
+    let file = args.file.file.display().to_string();
+    let settings = settings::load(&args.file.file, Secrets::Read);
+    let settings = settings.map_err(|error| CliError::of_settings(&error))?;
+    let options = RunOptions { recopy: recopy(&args.recopy, &file)? };
+    let internal = |what: String| CliError::new(Exit::Internal, what, format!("understudy run {file}"));
+
+    // 1. Signals first: from here on a stop is a request.
+    let mut signals =
+        Signals::listen().map_err(|error| internal(format!("cannot listen for signals: {error}")))?;
+    // 2. The HTTP interface next, so that waiting for servers can be watched.
+    let metrics = Metrics::install().map_err(|error| internal(error.to_string()))?;
+    let status = Status::new(settings.name.as_str(), env!("CARGO_PKG_VERSION"), settings.stream.heartbeat);
+    let interface = Interface::open(&settings, status.clone(), metrics).await?;
+    // 3. The pipeline, until its end.
+    let ended = pipeline(settings, options, status, args.until_caught_up, &mut signals).await;
+    // 4. The interface last, so that the end can be seen too.
+    interface.close().await;
+    match ended {
+        Some(Ok(())) => {
+            output.message("stopped in order; the same command goes on from here");
+            Ok(())
+        }
+        Some(Err(failure)) => Err(CliError::of(&failure, &file)),
+        None => Err(CliError::new(
+            Exit::Interrupted,
+            "ended at once by a second signal; nothing is lost",
+            format!("understudy run {file}"),
+        )),
+    }
+}
+
+/// Runs the pipeline. The first signal, or having caught up, asks it to end; `None` after the second signal.
+async fn pipeline(
+    settings: Settings,
+    options: RunOptions,
+    status: StatusHandle,
+    until_caught_up: bool,
+    signals: &mut Signals,
+) -> Option<Result<(), Failure>> {
+    let (trigger, shutdown): (ShutdownTrigger, Shutdown) = supervise::shutdown_channel();
+    let mut pipeline = Box::pin(supervise::run(settings, options, status.clone(), shutdown));
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            biased;
+            // 1. Its end, however it came about.
+            ended = &mut pipeline => return Some(ended),
+            // 2. Whoever asks for the end; who asks twice does not wait for it.
+            () = signals.next() => {
+                if stopping {
+                    return None;
+                }
+                tracing::info!("stopping: what is whole is finished; a second signal ends it at once");
+            }
+            // 3. The end that was ordered beforehand.
+            () = caught_up(&status), if until_caught_up && !stopping => tracing::info!("caught up: stopping"),
+        }
+        stopping = true;
+        trigger.pull();
+    }
+}
+
+/// Resolves once every table is copied and green has everything that blue had committed at that moment.
+async fn caught_up(status: &Status) {
+    let mut copied_at = None;
+    let mut tick = tokio::time::interval(GLANCE);
+    loop {
+        tick.tick().await;
+        if !status.is_settled() {
+            copied_at = None;
+            continue;
+        }
+        let since: Instant = *copied_at.get_or_insert_with(Instant::now);
+        if status.proved().is_some_and(|moment| moment > since) {
+            return;
+        }
+    }
+}
+
+/// The two signals that ask for the end.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Signals> {
+        Ok(Signals {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            biased;
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// The HTTP interface while it is being served.
+struct Interface {
+    stop: oneshot::Sender<()>,
+    task: JoinSet<std::io::Result<()>>,
+}
+
+impl Interface {
+    async fn open(
+        settings: &Settings,
+        status: StatusHandle,
+        metrics: Metrics,
+    ) -> Result<Interface, CliError> {
+        let listen = settings.control.listen;
+        let listener = TcpListener::bind(listen).await.map_err(|error| {
+            let what = format!("cannot listen on {listen}: {error}");
+            CliError::new(Exit::Configuration, what, format!("understudy status --control {listen}")).remedy(
+                "another sidecar may be running there; or change `control.listen` in the migration file",
+            )
+        })?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let mut task = JoinSet::new();
+        task.spawn(understudy_control::serve(listener, status, metrics, async {
+            // A sender that is dropped ends it too.
+            let _ = stopped.await;
+        }));
+        tracing::info!(migration = %settings.name, "status on http://{listen}/v1/status");
+        Ok(Interface { stop, task })
+    }
+
+    /// Lets open requests finish, for a moment.
+    async fn close(mut self) {
+        drop(self.stop);
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.task.join_next()).await;
+        self.task.shutdown().await;
+    }
+}
+
+fn recopy(names: &[String], file: &str) -> Result<Vec<TableName>, CliError> {
+    let read = |name: &String| {
+        settings::table_name(name).ok_or_else(|| {
+            let what = format!("--recopy {name}: not of the form schema.table");
+            CliError::new(Exit::Configuration, what, format!("understudy plan {file}"))
+        })
+    };
+    names.iter().map(read).collect()
+}

@@ -1,0 +1,197 @@
+//! What the pipeline does, turned into status and metrics. The only place of the pipeline that looks at the clock.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use understudy_contract::{Applied, Blocker, ChunkDone};
+use understudy_control::{Phase, StatusHandle, TableState};
+use understudy_model::{Checkpoint, Lsn, Nonce, RouteId, Watermarks};
+use understudy_observe::{OTHER_TABLES, Op, Recorder, TABLES_MAX};
+use understudy_replicate::{Observer, Progress, RouteTally, Tally};
+
+/// From the Unix epoch to Postgres' own.
+const POSTGRES_EPOCH: Duration = Duration::from_secs(946_684_800);
+
+/// Fills the status and the metrics from what the pipeline says.
+pub struct Reporting {
+    status: StatusHandle,
+    recorder: Recorder,
+    tables: Vec<String>,
+    received: AtomicU64,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    marks: Watermarks,
+    batch_started: Option<Instant>,
+    heartbeats: HashMap<Nonce, Instant>,
+    /// Heartbeats that have come back and that green does not show yet.
+    returned: VecDeque<(Checkpoint, Instant)>,
+    copied: HashMap<RouteId, u64>,
+}
+
+/// Heartbeats that are remembered while none comes back.
+const HEARTBEATS_MAX: usize = 1_024;
+
+impl Reporting {
+    /// Reports of a run that starts at `checkpoint`; `tables` are the routes' tables by number.
+    pub fn new(
+        status: StatusHandle,
+        recorder: Recorder,
+        tables: Vec<String>,
+        checkpoint: Checkpoint,
+    ) -> Reporting {
+        let inner = Inner { marks: Watermarks::resume_at(checkpoint), ..Inner::default() };
+        status.watermarks(inner.marks);
+        let received = AtomicU64::new(checkpoint.lsn().raw());
+        Reporting { status, recorder, tables, received, inner: Mutex::new(inner) }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        // A panic elsewhere leaves figures that are old at worst.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn label(&self, route: usize) -> &str {
+        self.tables.get(route).filter(|_| route < TABLES_MAX).map_or(OTHER_TABLES, String::as_str)
+    }
+
+    fn count(&self, route: usize, tally: &RouteTally) {
+        let counts = [
+            (Op::Insert, tally.inserts),
+            (Op::Update, tally.updates),
+            (Op::Delete, tally.deletes),
+            (Op::Truncate, tally.truncates),
+        ];
+        for (op, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+            self.recorder.events_received(op, count);
+            self.recorder.events_applied(self.label(route), op, count);
+        }
+        let sum = counts.iter().map(|(_, count)| count).sum::<u64>();
+        self.status.table(route, |table| table.changes += sum);
+        self.status.update(|report| report.changes_total += sum);
+    }
+
+    fn reached(&self, checkpoint: Checkpoint, commit_time_us: i64) {
+        let mut inner = self.inner();
+        inner.marks.receive(Lsn::new(self.received.load(Ordering::Relaxed)));
+        inner.marks.apply(checkpoint);
+        self.status.watermarks(inner.marks);
+        while let Some((_, sent)) = inner.returned.pop_front_if(|(at, _)| *at <= checkpoint) {
+            self.status.marker_applied(sent);
+        }
+        drop(inner);
+        if commit_time_us != 0 {
+            self.status.applied_commit_time(commit_time_us);
+            let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH + POSTGRES_EPOCH);
+            let committed = Duration::from_micros(commit_time_us.unsigned_abs());
+            if let Some(latency) = since.ok().and_then(|now| now.checked_sub(committed)) {
+                self.recorder.end_to_end(latency);
+            }
+        }
+    }
+}
+
+impl Observer for Reporting {
+    fn received(&self, lsn: Lsn) {
+        self.received.fetch_max(lsn.raw(), Ordering::Relaxed);
+    }
+
+    fn applying(&self) {
+        self.inner().batch_started = Some(Instant::now());
+    }
+
+    fn applied(&self, tally: &Tally, applied: &Applied) {
+        for (route, counts) in tally.changes.iter().enumerate() {
+            self.count(route, counts);
+        }
+        self.recorder.transactions_applied(tally.transactions);
+        self.status.update(|report| {
+            report.transactions_total += tally.transactions;
+            report.mismatches += applied.mismatches;
+            report.quarantined += applied.quarantined;
+        });
+        if let Some(started) = self.inner().batch_started.take() {
+            self.recorder.batch_applied(started.elapsed());
+        }
+        if let Some(checkpoint) = tally.checkpoint {
+            self.reached(checkpoint, tally.commit_time_us);
+        }
+    }
+
+    fn durable(&self, checkpoint: Checkpoint) {
+        let mut inner = self.inner();
+        inner.marks.persist(checkpoint);
+        self.status.watermarks(inner.marks);
+    }
+
+    fn chunk_done(&self, _: &ChunkDone) {
+        self.status.beat();
+    }
+
+    fn heartbeat_sent(&self, nonce: Nonce) {
+        let now = Instant::now();
+        let mut inner = self.inner();
+        if inner.heartbeats.len() < HEARTBEATS_MAX {
+            inner.heartbeats.insert(nonce, now);
+        }
+        drop(inner);
+        self.status.marker_sent(now);
+        self.status.beat();
+    }
+
+    fn heartbeat_seen(&self, nonce: Nonce, checkpoint: Checkpoint) {
+        let mut inner = self.inner();
+        if let Some(sent) = inner.heartbeats.remove(&nonce) {
+            inner.returned.push_back((checkpoint, sent));
+        }
+    }
+
+    fn progress(&self, progress: &Progress) {
+        let incomplete: HashSet<_> = progress.incomplete.iter().copied().collect();
+        let mut figures: HashMap<RouteId, (u64, u64, u64, Option<u64>)> = HashMap::new();
+        for unit in &progress.units {
+            let (done, total, rows, estimate) = figures.entry(unit.unit.route).or_default();
+            *done += unit.chunks_done;
+            *total += unit.chunks_done + unit.chunks_left;
+            *rows += unit.rows_done;
+            *estimate = match (*estimate, unit.unit.rows_estimate) {
+                (Some(a), Some(b)) => Some(a + b),
+                (one, other) => one.or(other),
+            };
+        }
+        let mut inner = self.inner();
+        for (route, (done, total, rows, estimate)) in figures {
+            let copied = inner.copied.entry(route).or_default();
+            self.recorder.rows_copied(self.label(route.index()), rows.saturating_sub(*copied));
+            *copied = rows;
+            self.status.table(route.index(), |table| {
+                (table.chunks_done, table.chunks_total) = (done, Some(total));
+                (table.rows_copied, table.rows_estimate) = (rows, estimate);
+            });
+        }
+        drop(inner);
+        for route in 0..self.tables.len() {
+            let copying = incomplete.iter().any(|id| id.index() == route);
+            self.status.table(route, |table| {
+                table.state = match (copying, table.chunks_done) {
+                    (false, _) => TableState::Following,
+                    (true, 0) => TableState::Waiting,
+                    (true, _) => TableState::Copying,
+                };
+            });
+        }
+        self.status.update(|report| {
+            report.heals = progress.heals as u64;
+            report.phase = if incomplete.is_empty() { Phase::Following } else { Phase::Copying };
+        });
+    }
+
+    fn waiting_for(&self, blockers: &[Blocker]) {
+        let sentence = |blocker: &Blocker| format!("transaction {}: {}", blocker.xid, blocker.description);
+        self.status.waiting_for(blockers.iter().map(sentence).collect());
+    }
+}

@@ -1,0 +1,183 @@
+//! Routes: the entries of the migration file met with blue's catalog.
+
+use std::collections::HashMap;
+
+use understudy_contract::{Class, Failure, GreenTable};
+use understudy_model::{RouteId, TableName};
+use understudy_postgres::preflight::{
+    ExistingRows, Generated, PlannedColumn, PlannedSource, PlannedTable, PreflightPlan, ReplicaRole,
+    TableDescription, TableKind,
+};
+use understudy_transform::{BlueTable, ColumnSource, Requested, RouteSpec, map_columns};
+
+use crate::settings::{self, Settings, TablePattern, TableSettings};
+
+/// One table of blue and the entry of the file that takes it.
+#[derive(Debug, Clone)]
+pub struct Taken<'a> {
+    /// The table on blue.
+    pub table: &'a TableDescription,
+    /// Where it goes.
+    pub target: TableName,
+    /// The entry.
+    pub entry: &'a TableSettings,
+}
+
+/// The tables of blue that the file takes, in the order of the file and then by name.
+///
+/// Fails with every entry that takes nothing, and every table that two entries take or fill.
+pub fn taken<'a>(settings: &'a Settings, blue: &'a [TableDescription]) -> Result<Vec<Taken<'a>>, Failure> {
+    let mut problems = Vec::new();
+    let mut taken: Vec<Taken<'a>> = Vec::new();
+    for entry in &settings.tables {
+        let before = taken.len();
+        let mine = |table: &&TableDescription| {
+            is_movable(table, &entry.from)
+                && settings.entries_for(&table.name).iter().any(|e| std::ptr::eq(*e, entry))
+        };
+        let mut tables = blue.iter().filter(mine).collect::<Vec<_>>();
+        tables.sort_by(|a, b| a.name.cmp(&b.name));
+        let take = |table: &'a TableDescription| Taken { target: entry.target_of(&table.name), table, entry };
+        taken.extend(tables.into_iter().map(take));
+        if taken.len() == before && !blue.iter().any(|table| entry.from.matches(&table.name)) {
+            problems.push(format!("{}: blue has no table `{}`", place(entry), entry.from));
+        }
+    }
+    problems.extend(twice(&taken));
+    if problems.is_empty() {
+        return Ok(taken);
+    }
+    Err(Failure::new(Class::Configuration, problems.join("\n"))
+        .remedy("list blue's tables with: understudy init, and correct `tables` in the migration file"))
+}
+
+/// Partitions move with their root; views and foreign tables never match a pattern, but may be named, to be refused.
+fn is_movable(table: &TableDescription, from: &TablePattern) -> bool {
+    let by_name = matches!(from, TablePattern::Table(_));
+    let kind = matches!(table.kind, TableKind::Ordinary | TableKind::Partitioned);
+    by_name || (kind && !table.is_partition && !table.in_extension && table.name.schema != "understudy")
+}
+
+fn place(entry: &TableSettings) -> String {
+    entry.place.map_or_else(|| "tables".to_owned(), |place| place.to_string())
+}
+
+fn twice(taken: &[Taken<'_>]) -> Vec<String> {
+    let mut problems = Vec::new();
+    let (mut sources, mut targets) = (HashMap::new(), HashMap::new());
+    for one in taken {
+        if sources.insert(&one.table.name, ()).is_some() {
+            let name = &one.table.name;
+            problems.push(format!(
+                "{}: {name} is taken twice; splitting a table is not part of this version",
+                place(one.entry)
+            ));
+        }
+        if targets.insert(&one.target, ()).is_some() {
+            let target = &one.target;
+            problems.push(format!(
+                "{}: {target} is filled twice; merging tables is not part of this version",
+                place(one.entry)
+            ));
+        }
+    }
+    problems
+}
+
+/// A table of blue as routes see it: what the stream carries of it.
+pub fn blue_table(table: &TableDescription) -> BlueTable {
+    let published = table.columns.iter().filter(|column| column.generated == Generated::No);
+    BlueTable {
+        name: table.name.clone(),
+        columns: published.map(|column| column.name.clone()).collect(),
+        key: table.key.clone().unwrap_or_default(),
+    }
+}
+
+/// What preflight has to know.
+pub fn preflight_plan(settings: &Settings, taken: &[Taken<'_>]) -> Result<PreflightPlan, Failure> {
+    let mut tables = Vec::with_capacity(taken.len());
+    for one in taken {
+        let requested = one.entry.columns.as_deref().unwrap_or(&[Requested::Rest]);
+        let columns = map_columns(&blue_table(one.table), &one.target, requested)
+            .map_err(|error| bad_mapping(one, error))?;
+        let columns = columns.into_iter().map(|column| PlannedColumn {
+            target: column.name,
+            source: match column.from {
+                ColumnSource::Column(name) => PlannedSource::Column(name),
+                ColumnSource::Constant(value) => PlannedSource::Constant(value),
+            },
+        });
+        tables.push(PlannedTable {
+            source: one.table.name.clone(),
+            target: one.target.clone(),
+            columns: columns.collect(),
+        });
+    }
+    Ok(PreflightPlan {
+        migration: settings.name.to_string(),
+        slot: settings.name.slot(),
+        publication: settings.name.slot(),
+        tables,
+        replica_role: match settings.apply.replica_role {
+            settings::ReplicaRole::Auto => ReplicaRole::Auto,
+            settings::ReplicaRole::Never => ReplicaRole::Never,
+        },
+        existing_rows: match settings.existing_rows {
+            settings::ExistingRows::Refuse => ExistingRows::Refuse,
+            settings::ExistingRows::Adopt => ExistingRows::Adopt,
+        },
+        wal_waiver: settings.wal.waiver.is_some(),
+    })
+}
+
+/// The compiled routes, numbered in order.
+pub fn compile(taken: &[Taken<'_>]) -> Result<Vec<RouteSpec>, Failure> {
+    let compile = |(at, one): (usize, &Taken<'_>)| {
+        let id = u16::try_from(at).map(RouteId).map_err(|_| {
+            Failure::new(Class::Configuration, "a migration can have at most 65,536 tables")
+                .remedy("split the migration file in two")
+        })?;
+        RouteSpec::compile(id, &blue_table(one.table), one.target.clone(), one.entry.columns.as_deref())
+            .map_err(|error| bad_mapping(one, error))
+    };
+    taken.iter().enumerate().map(compile).collect()
+}
+
+fn bad_mapping(one: &Taken<'_>, error: understudy_transform::MappingError) -> Failure {
+    use understudy_transform::MappingError;
+    let remedy = match &error {
+        MappingError::NoSuchColumn { .. } | MappingError::FilledTwice { .. } => {
+            "correct `columns` of this table in the migration file".to_owned()
+        }
+        MappingError::KeyLeftOut { column, .. } => {
+            format!("add `{column}: {column}` to `columns` of this table")
+        }
+        MappingError::NoKey { table } => format!(
+            "give it a primary key, or run ALTER TABLE {table} REPLICA IDENTITY USING INDEX with a unique index over \
+             columns that are NOT NULL"
+        ),
+    };
+    Failure::new(Class::Configuration, format!("{}: {error}", place(one.entry))).remedy(remedy)
+}
+
+/// What green's connector has to know of the routes.
+pub fn green_tables(routes: &[RouteSpec]) -> Vec<GreenTable> {
+    let one = |route: &RouteSpec| GreenTable {
+        route: route.id,
+        source: route.source.clone(),
+        name: route.target.clone(),
+        columns: route.columns.iter().map(|column| column.name.clone()).collect(),
+        source_columns: route
+            .columns
+            .iter()
+            .map(|column| match &column.from {
+                ColumnSource::Column(name) => Some(name.clone()),
+                ColumnSource::Constant(_) => None,
+            })
+            .collect(),
+        key: route.key.clone(),
+        fingerprint: route.fingerprint(),
+    };
+    routes.iter().map(one).collect()
+}

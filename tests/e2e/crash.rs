@@ -1,0 +1,107 @@
+//! Anything may die at any moment, as often as it likes: green ends equal to blue (promise 1).
+
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use understudy::demo::cluster::{Cluster, Stop};
+use understudy_tests::{Campaign, Migration, Pair, Shop, Sidecar, hold, until};
+
+/// A copy slow enough to be interrupted many times.
+const SLOW_COPY: &str = "copy: { chunk_bytes: 64KiB, chunk_blocks: 8, bytes_per_second: 2MiB }";
+
+/// How far the first copy has come, in chunks; `None` while the sidecar does not say.
+async fn chunks_done(sidecar: &Sidecar) -> Option<u64> {
+    let status = sidecar.status().await?;
+    let tables = status["tables"].as_array()?;
+    Some(tables.iter().filter_map(|table| table["chunks_done"].as_u64()).sum())
+}
+
+/// Kills the sidecar after it has made a little progress, `times` over, and returns the one that then runs.
+async fn kill_repeatedly(
+    migration: &Migration,
+    mut sidecar: Sidecar,
+    times: u32,
+    dice: &mut StdRng,
+) -> Sidecar {
+    for _ in 0..times {
+        sidecar.wait_for("the sidecar says how far it is", |status| status["tables"].is_array()).await;
+        hold(Duration::from_millis(dice.random_range(0..400)), async || {}).await;
+        sidecar.kill();
+        sidecar = Sidecar::start(migration);
+    }
+    sidecar
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sidecar_is_killed_in_copy_and_in_follow() {
+    let campaign = Campaign::of("kill", 1, 30);
+    for seed in campaign.seeds() {
+        let Some(pair) = Pair::start(15, 18).await else {
+            return;
+        };
+        let mut dice = StdRng::seed_from_u64(seed);
+        let mut shop = Shop::open(&pair, 15_000).await;
+        shop.start_load(&pair, 100.0).await;
+        let migration = Migration::of_shop(&pair, "kill").with(SLOW_COPY);
+        // Killed at once too: while the slot, the publication or the bookkeeping are being made.
+        let mut sidecar = Sidecar::start(&migration);
+        for _ in 0..3 {
+            hold(Duration::from_millis(dice.random_range(0..300)), async || {}).await;
+            sidecar.kill();
+            sidecar = Sidecar::start(&migration);
+        }
+        let mut sidecar = kill_repeatedly(&migration, sidecar, 5, &mut dice).await;
+        sidecar.wait_copied().await;
+        let mut sidecar = kill_repeatedly(&migration, sidecar, 5, &mut dice).await;
+        shop.prove(&pair, &mut sidecar).await;
+        sidecar.stop().await;
+        campaign.passed(seed);
+    }
+}
+
+/// Crashes a server and starts it again.
+async fn crash(server: &mut Cluster) {
+    server.stop(Stop::Immediate).await.expect("stop the server at once");
+    server.start().await.expect("start the server again");
+}
+
+/// Both servers crash in turn, in copy and in follow; the sidecar stays up and connects again by itself.
+async fn servers_crash(blue: u32, green: u32, test: &str) {
+    let campaign = Campaign::of(test, 1, 20);
+    for seed in campaign.seeds() {
+        let Some(mut pair) = Pair::durable(blue, green).await else {
+            return;
+        };
+        let mut dice = StdRng::seed_from_u64(seed);
+        let mut shop = Shop::open(&pair, 15_000).await;
+        shop.start_load(&pair, 100.0).await;
+        let mut sidecar = Sidecar::start(&Migration::of_shop(&pair, "crash").with(SLOW_COPY));
+        until("the copy has begun", async || chunks_done(&sidecar).await.filter(|done| *done > 3)).await;
+        for round in 0..6 {
+            if round == 3 {
+                sidecar.wait_copied().await;
+            }
+            let goal = shop.committed() + dice.random_range(20..120);
+            sidecar.wait_for("the load goes on", |_| shop.committed() > goal).await;
+            if dice.random_bool(0.5) {
+                crash(&mut pair.blue).await;
+            } else {
+                crash(&mut pair.green).await;
+            }
+        }
+        shop.prove(&pair, &mut sidecar).await;
+        sidecar.stop().await;
+        campaign.passed(seed);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_crash_from_15_to_18() {
+    servers_crash(15, 18, "servers_crash_15_18").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_crash_from_18_to_15() {
+    servers_crash(18, 15, "servers_crash_18_15").await;
+}

@@ -1,0 +1,41 @@
+//! What the end-to-end tests share: a pair of clusters, the sidecar as a child process, and row-by-row comparison.
+//!
+//! Clusters, shop and load are those of the demo. Everything here stops the test with a message when something
+//! unexpected happens; nothing is returned to be ignored.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops at the first surprise"
+)]
+#![allow(clippy::print_stdout, reason = "a skipped test is named")]
+
+mod ports;
+mod process;
+mod wait;
+
+mod pair;
+mod session;
+
+mod http;
+mod migration;
+mod sidecar;
+
+mod campaign;
+mod compare;
+mod shop;
+
+pub use ports::Port;
+pub use process::{Exit, Process, Signal};
+pub use wait::{hold, until, until_within};
+
+pub use pair::{Pair, all_processes};
+pub use session::Session;
+pub use understudy::demo::cluster::Scratch;
+
+pub use migration::Migration;
+pub use sidecar::{Sidecar, understudy, understudy_with};
+
+pub use campaign::{Campaign, is_campaign};
+pub use compare::{Same, assert_same};
+pub use shop::Shop;

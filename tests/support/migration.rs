@@ -1,0 +1,154 @@
+//! Migration files for tests.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use understudy::demo::shop::{Side, migration_file};
+
+use crate::pair::{DATABASE, Pair};
+use crate::ports::Port;
+
+/// Which tables a file moves.
+#[derive(Debug)]
+enum Tables {
+    /// Those of the demo's shop, into its new layout.
+    Shop,
+    /// Entries as they are written in the file.
+    Listed(String),
+}
+
+/// A migration file in the making.
+#[derive(Debug)]
+pub struct Migration {
+    name: String,
+    blue_url: String,
+    blue_password: PathBuf,
+    green_url: String,
+    green_password: PathBuf,
+    tables: Tables,
+    more: String,
+    folder: PathBuf,
+}
+
+impl Migration {
+    /// From blue to green of a pair, without tables yet.
+    pub fn between(pair: &Pair, name: &str) -> Migration {
+        Migration {
+            name: name.to_owned(),
+            blue_url: pair.blue.url(DATABASE),
+            blue_password: pair.blue.password_file(),
+            green_url: pair.green.url(DATABASE),
+            green_password: pair.green.password_file(),
+            tables: Tables::Listed(String::new()),
+            more: String::new(),
+            folder: pair.scratch.path().to_owned(),
+        }
+    }
+
+    /// The demo's shop from blue to its new layout on green.
+    pub fn of_shop(pair: &Pair, name: &str) -> Migration {
+        Migration { tables: Tables::Shop, ..Migration::between(pair, name) }
+    }
+
+    /// Adds a table, or all that a pattern names, under the same names.
+    #[must_use]
+    pub fn table(self, from: &str) -> Migration {
+        self.entry(&format!("  - from: {from}\n"))
+    }
+
+    /// Adds an entry of `tables` as it is written in the file.
+    #[must_use]
+    pub fn entry(mut self, yaml: &str) -> Migration {
+        match &mut self.tables {
+            Tables::Listed(entries) => entries.push_str(yaml),
+            Tables::Shop => panic!("the shop's tables are fixed"),
+        }
+        self
+    }
+
+    /// Adds sections as they are written in the file.
+    #[must_use]
+    pub fn with(mut self, yaml: &str) -> Migration {
+        self.more.push_str(yaml);
+        self.more.push('\n');
+        self
+    }
+
+    /// Another address for blue.
+    #[must_use]
+    pub fn blue_url(mut self, url: &str) -> Migration {
+        url.clone_into(&mut self.blue_url);
+        self
+    }
+
+    /// Another address for green.
+    #[must_use]
+    pub fn green_url(mut self, url: &str) -> Migration {
+        url.clone_into(&mut self.green_url);
+        self
+    }
+
+    /// Another password for blue.
+    #[must_use]
+    pub fn blue_password(mut self, password: &str) -> Migration {
+        self.blue_password = self.password_file("blue", password);
+        self
+    }
+
+    /// Another password for green.
+    #[must_use]
+    pub fn green_password(mut self, password: &str) -> Migration {
+        self.green_password = self.password_file("green", password);
+        self
+    }
+
+    /// Another file for blue's password.
+    #[must_use]
+    pub fn blue_password_file(mut self, file: &str) -> Migration {
+        self.blue_password = PathBuf::from(file);
+        self
+    }
+
+    fn password_file(&self, side: &str, password: &str) -> PathBuf {
+        let file = self.folder.join(format!("{}-{side}.password", self.name));
+        fs::write(&file, password).expect("write a password file");
+        file
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The folder for the file and the logs.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The slot's and the publication's name.
+    pub fn slot(&self) -> String {
+        format!("understudy_{}", self.name.replace('-', "_"))
+    }
+
+    /// Writes the file, for a sidecar that listens on `port`.
+    pub fn write(&self, port: &Port) -> PathBuf {
+        let side =
+            |url: &str, password: &Path| Side { url: url.to_owned(), password_file: password.to_owned() };
+        let (blue, green) =
+            (side(&self.blue_url, &self.blue_password), side(&self.green_url, &self.green_password));
+        let listen = format!("127.0.0.1:{}", port.number());
+        let whole = migration_file(&self.name, &blue, &green, &listen);
+        let text = match &self.tables {
+            Tables::Shop => whole,
+            Tables::Listed(entries) => {
+                let (head, rest) = whole.split_once("tables:\n").expect("a list of tables");
+                let (_, tail) = rest.split_once("\ncontrol:").expect("a control section");
+                format!("{head}tables:\n{entries}control:{tail}")
+            }
+        };
+        let text = format!("{text}{}", self.more);
+        let file = self.folder.join(format!("{}-{}.yaml", self.name, port.number()));
+        fs::write(&file, text).expect("write a migration file");
+        file
+    }
+}

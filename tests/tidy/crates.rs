@@ -1,0 +1,109 @@
+//! Dependencies between our crates point one way.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::tree::{assert_none, root};
+
+/// Every edge that the house allows. A crate that is missing here may depend on nothing of ours.
+const ALLOWED: [(&str, &[&str]); 12] = [
+    ("understudy-model", &[]),
+    ("understudy-contract", &["understudy-model"]),
+    ("understudy-observe", &["understudy-model"]),
+    ("understudy-pgoutput", &["understudy-model"]),
+    ("understudy-transform", &["understudy-model", "understudy-observe"]),
+    (
+        "understudy-replicate",
+        &["understudy-model", "understudy-contract", "understudy-transform", "understudy-observe"],
+    ),
+    ("understudy-control", &["understudy-model", "understudy-observe"]),
+    (
+        "understudy-postgres",
+        &["understudy-model", "understudy-contract", "understudy-pgoutput", "understudy-observe"],
+    ),
+    (
+        "understudy-testkit",
+        &["understudy-model", "understudy-contract", "understudy-transform", "understudy-replicate"],
+    ),
+    (
+        "understudy",
+        &[
+            "understudy-model",
+            "understudy-contract",
+            "understudy-transform",
+            "understudy-replicate",
+            "understudy-observe",
+            "understudy-control",
+            "understudy-postgres",
+        ],
+    ),
+    ("understudy-tests", &["understudy", "understudy-contract", "understudy-postgres", "understudy-observe"]),
+    ("understudy-bench", &["understudy", "understudy-contract", "understudy-postgres"]),
+];
+
+/// Crates that tests of any crate may use.
+const FOR_TESTS: [&str; 1] = ["understudy-testkit"];
+
+fn packages() -> Vec<Value> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--offline", "--no-deps", "--format-version", "1"])
+        .current_dir(root())
+        .output()
+        .expect("run cargo metadata");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON");
+    metadata["packages"].as_array().expect("packages").clone()
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    let mut offences = Vec::new();
+    for package in packages() {
+        let name = package["name"].as_str().expect("a name").to_owned();
+        let allowed =
+            ALLOWED.iter().find(|(allowed, _)| *allowed == name).map_or(&[][..], |(_, edges)| edges);
+        for dependency in package["dependencies"].as_array().expect("dependencies") {
+            let to = dependency["name"].as_str().expect("a name");
+            let ours = to == "understudy" || to.starts_with("understudy-");
+            let for_tests = dependency["kind"].as_str() == Some("dev") && FOR_TESTS.contains(&to);
+            if ours && !for_tests && !allowed.contains(&to) {
+                offences.push(format!("{name} -> {to}"));
+            }
+        }
+    }
+    assert_none(
+        "these edges are not in DESIGN section 3 (tests/tidy/crates.rs lists the allowed ones):",
+        &offences,
+    );
+}
+
+#[test]
+fn the_middle_holds_no_sockets() {
+    let pure = ["understudy-model", "understudy-contract", "understudy-pgoutput", "understudy-transform"];
+    let mut offences = Vec::new();
+    for package in packages() {
+        let name = package["name"].as_str().expect("a name").to_owned();
+        for dependency in package["dependencies"].as_array().expect("dependencies") {
+            let to = dependency["name"].as_str().expect("a name");
+            let runtime = dependency["kind"].is_null();
+            if runtime && pure.contains(&name.as_str()) && ["tokio", "rustls", "axum"].contains(&to) {
+                offences.push(format!("{name} -> {to}"));
+            }
+        }
+    }
+    assert_none("these crates are pure and stay so:", &offences);
+}
+
+#[test]
+fn every_crate_inherits_the_lints() {
+    let mut offences = Vec::new();
+    for package in packages() {
+        let manifest = package["manifest_path"].as_str().expect("a path");
+        let text = std::fs::read_to_string(manifest).expect("read a manifest");
+        if !text.contains("[lints]\nworkspace = true") {
+            offences.push(manifest.to_owned());
+        }
+    }
+    assert_none("these manifests lack `[lints] workspace = true`:", &offences);
+}
