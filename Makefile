@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .PHONY: help demo test check lint fmt bench campaign docs binary servers
 
 # Cargo is found where rustup puts it, also by a shell that has not read its profile.
-export PATH := $(HOME)/.cargo/bin:$(PATH)
+export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 BINARY = $(or $(CARGO_TARGET_DIR),target)/release/understudy
 
 help: ## Print this list
@@ -35,7 +35,7 @@ fmt: ## Format all sources
 bench: binary servers ## Measure against Postgres' own replication, side by side
 	cargo run --locked --release --package understudy-bench
 
-campaign: binary servers ## The end-to-end tests with large counts; resumable, results in results/campaign.json
+campaign: binary servers ## Properties and end-to-end tests with large counts; resumable, results in results/campaign.json
 	dev/test campaign
 
 docs: ## Write docs/reference/ anew from the code

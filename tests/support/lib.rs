@@ -22,6 +22,8 @@ mod migration;
 mod sidecar;
 
 mod campaign;
+mod record;
+
 mod compare;
 mod shop;
 
@@ -36,6 +38,8 @@ pub use understudy::demo::cluster::Scratch;
 pub use migration::Migration;
 pub use sidecar::{Sidecar, understudy, understudy_with};
 
-pub use campaign::{Campaign, is_campaign};
+pub use campaign::{Campaign, Size, is_campaign};
+pub use record::{Figures, Record};
+
 pub use compare::{Same, assert_same};
 pub use shop::Shop;

@@ -93,6 +93,15 @@ impl Sidecar {
         self.wait_for("every table is copied", copied).await;
     }
 
+    /// The same for a copy that is large, or slow on purpose.
+    pub async fn wait_copied_within(&mut self, patience: Duration) {
+        until_within(patience, "every table is copied", async || {
+            self.assert_running();
+            self.all_copied().await.then_some(())
+        })
+        .await;
+    }
+
     /// Whether every table's first copy is complete.
     pub async fn all_copied(&self) -> bool {
         self.status().await.is_some_and(|status| copied(&status))
@@ -145,6 +154,11 @@ impl Sidecar {
     /// Waits until it ends by itself.
     pub async fn exit(mut self) -> Exit {
         self.process.exit(PATIENCE).await
+    }
+
+    /// The memory that is resident now.
+    pub fn memory_bytes(&self) -> u64 {
+        self.process.memory_bytes("VmRSS:")
     }
 
     /// The most memory that was ever resident.
