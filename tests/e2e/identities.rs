@@ -122,6 +122,52 @@ async fn foreign_keys_and_triggers_on_green() {
     sidecar.stop().await;
 }
 
+/// Where green does not permit to pass over foreign keys, those among the tables go until the rows are there, and those
+/// that act by themselves until the flip, as preflight says; the others are kept to from then on (F25).
+#[tokio::test(flavor = "multi_thread")]
+async fn foreign_keys_that_cannot_be_passed_over() {
+    let Some(pair) = Pair::start(15, 18).await else {
+        return;
+    };
+    pair.on_both(
+        "CREATE TABLE parent (id int PRIMARY KEY, above int);
+         CREATE TABLE child (id int PRIMARY KEY, parent int NOT NULL);
+         ALTER TABLE child ADD CONSTRAINT to_parent FOREIGN KEY (parent) REFERENCES parent;
+         ALTER TABLE parent ADD CONSTRAINT to_itself FOREIGN KEY (above) REFERENCES parent ON DELETE CASCADE",
+    )
+    .await;
+    let (mut blue, mut green) = (pair.on_blue().await, pair.on_green().await);
+    blue.batch("INSERT INTO parent SELECT n, nullif(n / 2, 0) FROM generate_series(1, 2000) n").await;
+    blue.batch("INSERT INTO child SELECT n, 1 + n % 2000 FROM generate_series(1, 4000) n").await;
+    let migration =
+        Migration::between(&pair, "keys").table("public.*").with("apply: { replica_role: never }");
+    let exit = Sidecar::start(&migration).exit().await;
+    assert_eq!(exit.code, Some(2), "{}", exit.stderr);
+    for said in ["to_parent", "to_itself", "ON DELETE CASCADE", "replica_role: auto", "DROP CONSTRAINT"] {
+        assert!(exit.stderr.contains(said), "`{said}` is not in:\n{}", exit.stderr);
+    }
+    green
+        .batch("ALTER TABLE child DROP CONSTRAINT to_parent; ALTER TABLE parent DROP CONSTRAINT to_itself")
+        .await;
+    let mut sidecar = Sidecar::start(&migration);
+    sidecar.wait_copied().await;
+    green
+        .batch("ALTER TABLE child ADD CONSTRAINT to_parent FOREIGN KEY (parent) REFERENCES parent NOT VALID")
+        .await;
+    green.batch("ALTER TABLE child VALIDATE CONSTRAINT to_parent").await;
+    blue.batch(
+        "BEGIN; INSERT INTO parent SELECT n, nullif(n - 1, 3000) FROM generate_series(3001, 3500) n;
+         INSERT INTO child SELECT n + 10000, n FROM generate_series(3001, 3500) n;
+         DELETE FROM child WHERE parent > 1000; DELETE FROM parent WHERE id BETWEEN 1001 AND 2000 AND above > 900; COMMIT",
+    )
+    .await;
+    blue.batch("DELETE FROM child; DELETE FROM parent WHERE id = 2; INSERT INTO child VALUES (1, 1)").await;
+    sidecar.wait_caught_up(&mut blue, &mut green).await;
+    assert_same(&mut blue, &mut green, &[Same::table("parent"), Same::table("child")]).await;
+    assert_eq!(green.number("SELECT count(*) FROM understudy.mismatches").await, 0);
+    sidecar.stop().await;
+}
+
 /// Columns renamed, left out and filled with constants, through copy and stream; green's other columns keep defaults.
 #[tokio::test(flavor = "multi_thread")]
 async fn columns_are_renamed_left_out_and_added() {

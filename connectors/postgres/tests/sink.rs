@@ -31,6 +31,9 @@ mod emptying;
 #[path = "sink/placing.rs"]
 mod placing;
 
+#[path = "sink/healing.rs"]
+mod healing;
+
 #[path = "sink/owners.rs"]
 mod owners;
 

@@ -1,12 +1,11 @@
 //! Applies batches: one transaction of green for many of blue, in sets where that is exact, else one by one.
 
 use rustc_hash::FxHashSet;
-use std::ops::Range;
-
 use understudy_contract::{Applied, Batch, Class, Failure};
 use understudy_model::{Checkpoint, Key, Position, RouteId, RowChange, Xid};
 
 use super::books::Books;
+use super::heals::Heals;
 use super::plan::plan;
 use super::script::{Expect, Script, Verdict, unknown_route};
 use super::settings::OnError;
@@ -18,6 +17,10 @@ use crate::wire::{Client, TransactionState};
 
 /// For how many batches a route goes row by row after a set of its rows was refused.
 const CAUTIOUS_BATCHES: u32 = 16;
+
+/// What to do about a constraint that is checked at the end of a transaction and does not hold there.
+pub(super) const DEFERRED_REMEDY: &str =
+    "make green hold what the constraint asks for, or drop it, and run again";
 
 /// The session that applies changes, and what it remembers.
 pub(super) struct Applier {
@@ -37,7 +40,7 @@ pub(super) struct Applier {
     /// Whether a transaction of blue has been applied in part.
     pub(super) open: bool,
     /// Rows that are to be read again by key.
-    pub(super) heals: FxHashSet<(RouteId, Key)>,
+    pub(super) heals: Heals,
     /// Rows of which changes have been set aside.
     pub(super) quarantined: FxHashSet<(RouteId, Key)>,
 }
@@ -78,12 +81,31 @@ impl Applier {
     }
 
     async fn piece(&mut self, piece: Piece<'_>, applied: &mut Applied) -> Result<(), Failure> {
-        let aside =
-            !self.quarantined.is_empty() && piece.changes().iter().any(|change| self.is_aside(change));
-        if !aside && self.at_once(piece, applied).await? {
+        self.heals.start();
+        let aside = !self.quarantined.is_empty()
+            && piece.changes().iter().any(|change| self.is_aside(change) || self.settles_aside(change));
+        if !aside && !self.takes_out(piece.changes()) && self.at_once(piece, applied).await? {
             return Ok(());
         }
         self.exactly(piece, applied).await
+    }
+
+    /// Whether a change empties a route of which changes have been set aside.
+    fn settles_aside(&self, change: &RowChange) -> bool {
+        let RowChange::Truncate { routes } = change else {
+            return false;
+        };
+        self.quarantined.iter().any(|(aside, _)| routes.contains(aside))
+    }
+
+    /// Whether one of the changes is made by deleting a row that others refer to, which is refused by name.
+    pub(super) fn takes_out(&self, changes: &[RowChange]) -> bool {
+        let replaces = |target: &Target| target.traits.deletes_spread && target.draws_key();
+        let of = |route: &RouteId| self.targets.get(route.index());
+        self.targets.iter().any(replaces)
+            && changes.iter().any(|change| {
+                matches!(change, RowChange::Update { route, old_key: Some(_), .. } if of(route).is_some_and(replaces))
+            })
     }
 
     /// Whether a change concerns a row of which changes have been set aside.
@@ -121,6 +143,10 @@ impl Applier {
         let mut missing = Vec::new();
         let mut verdict = self.add_piece(&mut script, piece, &mut missing).await?;
         if let (Verdict::Good, false, Some((to, unseen))) = (&verdict, fresh, piece.end) {
+            if self.has_deferred() {
+                // Refused at the commit, the parts that came before would be lost with it, and nobody could say where.
+                script.simple("SET CONSTRAINTS ALL IMMEDIATE", Expect::Any);
+            }
             script.simple(&self.books.advance(self.applied, to, unseen), Expect::Fence);
         }
         if let Verdict::Good = verdict {
@@ -132,12 +158,13 @@ impl Applier {
             return Ok(false);
         }
         let mut found = Applied::default();
-        for (route, at) in missing {
-            self.need_heal(piece.batch, route, at, &mut found).await?;
-        }
+        self.need_heals(piece.batch, missing, &mut found).await?;
         self.renew(piece.batch, piece.from..piece.to, &mut found).await?;
         match piece.end {
-            Some((to, _)) if !self.commit(to, fresh).await? => return Ok(false),
+            Some((to, _)) if !self.commit(to, fresh).await? => {
+                self.heals.undo();
+                return Ok(false);
+            }
             Some(_) => {}
             None if fresh => self.open = true,
             None => self.client.batch("RELEASE understudy_batch").await?,
@@ -165,14 +192,15 @@ impl Applier {
                 }
             }
             if let Some(change) = piece.batch.changes.get(until).filter(|_| until < piece.to) {
-                let Ok(statements) = self.emptying(change) else {
-                    return Ok(Verdict::Otherwise(None));
-                };
-                statements.iter().for_each(|sql| script.simple(sql, Expect::Any));
+                let statements = self.emptying(change);
+                statements.iter().flatten().for_each(|sql| script.simple(sql, Expect::Any));
+                // Sent in any case: what is undone must have begun.
                 if let otherwise @ Verdict::Otherwise(_) = self.flush(script).await? {
                     return Ok(otherwise);
                 }
-                self.settle_emptied(change).await?;
+                if statements.is_err() {
+                    return Ok(Verdict::Otherwise(None));
+                }
             }
             from = until + 1;
         }
@@ -246,56 +274,11 @@ impl Applier {
                 self.stages.committed();
                 Ok(false)
             }
+            Err(failure) if failure.class() == Class::Data => {
+                Err(failure.remedy(DEFERRED_REMEDY).while_doing("commit on green"))
+            }
             Err(failure) => Err(failure.while_doing("commit on green")),
         }
-    }
-
-    /// While a route is copied anew green has its rows already, so that a row of which only a part was sent is not
-    /// missing; but what was not sent may be out of date, and the copy leaves rows that are touched to the stream. Such
-    /// rows are read again by key.
-    pub(super) async fn renew(
-        &mut self,
-        batch: &Batch,
-        changes: Range<usize>,
-        found: &mut Applied,
-    ) -> Result<(), Failure> {
-        if !self.targets.iter().any(Target::is_renewed) {
-            return Ok(());
-        }
-        for at in changes {
-            let Some(RowChange::Update { route, new, .. }) = batch.changes.get(at) else { continue };
-            let Some(target) = self.targets.get(route.index()).filter(|target| target.is_renewed()) else {
-                continue;
-            };
-            if !new.has_unchanged() {
-                continue;
-            }
-            let key = new.key(&target.green.key).ok_or_else(|| nameless(target))?;
-            // A heal that is still to come, or under way, takes this change into account.
-            if !self.heals.contains(&(*route, key)) {
-                self.need_heal(batch, *route, at, found).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Records that a row of which only a part was sent is missing.
-    pub(super) async fn need_heal(
-        &mut self,
-        batch: &Batch,
-        route: RouteId,
-        at: usize,
-        applied: &mut Applied,
-    ) -> Result<(), Failure> {
-        let target = self.targets.get(route.index()).ok_or_else(unknown_route)?;
-        let Some(RowChange::Update { new, .. }) = batch.changes.get(at) else {
-            return Ok(());
-        };
-        let key = new.key(&target.green.key).ok_or_else(|| nameless(target))?;
-        self.books.heal(&mut self.client, target, &key, position(batch, at)).await?;
-        self.heals.insert((route, key.clone()));
-        applied.heals.push((route, key));
-        Ok(())
     }
 
     /// Why the fence found no row.

@@ -1,5 +1,7 @@
 //! Statements against the bookkeeping that belong to one migration and its present owner.
 
+use std::borrow::Cow;
+
 use understudy_contract::{Class, Failure};
 use understudy_model::{Checkpoint, Key, Position, Xid};
 
@@ -8,6 +10,12 @@ use crate::error::server_error;
 use crate::ident::quote_literal;
 use crate::wire::{Client, Row};
 
+/// The longest name of a migration.
+const NAME_BYTES: usize = 36;
+
+/// How many heals are recorded in one statement.
+const ROWS_AT_ONCE: usize = 1_000;
+
 /// The migration's name and the token of the instance that owns it.
 #[derive(Debug, Clone)]
 pub(super) struct Books {
@@ -15,12 +23,13 @@ pub(super) struct Books {
     pub(super) token: String,
 }
 
-/// The parts of `application_name` that tell our sessions apart.
+/// The parts of `application_name` that tell our sessions apart. At most five letters each: with the longest name of a
+/// migration and the token the whole fits, and Postgres cuts nothing off that a later instance looks for.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Role {
     Apply,
     Chunks,
-    Persist,
+    Flush,
 }
 
 impl Role {
@@ -28,7 +37,7 @@ impl Role {
         match self {
             Role::Apply => "apply",
             Role::Chunks => "chunk",
-            Role::Persist => "persist",
+            Role::Flush => "flush",
         }
     }
 }
@@ -74,15 +83,14 @@ impl Books {
         )
     }
 
-    /// Names a session so that a later instance can tell it from its own. Long migration names are cut, because
-    /// Postgres cuts the whole.
+    /// Names a session so that a later instance can tell it from its own.
     pub(super) fn application_name(&self, role: Role) -> String {
         let token = self.token.get(..8).unwrap_or(&self.token);
         format!("{}{}/{token}", self.application_prefix(), role.name())
     }
 
     pub(super) fn application_prefix(&self) -> String {
-        let mut end = self.migration.len().min(36);
+        let mut end = self.migration.len().min(NAME_BYTES);
         while !self.migration.is_char_boundary(end) {
             end -= 1;
         }
@@ -131,6 +139,17 @@ impl Books {
         client.execute_with(sql, &params.map(|param| Some(param.as_str()))).await.map(drop)
     }
 
+    /// Records in which state its source's place in the publication is followed, inside the open transaction.
+    pub(super) async fn note_published(&self, client: &mut Client, target: &Target) -> Result<(), Failure> {
+        let Some(published) = &target.published else {
+            return Ok(());
+        };
+        let number = target.number.to_string();
+        let sql = "UPDATE understudy.routes SET published = $3 WHERE migration = $1 AND route = $2";
+        let params = [&self.migration, &number, published];
+        client.execute_with(sql, &params.map(|param| Some(param.as_str()))).await.map(drop)
+    }
+
     async fn note(
         &self,
         client: &mut Client,
@@ -146,17 +165,27 @@ impl Books {
         client.execute_with(sql, &params).await.map(drop)
     }
 
-    /// Records that a row has to be read again by key.
+    /// Records that rows have to be read again by key.
     pub(super) async fn heal(
         &self,
         client: &mut Client,
         target: &Target,
-        key: &Key,
-        at: Position,
+        rows: &[(Key, Position)],
     ) -> Result<(), Failure> {
+        self.register(client, target).await?;
         let sql = "INSERT INTO understudy.heals (migration, route, key, commit_lsn, ordinal) \
-            VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
-        self.note(client, sql, target, key, at).await
+            SELECT $1, $2, key::text[], commit_lsn, ordinal \
+            FROM unnest($3::text[], $4::pg_lsn[], $5::bigint[]) AS new (key, commit_lsn, ordinal) ON CONFLICT DO NOTHING";
+        let route = target.number.to_string();
+        for some in rows.chunks(ROWS_AT_ONCE) {
+            let keys = arrays(some.iter().map(|(key, _)| key));
+            let list = |texts: Vec<String>| format!("{{{}}}", texts.join(","));
+            let commits = list(some.iter().map(|(_, at)| at.commit.to_string()).collect());
+            let ordinals = list(some.iter().map(|(_, at)| at.ordinal.to_string()).collect());
+            let params = [&self.migration, &route, &keys, &commits, &ordinals];
+            client.execute_with(sql, &params.map(|param| Some(param.as_str()))).await?;
+        }
+        Ok(())
     }
 
     /// Records that a row was not as a completed copy promises.
@@ -205,31 +234,43 @@ impl Books {
         client.execute_with(sql, &[Some(self.migration.as_str()), Some(&route)]).await.map(drop)
     }
 
-    /// Settles heals, and what was set aside for the same keys: their rows are on green as they are on blue.
-    pub(super) async fn settle_keys(
+    /// Settles heals: their rows need not be read again.
+    pub(super) async fn settle_heals(
         &self,
         client: &mut Client,
+        target: &Target,
+        keys: &[Key],
+    ) -> Result<(), Failure> {
+        self.settle(client, "DELETE FROM understudy.heals", target, keys).await
+    }
+
+    /// Settles what was set aside for these keys: their rows are on green as they are on blue.
+    pub(super) async fn settle_aside(
+        &self,
+        client: &mut Client,
+        target: &Target,
+        keys: &[Key],
+    ) -> Result<(), Failure> {
+        self.settle(client, "UPDATE understudy.quarantine SET settled = true", target, keys).await
+    }
+
+    /// Keys travel as parameters: what the text of a statement holds may end up in the log of green.
+    async fn settle(
+        &self,
+        client: &mut Client,
+        what: &str,
         target: &Target,
         keys: &[Key],
     ) -> Result<(), Failure> {
         if keys.is_empty() {
             return Ok(());
         }
-        let keys = keys
-            .iter()
-            .map(|key| format!("{}::text[]", quote_literal(&array(key))))
-            .collect::<Vec<_>>()
-            .join(", ");
-        let these = format!(
-            "migration = {} AND route = {} AND key IN ({keys})",
-            quote_literal(&self.migration),
-            target.number
+        let sql = format!(
+            "{what} WHERE migration = $1 AND route = $2 AND key IN (SELECT key::text[] FROM unnest($3::text[]) AS key)"
         );
-        client.query(&format!("DELETE FROM understudy.heals WHERE {these}")).await?;
-        client
-            .query(&format!("UPDATE understudy.quarantine SET settled = true WHERE {these} AND NOT settled"))
-            .await?;
-        Ok(())
+        let (route, keys) = (target.number.to_string(), arrays(keys.iter()));
+        let params = [&self.migration, &route, &keys];
+        client.execute_with(&sql, &params.map(|param| Some(param.as_str()))).await.map(drop)
     }
 }
 
@@ -267,11 +308,17 @@ pub(super) fn superseded() -> Failure {
 
 /// A key as the text of a `text[]`.
 pub(super) fn array(key: &Key) -> String {
-    let texts = key.texts().map(|text| {
-        let text = String::from_utf8_lossy(text).replace('\\', "\\\\").replace('"', "\\\"");
-        format!("\"{text}\"")
-    });
-    format!("{{{}}}", texts.collect::<Vec<_>>().join(","))
+    texts(key.texts().map(String::from_utf8_lossy))
+}
+
+/// Keys as the text of a `text[]`, each as the text of one.
+fn arrays<'a>(keys: impl Iterator<Item = &'a Key>) -> String {
+    texts(keys.map(|key| Cow::Owned(array(key))))
+}
+
+fn texts<'a>(texts: impl Iterator<Item = Cow<'a, str>>) -> String {
+    let quoted = texts.map(|text| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")));
+    format!("{{{}}}", quoted.collect::<Vec<_>>().join(","))
 }
 
 /// Keys from rows of (route, place in the key from 1, text), ordered so that the parts of a key follow each other.
@@ -293,6 +340,17 @@ pub(super) fn keys_from(rows: &[Row]) -> Result<Vec<(i32, Key)>, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Promise 4: Postgres cuts names at 63 bytes, and a session whose name is cut is not found when it must be ended.
+    #[test]
+    fn sessions_of_the_longest_name_are_named_in_full() {
+        let books = Books::new("m".repeat(NAME_BYTES), 1);
+        for role in [Role::Apply, Role::Chunks, Role::Flush] {
+            let name = books.application_name(role);
+            assert!(name.len() <= 63, "{name}");
+            assert!(name.contains(&books.migration) && name.ends_with(&books.token[..8]), "{name}");
+        }
+    }
 
     #[test]
     fn transaction_ids_round_trip_as_ranges() {

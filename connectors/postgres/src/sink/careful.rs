@@ -1,7 +1,7 @@
 //! One change at a time: tells whether the row was as expected, records it when it was not, and mends it.
 
 use understudy_contract::{Applied, Class, Failure};
-use understudy_model::{Key, RouteId, RowChange, Tuple};
+use understudy_model::{RowChange, Tuple};
 
 use super::applier::{Applier, Piece, nameless, position};
 use super::exact::{Refusal, keys};
@@ -10,6 +10,7 @@ use super::plan::{RowBody, RowOp, row_op};
 use super::runs::presence;
 use super::script::unknown_route;
 use super::statements::{self, RowStatement};
+use super::target::Target;
 use crate::error::has_sqlstate;
 use crate::wire::Pipeline;
 
@@ -36,6 +37,11 @@ impl Applier {
             let target = self.targets.get(op.route.index()).ok_or_else(unknown_route)?;
             let kind = RowStatement::for_op(target, &op);
             let strict = target.strict();
+            if matches!(kind, RowStatement::Replace(_))
+                && let Some(failure) = must_stay(target)
+            {
+                return self.refuse(piece, at, failure, found).await;
+            }
             match self.attempt(&op, kind.clone()).await {
                 Ok(1) => return Ok(()),
                 Ok(_) if !strict && tolerates(&op.body, &kind) => return Ok(()),
@@ -46,6 +52,11 @@ impl Applier {
                 }
                 Ok(count) => return self.mend(piece, &op, count, found).await,
                 Err(failure) if collides(&failure) && !self.client.is_broken() => {
+                    let target = self.targets.get(op.route.index()).ok_or_else(unknown_route)?;
+                    if target.traits.deletes_spread && !matches!(op.body, RowBody::Insert(_)) {
+                        let failure = failure.remedy(stay_remedy(target));
+                        return self.refuse(piece, at, failure, found).await;
+                    }
                     match self.park(&op).await? {
                         Some(entry) => parked.push(entry),
                         // There is no row to put off: it is missing, and the new one collides with another.
@@ -120,6 +131,11 @@ impl Applier {
             _ => None,
         };
         if let Some(new) = replace {
+            if let Some(failure) = must_stay(target)
+                && self.is_there(op).await?
+            {
+                return self.refuse(piece, op.at, failure, found).await;
+            }
             // Where a column cannot be set, the row is taken out and put in again.
             match self.attempt(op, RowStatement::Replace(presence(new))).await {
                 Ok(1) => return Ok(()),
@@ -138,7 +154,7 @@ impl Applier {
             let failure = nameless(target);
             return self.refuse(piece, op.at, failure, found).await;
         };
-        let tolerated = !strict || self.heals.contains(&(route, wanted.clone()));
+        let tolerated = !strict || self.heals.contains(route, &wanted);
         if !tolerated {
             let kind = if matches!(op.body, RowBody::Insert(_)) || count > 1 { "extra" } else { "missing" };
             self.books
@@ -154,8 +170,27 @@ impl Applier {
             RowBody::Insert(new) | RowBody::Update(new) | RowBody::Rekey(_, new) if !new.has_unchanged() => {
                 self.overwrite(piece, op, new, found).await
             }
-            _ => Ok(self.read_again(piece, route, op.at, new_key.unwrap_or(wanted), found).await?),
+            _ => {
+                let key = new_key.unwrap_or(wanted);
+                Ok(self.read_again((route, key), position(piece.batch, op.at), found).await?)
+            }
         }
+    }
+
+    /// Whether green has the row that an operation is about.
+    async fn is_there(&mut self, op: &RowOp) -> Result<bool, Failure> {
+        let target = self.targets.get(op.route.index()).ok_or_else(unknown_route)?;
+        let key = match &op.body {
+            RowBody::Insert(new) | RowBody::Update(new) => new.key(&target.green.key),
+            RowBody::Rekey(key, _) | RowBody::Delete(key) | RowBody::Absent(key) => Some(key.clone()),
+        };
+        let Some(key) = key else { return Ok(false) };
+        let statement = self.client.prepare(&target.lock_key_sql()).await?;
+        let mut pipeline = Pipeline::new();
+        pipeline.execute(&statement, key.texts().map(Some));
+        let counts = self.client.run(&mut pipeline).await.map_err(|error| error.failure)?;
+        self.client.close_statement(statement).await?;
+        Ok(counts.first() == Some(&1))
     }
 
     async fn overwrite(
@@ -171,21 +206,6 @@ impl Applier {
             Err(failure) => self.refuse(piece, op.at, failure, found).await,
         }
     }
-
-    async fn read_again(
-        &mut self,
-        piece: &Piece<'_>,
-        route: RouteId,
-        at: usize,
-        key: Key,
-        found: &mut Applied,
-    ) -> Result<(), Failure> {
-        let target = self.targets.get(route.index()).ok_or_else(unknown_route)?;
-        self.books.heal(&mut self.client, target, &key, position(piece.batch, at)).await?;
-        self.heals.insert((route, key.clone()));
-        found.heals.push((route, key));
-        Ok(())
-    }
 }
 
 /// While a copy runs these may find a row or none.
@@ -197,4 +217,21 @@ fn tolerates(body: &RowBody, kind: &RowStatement) -> bool {
 /// Whether the row collides with another, which may yet make room within the same transaction.
 fn collides(failure: &Failure) -> bool {
     has_sqlstate(failure, "23505") || has_sqlstate(failure, "23P01")
+}
+
+/// Why a row may not be taken out of a table to be put in again. `None` where it may.
+fn must_stay(target: &Target) -> Option<Failure> {
+    target.traits.deletes_spread.then(|| {
+        let cause = format!("a row of {} would have to be deleted and put in again", target.green.name);
+        Failure::new(Class::Data, cause).remedy(stay_remedy(target))
+    })
+}
+
+fn stay_remedy(target: &Target) -> String {
+    format!(
+        "rows of {} cannot be taken out and put back while deleting them has foreign keys on green delete or change \
+         others: give the role the right to set session_replication_role, or make those foreign keys ON DELETE NO ACTION \
+         until the flip, and run again",
+        target.green.name
+    )
 }

@@ -1,13 +1,13 @@
 //! Placed chunks: written beside the changes on connections of their own, each in one transaction with its progress.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use tokio::task::JoinSet;
 use understudy_contract::{ChunkDone, Class, Failure, PlacedChunk, PlacedKind};
-use understudy_model::{Key, Lsn, Position, RouteId, Tuple};
+use understudy_model::{Key, Position, RouteId, Tuple};
 
+use super::applier::{DEFERRED_REMEDY, nameless};
 use super::books::Books;
 use super::ledger::{check_fence, range_done};
 use super::plan::{RowBody, RowOp};
@@ -20,6 +20,9 @@ use crate::wire::{Client, Pipeline};
 
 /// After a collision so many chunks of the route are written over existing rows right away.
 pub(super) const OVERWRITING_CHUNKS: u32 = 16;
+
+/// Has constraints checked with each statement that would otherwise be at the commit.
+const IMMEDIATELY: &str = "SET CONSTRAINTS ALL IMMEDIATE";
 
 /// One connection that writes chunks, one at a time.
 pub(super) struct Writer {
@@ -45,6 +48,8 @@ pub(super) struct Outcome {
     pub(super) collided: bool,
     /// Keys that were read again.
     pub(super) healed: Vec<Key>,
+    /// Those of them whose rows were written, over whatever was set aside before.
+    pub(super) mended: Vec<Key>,
     /// Rows that green refused.
     pub(super) quarantined: Vec<Key>,
 }
@@ -55,7 +60,6 @@ pub(super) struct Writers {
     idle: Vec<Writer>,
     busy: JoinSet<Written>,
     routes: FxHashMap<RouteId, usize>,
-    finished: VecDeque<Outcome>,
 }
 
 impl Writers {
@@ -75,16 +79,15 @@ impl Writers {
         !self.busy.is_empty()
     }
 
-    /// Starts writing a chunk, once a writer is free.
-    pub(super) async fn start(&mut self, target: Arc<Target>, chunk: PlacedChunk) -> Result<(), Failure> {
-        while self.idle.is_empty() {
-            if self.busy.is_empty() {
-                return Err(Failure::new(Class::Internal, "no connection is there to write chunks"));
-            }
-            self.settle().await?;
-        }
+    /// Whether a chunk has to be finished before another can be started.
+    pub(super) fn are_all_busy(&self) -> bool {
+        self.idle.is_empty() && self.is_busy()
+    }
+
+    /// Starts writing a chunk, when a writer is free.
+    pub(super) fn start(&mut self, target: Arc<Target>, chunk: PlacedChunk) -> Result<(), Failure> {
         let Some(mut writer) = self.idle.pop() else {
-            return Ok(());
+            return Err(Failure::new(Class::Internal, "no connection is there to write chunks"));
         };
         let route = chunk.route;
         *self.routes.entry(route).or_default() += 1;
@@ -95,10 +98,10 @@ impl Writers {
         Ok(())
     }
 
-    /// Waits for one chunk to be finished. Cancel-safe.
-    pub(super) async fn settle(&mut self) -> Result<(), Failure> {
+    /// Waits for one chunk to be finished. `None` when none is being written. Cancel-safe.
+    pub(super) async fn settle(&mut self) -> Result<Option<Outcome>, Failure> {
         let Some(written) = self.busy.join_next().await else {
-            return Ok(());
+            return Ok(None);
         };
         let broken =
             |error| Failure::new(Class::Internal, "a chunk writer ended unexpectedly").caused_by(error);
@@ -110,14 +113,9 @@ impl Writers {
             }
         }
         // A writer that failed may be in the middle of anything: the run ends, and its connection with it.
-        self.finished.push_back(outcome?);
+        let outcome = outcome?;
         self.idle.push(writer);
-        Ok(())
-    }
-
-    /// The next finished chunk, if one is at hand.
-    pub(super) fn finished(&mut self) -> Option<Outcome> {
-        self.finished.pop_front()
+        Ok(Some(outcome))
     }
 }
 
@@ -136,6 +134,7 @@ impl Writer {
             route: chunk.route,
             collided: false,
             healed: Vec::new(),
+            mended: Vec::new(),
             quarantined: Vec::new(),
         };
         loop {
@@ -162,16 +161,34 @@ impl Writer {
                 range_done(&mut self.client, &self.books, target, (unit.0, *range), outcome.done.rows)
                     .await?;
             }
-            PlacedKind::Heal { keys } => {
-                let healed =
-                    keys.iter().filter(|key| !outcome.quarantined.contains(key)).cloned().collect::<Vec<_>>();
-                self.books.settle_keys(&mut self.client, target, &healed).await?;
-                outcome.healed = healed;
-            }
+            PlacedKind::Heal { keys } => self.settle(target, chunk, keys, &mut outcome).await?,
         }
-        self.client.batch("COMMIT").await?;
+        self.client.batch("COMMIT").await.map_err(|failure| {
+            let doing = "commit them on green";
+            match failure.class() {
+                Class::Data => failure.remedy(DEFERRED_REMEDY).while_doing(doing),
+                _ => failure.while_doing(doing),
+            }
+        })?;
         self.stages.committed();
         Ok(outcome)
+    }
+
+    /// Settles the heals of a chunk. What was set aside for a key without a row is not: whether green still has a row
+    /// that should be gone is not known.
+    async fn settle(
+        &mut self,
+        target: &Target,
+        chunk: &PlacedChunk,
+        keys: &[Key],
+        outcome: &mut Outcome,
+    ) -> Result<(), Failure> {
+        let taken = |key: &Key| !outcome.quarantined.contains(key);
+        outcome.healed = keys.iter().filter(|key| taken(key)).cloned().collect();
+        let written = chunk.rows.iter().filter_map(|row| row.key(&target.green.key));
+        outcome.mended = written.filter(taken).collect();
+        self.books.settle_heals(&mut self.client, target, &outcome.healed).await?;
+        self.books.settle_aside(&mut self.client, target, &outcome.mended).await
     }
 
     async fn undo(&mut self) -> Result<(), Failure> {
@@ -187,6 +204,10 @@ impl Writer {
         check_fence(&mut self.client, &self.books).await?;
         if lines.is_empty() {
             return Ok(());
+        }
+        if target.defers() {
+            // What green refuses is refused here, where it can be dealt with, and not at the commit.
+            self.client.batch(IMMEDIATELY).await?;
         }
         if !over {
             let mut copy = self.client.copy_in(&target.copy_sql()).await?;
@@ -204,8 +225,31 @@ impl Writer {
 
     /// Writes the rows one by one and sets those aside that green refuses.
     async fn one_by_one(&mut self, target: &Target, chunk: &PlacedChunk) -> Result<Vec<Key>, Failure> {
+        let refused = self.each_row(target, chunk, false).await?;
+        if !target.defers() {
+            return Ok(refused);
+        }
+        match self.client.batch(IMMEDIATELY).await {
+            Err(failure) if failure.class() == Class::Data && !self.client.is_broken() => {
+                // Which of the rows a deferred constraint means is told only by asking after each.
+                self.undo().await?;
+                self.each_row(target, chunk, true).await
+            }
+            checked => checked.map(|()| refused),
+        }
+    }
+
+    async fn each_row(
+        &mut self,
+        target: &Target,
+        chunk: &PlacedChunk,
+        immediately: bool,
+    ) -> Result<Vec<Key>, Failure> {
         self.client.batch("BEGIN").await?;
         check_fence(&mut self.client, &self.books).await?;
+        if immediately {
+            self.client.batch(IMMEDIATELY).await?;
+        }
         let mut refused = Vec::new();
         for (at, row) in chunk.rows.iter().enumerate() {
             match self.row(target, at, row).await {
@@ -215,7 +259,7 @@ impl Writer {
                 }
                 Err(failure) => {
                     self.client.batch("ROLLBACK TO understudy_row; RELEASE understudy_row").await?;
-                    let key = row.key(&target.green.key).ok_or(failure_without_key())?;
+                    let key = row.key(&target.green.key).ok_or_else(|| nameless(target))?;
                     let place = Position { commit: chunk.at.lsn(), ordinal: 0 };
                     self.books.quarantine(&mut self.client, target, &key, place, Some(&failure)).await?;
                     refused.push(key);
@@ -234,8 +278,4 @@ impl Writer {
         pipeline.simple("RELEASE understudy_row");
         self.client.run(&mut pipeline).await.map(drop).map_err(|error| error.failure)
     }
-}
-
-fn failure_without_key() -> Failure {
-    Failure::new(Class::Data, format!("a row read from blue at {} has no key", Lsn::ZERO))
 }

@@ -6,6 +6,7 @@ use understudy_contract::{Class, Failure, Lineage, Saved, SavedRoute, SavedUnit}
 use understudy_model::{BlockRange, Checkpoint, Key, Lsn, RouteId, TableName, UnitId};
 
 use super::books::{Books, keys_from, superseded, xids};
+use super::ledger::check_fence;
 use super::schema;
 use super::target::Target;
 use crate::error::has_sqlstate;
@@ -28,7 +29,7 @@ pub(super) async fn evict(client: &mut Client, books: &Books) -> Result<u64, Fai
     let sql = format!(
         "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity \
          WHERE starts_with(application_name, {prefix}) AND right(application_name, 9) <> {own} \
-         AND application_name ~ '/(apply|chunk|persist)/[0-9a-f]{{8}}$' \
+         AND application_name ~ '/(apply|chunk|flush)/[0-9a-f]{{8}}$' \
          AND usename = session_user AND datname = current_database() AND pid <> pg_backend_pid()"
     );
     let ended = client
@@ -59,6 +60,7 @@ pub(super) async fn still_owner(client: &mut Client, books: &Books) -> Result<()
 }
 
 /// Makes this instance the owner and reads the bookkeeping. Targets learn their numbers and whether they are complete.
+/// Nothing that was recorded is removed: blue may yet turn out to be another server than the one it is of.
 pub(super) async fn claim(
     client: &mut Client,
     books: &Books,
@@ -82,7 +84,7 @@ pub(super) async fn claim(
     let flush = "INSERT INTO understudy.flush (name, flushed_at) VALUES ($1, now()) ON CONFLICT DO NOTHING";
     client.execute_with(flush, &[Some(name)]).await?;
     let own = "UPDATE understudy.migration SET owner = $2, claimed_at = now() WHERE name = $1 \
-        RETURNING system_id, timeline, database, slot, checkpoint, unseen";
+        RETURNING system_id, timeline, database, slot, checkpoint, unseen, publication";
     let rows = client.query_with(own, &[Some(name), Some(token)]).await?;
     let row = rows
         .first()
@@ -111,8 +113,10 @@ async fn read(
         return Ok(Claimed { saved: None, quarantined });
     };
 
-    let count = "SELECT count(*) FROM understudy.quarantine WHERE migration = $1 AND NOT settled";
-    let count = client.query_with(count, &[Some(name)]).await?;
+    let ours = numbers(targets);
+    let count = "SELECT count(*) FROM understudy.quarantine WHERE migration = $1 AND route = ANY ($2::int[]) \
+        AND NOT settled";
+    let count = client.query_with(count, &[Some(name), Some(ours.as_str())]).await?;
     let heals = "SELECT h.route, k.place, k.text FROM understudy.heals AS h \
         CROSS JOIN LATERAL unnest(h.key) WITH ORDINALITY AS k (text, place) \
         WHERE h.migration = $1 ORDER BY h.route, h.key, k.place";
@@ -122,6 +126,7 @@ async fn read(
         timeline: row.parse(1)?,
         database: row.required(2)?.to_owned(),
         slot: row.required(3)?.to_owned(),
+        publication: row.text(6).map(str::to_owned),
     };
     let units = units(client, name, &of_number).await?;
     let saved = Saved {
@@ -141,8 +146,8 @@ async fn routes(
     name: &str,
     targets: &mut [Target],
 ) -> Result<(Vec<SavedRoute>, HashMap<i32, RouteId>), Failure> {
-    let sql = "SELECT route, source_schema, source_name, target_schema, target_name, fingerprint, complete, renewed \
-        FROM understudy.routes WHERE migration = $1 ORDER BY route";
+    let sql = "SELECT route, source_schema, source_name, target_schema, target_name, fingerprint, complete, renewed, \
+        published FROM understudy.routes WHERE migration = $1 ORDER BY route";
     let (mut routes, mut of_number, mut next) = (Vec::new(), HashMap::new(), 0);
     for row in client.query_with(sql, &[Some(name)]).await? {
         let number = row.parse::<i32>(0)?;
@@ -157,10 +162,8 @@ async fn routes(
             ours.renewed = row.is_true(7);
             of_number.insert(number, ours.green.route);
         }
-        if route.is_none() {
-            forget_route(client, name, number).await?;
-        }
-        routes.push(SavedRoute { route, source, target, fingerprint: row.required(5)?.to_owned(), complete });
+        let (fingerprint, published) = (row.required(5)?.to_owned(), row.text(8).map(str::to_owned));
+        routes.push(SavedRoute { route, source, target, fingerprint, complete, published });
     }
     for target in targets.iter_mut().filter(|target| !target.registered) {
         target.number = next;
@@ -194,13 +197,15 @@ async fn units(
             blocks: row.parse(6)?,
             predicate: row.text(7).map(str::to_owned),
             done: Vec::new(),
+            rows_done: 0,
         });
     }
-    let sql = "SELECT unit, route, from_row, to_row FROM understudy.chunks_done WHERE migration = $1";
+    let sql = "SELECT unit, route, from_row, to_row, rows FROM understudy.chunks_done WHERE migration = $1";
     for row in client.query_with(sql, &[Some(name)]).await? {
         let route = routes.get(&row.parse(1)?);
         if let Some(unit) = route.and_then(|route| at.get(&(row.parse(0).ok()?, *route))) {
             units[*unit].done.push(BlockRange { from: row.parse(2)?, to: row.parse(3)? });
+            units[*unit].rows_done += row.parse::<u64>(4)?;
         }
     }
     Ok(units)
@@ -208,7 +213,29 @@ async fn units(
 
 /// A route that the migration no longer has is not followed any more, so what is known of its copy is void: should it
 /// come back, it is copied anew.
-async fn forget_route(client: &mut Client, name: &str, number: i32) -> Result<(), Failure> {
+pub(super) async fn forget_absent(
+    client: &mut Client,
+    books: &Books,
+    targets: &[Target],
+) -> Result<(), Failure> {
+    client.batch("BEGIN; SET LOCAL synchronous_commit = on").await?;
+    check_fence(client, books).await?;
+    let (name, ours) = (books.migration.as_str(), numbers(targets));
+    let absent = "SELECT route FROM understudy.routes WHERE migration = $1 AND route <> ALL ($2::int[])";
+    for row in client.query_with(absent, &[Some(name), Some(ours.as_str())]).await? {
+        forget_route(client, name, row.parse(0)?).await?;
+    }
+    client.batch("COMMIT").await
+}
+
+/// The numbers of the routes that the migration has, as an array.
+fn numbers(targets: &[Target]) -> String {
+    let numbers = targets.iter().map(|target| target.number.to_string()).collect::<Vec<_>>();
+    format!("{{{}}}", numbers.join(","))
+}
+
+/// Removes all that is known of a route, inside the open transaction.
+pub(super) async fn forget_route(client: &mut Client, name: &str, number: i32) -> Result<(), Failure> {
     let number = number.to_string();
     for table in ["chunks_done", "units", "heals", "mismatches", "quarantine", "routes"] {
         let sql = format!("DELETE FROM understudy.{table} WHERE migration = $1 AND route = $2");

@@ -1,14 +1,17 @@
 //! Opens and sets up the sink's sessions, and finds out what green permits.
 
+use std::collections::VecDeque;
+
 use rustc_hash::FxHashSet;
 use tokio::time::{Duration, Instant, sleep};
-use understudy_contract::{Class, Failure, GreenTable, Saved};
+use understudy_contract::{ChunkDone, Class, Failure, GreenTable, Saved};
 use understudy_model::Checkpoint;
 
 use super::applier::Applier;
 use super::books::{Books, Role, superseded};
 use super::chunks::Writers;
 use super::claim;
+use super::heals::Heals;
 use super::script::PINS;
 use super::settings::{ReplicaRole, SinkSettings};
 use super::stages::Stages;
@@ -33,6 +36,8 @@ pub struct PostgresSink {
     pub(super) options: ConnectOptions,
     pub(super) applier: Applier,
     pub(super) writers: Writers,
+    /// Chunks that have been committed and not been handed out.
+    pub(super) finished: VecDeque<ChunkDone>,
     pub(super) keeper: Client,
     /// Sessions for the writers, until the claim.
     writer_clients: Vec<Client>,
@@ -75,7 +80,7 @@ impl PostgresSink {
             }
             writer_clients.push(writer);
         }
-        let mut keeper = open(options, &books, Role::Persist).await?;
+        let mut keeper = open(options, &books, Role::Flush).await?;
         keeper.batch("SET synchronous_commit = on").await?;
         let applier = Applier {
             client,
@@ -88,7 +93,7 @@ impl PostgresSink {
             pin_each,
             applied: Checkpoint::default(),
             open: false,
-            heals: FxHashSet::default(),
+            heals: Heals::default(),
             quarantined: FxHashSet::default(),
         };
         Ok(PostgresSink {
@@ -96,6 +101,7 @@ impl PostgresSink {
             options: options.clone(),
             applier,
             writers: Writers::default(),
+            finished: VecDeque::new(),
             keeper,
             writer_clients,
             claimed: false,
@@ -148,7 +154,7 @@ impl PostgresSink {
             self.writers.add(client, applier.books.clone(), self.settings.on_error);
         }
         applier.applied = claimed.saved.as_ref().map(|saved| saved.checkpoint).unwrap_or_default();
-        applier.heals = claimed.saved.iter().flat_map(|saved| saved.heals.iter().cloned()).collect();
+        applier.heals = Heals::of(claimed.saved.iter().flat_map(|saved| saved.heals.iter().cloned()));
         applier.quarantined = claimed.quarantined.into_iter().collect();
         (self.claimed, self.origins) = (true, origins);
         Ok(claimed.saved)
@@ -161,16 +167,68 @@ impl PostgresSink {
         result.map_err(|failure| failure.while_doing("record that a table is copied again"))
     }
 
-    /// A connection that was ended may have been ended by a later instance: then this one must not come back.
-    pub(super) async fn judge(&self, failure: Failure) -> Failure {
-        if !self.claimed || failure.class() != Class::Transient {
+    /// Says in which state the tables of routes are in the publication. It is recorded with each route as soon as that is
+    /// followed.
+    pub fn set_published(&mut self, published: Vec<(understudy_model::RouteId, String)>) {
+        for (route, state) in published {
+            if let Some(target) = self.applier.targets.get_mut(route.index()) {
+                target.published = Some(state);
+            }
+        }
+    }
+
+    /// Forgets that routes were ever followed, because changes of theirs were missed, and records the publication that
+    /// they come through from now on.
+    pub async fn forget_routes(
+        &mut self,
+        routes: &[understudy_model::RouteId],
+        publication: &str,
+    ) -> Result<(), Failure> {
+        let result = self.applier.forget_routes(routes, publication).await;
+        result.map_err(|failure| failure.while_doing("record that tables join anew"))
+    }
+
+    /// Forgets the routes that the migration had and has no more. Only once blue is known to be the server that they
+    /// were copied from: another one may have fewer tables.
+    pub async fn forget_absent(&mut self) -> Result<(), Failure> {
+        let applier = &mut self.applier;
+        let result = claim::forget_absent(&mut applier.client, &applier.books, &applier.targets).await;
+        result.map_err(|failure| failure.while_doing("forget tables that the migration no longer has"))
+    }
+
+    /// Tells a failure from being superseded, like [`Judge::judge`]. Nobody supersedes a sink that has claimed nothing.
+    pub async fn judge(&self, failure: Failure) -> Failure {
+        if self.claimed { self.judge_alone().judge(failure).await } else { failure }
+    }
+
+    /// What judges failures for as long as somebody else has the sink.
+    pub fn judge_alone(&self) -> Judge {
+        Judge { options: self.options.clone(), books: self.applier.books.clone() }
+    }
+
+    /// The targets, for a chunk's route.
+    pub(super) fn target(&self, route: understudy_model::RouteId) -> Result<&Target, Failure> {
+        self.applier.targets.get(route.index()).ok_or_else(super::script::unknown_route)
+    }
+}
+
+/// Finds out whether a failure is due to a later instance of the migration.
+pub struct Judge {
+    options: ConnectOptions,
+    books: Books,
+}
+
+impl Judge {
+    /// A connection that was ended may have been ended by a later instance, and a slot or a publication that has changed, or
+    /// is there unexpectedly, may be its doing: then this one must not come back, and nothing is amiss.
+    pub async fn judge(&self, failure: Failure) -> Failure {
+        if !matches!(failure.class(), Class::Transient | Class::Diverged | Class::Configuration) {
             return failure;
         }
-        let books = &self.applier.books;
         let sql = format!(
             "SELECT owner <> {} FROM understudy.migration WHERE name = {}",
-            quote_literal(&books.token),
-            quote_literal(&books.migration)
+            quote_literal(&self.books.token),
+            quote_literal(&self.books.migration)
         );
         let Ok(mut client) = Client::connect(&self.options).await else {
             return failure;
@@ -179,11 +237,6 @@ impl PostgresSink {
             Ok(rows) if rows.first().is_some_and(|row| row.text(0) == Some("t")) => superseded(),
             _ => failure,
         }
-    }
-
-    /// The targets, for a chunk's route.
-    pub(super) fn target(&self, route: understudy_model::RouteId) -> Result<&Target, Failure> {
-        self.applier.targets.get(route.index()).ok_or_else(super::script::unknown_route)
     }
 }
 

@@ -7,11 +7,12 @@
 use understudy_contract::{Applied, Class, Failure};
 use understudy_model::{Checkpoint, RowChange};
 
-use super::applier::{Applier, Piece, merge, position};
+use super::applier::{Applier, DEFERRED_REMEDY, Piece, merge, position};
 use super::park::Parked;
 use super::plan::row_op;
 use super::script::{Expect, Script, Verdict};
 use super::settings::OnError;
+use super::target::Target;
 
 /// About how many changes are done again one by one when one of them is refused.
 const GROUP_CHANGES: usize = 256;
@@ -92,7 +93,8 @@ impl Applier {
         let changes = &piece.batch.changes[group.from..group.to];
         let aside = !self.quarantined.is_empty() && changes.iter().any(|change| self.is_aside(change));
         let ops = changes.iter().enumerate().map(|(n, change)| row_op(group.from + n, change));
-        let Some(ops) = ops.collect::<Option<Vec<_>>>().filter(|_| !aside) else {
+        let by_itself = aside || self.takes_out(changes);
+        let Some(ops) = ops.collect::<Option<Vec<_>>>().filter(|_| !by_itself) else {
             return Ok(false);
         };
         let mut script = Script::default();
@@ -114,8 +116,9 @@ impl Applier {
         Ok(false)
     }
 
-    fn has_deferred(&self) -> bool {
-        self.targets.iter().any(|target| target.traits.constraint_triggers)
+    /// Whether a constraint may speak up as late as at the end of a transaction.
+    pub(super) fn has_deferred(&self) -> bool {
+        self.targets.iter().any(Target::defers)
     }
 
     async fn group_one_by_one(
@@ -155,8 +158,7 @@ impl Applier {
         let checked = self.client.batch("SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED").await;
         match checked {
             Err(failure) if failure.class() == Class::Data => {
-                let remedy = "make green hold what the constraint asks for, or drop it, and run again";
-                Err(Refusal::Stop(failure.at(position(piece.batch, at)).remedy(remedy)))
+                Err(Refusal::Stop(failure.at(position(piece.batch, at)).remedy(DEFERRED_REMEDY)))
             }
             other => Ok(other?),
         }

@@ -29,7 +29,7 @@ pub async fn forget(
     keep_bookkeeping: bool,
 ) -> Result<Vec<String>, Failure> {
     let books = Books::new(settings.migration.clone(), settings.instance);
-    let options = options.clone().with_application_name(&books.application_name(Role::Persist));
+    let options = options.clone().with_application_name(&books.application_name(Role::Flush));
     let mut client = Client::connect(&options).await?;
     let mut removed = Vec::new();
     let ended = evict(&mut client, &books).await?;

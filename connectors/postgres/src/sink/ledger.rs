@@ -5,6 +5,7 @@ use understudy_model::{Checkpoint, RouteId};
 
 use super::applier::Applier;
 use super::books::{Books, superseded};
+use super::claim::forget_route;
 use super::script::unknown_route;
 use super::target::Target;
 use crate::wire::{Client, TransactionState};
@@ -24,14 +25,17 @@ impl Applier {
             &lineage.slot,
             &lsn,
         ];
+        let mut params = params.map(|param| Some(param.as_str())).to_vec();
+        params.push(lineage.publication.as_deref());
         let sql = "UPDATE understudy.migration SET system_id = $3, timeline = $4, database = $5, slot = $6, \
-            checkpoint = $7, unseen = NULL WHERE name = $1 AND owner = $2";
-        let affected = self.client.execute_with(sql, &params.map(|param| Some(param.as_str()))).await?;
+            checkpoint = $7, publication = $8, unseen = NULL WHERE name = $1 AND owner = $2";
+        let affected = self.client.execute_with(sql, &params).await?;
         if affected != 1 {
             return Err(self.superseded().await);
         }
         for target in &self.targets {
             self.books.register(&mut self.client, target).await?;
+            self.books.note_published(&mut self.client, target).await?;
         }
         self.client.batch("COMMIT").await?;
         self.targets.iter_mut().for_each(|target| target.registered = true);
@@ -55,6 +59,29 @@ impl Applier {
         Ok(())
     }
 
+    /// Forgets routes whose changes were missed, and records the publication through which they are to come again, all in
+    /// one transaction: from then on they are as if they had never been followed.
+    pub(super) async fn forget_routes(
+        &mut self,
+        routes: &[RouteId],
+        publication: &str,
+    ) -> Result<(), Failure> {
+        self.enter().await?;
+        let sql = "UPDATE understudy.migration SET publication = $2 WHERE name = $1";
+        self.client.execute_with(sql, &[Some(&self.books.migration), Some(publication)]).await?;
+        for route in routes {
+            let number = self.targets.get(route.index()).ok_or_else(unknown_route)?.number;
+            forget_route(&mut self.client, &self.books.migration, number).await?;
+        }
+        self.client.batch("COMMIT").await?;
+        for target in self.targets.iter_mut().filter(|target| routes.contains(&target.green.route)) {
+            (target.registered, target.complete, target.renewed) = (false, false, false);
+        }
+        self.quarantined.retain(|(route, _)| !routes.contains(route));
+        self.heals.retain(|(route, _)| !routes.contains(route));
+        Ok(())
+    }
+
     /// Records an entry: inside the open transaction if there is one, otherwise durably, as blue may soon be told to
     /// forget what it rests on.
     pub(super) async fn record(&mut self, entry: &LedgerEntry) -> Result<(), Failure> {
@@ -65,6 +92,7 @@ impl Applier {
         let migration = self.books.migration.clone();
         match entry {
             LedgerEntry::Plan(unit) => self.plan_unit(unit).await?,
+            LedgerEntry::Refresh(unit) => self.refresh_unit(unit).await?,
             LedgerEntry::Forget(unit) => {
                 let id = unit.0.to_string();
                 for table in ["chunks_done", "units"] {
@@ -80,7 +108,7 @@ impl Applier {
         let (route, complete) = match entry {
             LedgerEntry::Plan(unit) => (unit.route, false),
             LedgerEntry::Complete(route) => (*route, true),
-            LedgerEntry::Forget(_) => return Ok(()),
+            LedgerEntry::Refresh(_) | LedgerEntry::Forget(_) => return Ok(()),
         };
         if let Some(target) = self.targets.get_mut(route.index()) {
             (target.registered, target.complete) = (true, complete);
@@ -104,19 +132,56 @@ impl Applier {
         self.books.register(&mut self.client, target).await?;
         let (number, complete) = (target.number.to_string(), complete.to_string());
         let params = [&self.books.migration, &number, &complete, &target.green.fingerprint];
-        let sql = "UPDATE understudy.routes SET complete = $3, fingerprint = $4, renewed = NOT $3 AND (renewed OR complete \
-            OR EXISTS (SELECT FROM understudy.chunks_done AS c WHERE c.migration = $1 AND c.route = $2)) \
-            WHERE migration = $1 AND route = $2 RETURNING renewed";
-        let rows = self.client.query_with(sql, &params.map(|param| Some(param.as_str()))).await?;
+        // Whatever brought rows that are there before a copy, nothing is known of what they hold.
+        let sql = format!(
+            "UPDATE understudy.routes SET complete = $3, fingerprint = $4, renewed = NOT $3 AND (renewed OR complete \
+             OR EXISTS (SELECT FROM {})) WHERE migration = $1 AND route = $2 RETURNING renewed",
+            target.table
+        );
+        let rows = self.client.query_with(&sql, &params.map(|param| Some(param.as_str()))).await?;
         let renewed = rows.first().is_some_and(|row| row.is_true(0));
         if let Some(target) = self.targets.get_mut(route.index()) {
             target.renewed = renewed;
         }
+        match self.targets.get(route.index()) {
+            Some(target) => self.books.note_published(&mut self.client, target).await,
+            None => Ok(()),
+        }
+    }
+
+    /// A unit whose file has been written anew since it was planned: the stream may still bring rows as they were before.
+    async fn renew_rewritten(&mut self, unit: &Unit) -> Result<(), Failure> {
+        let target = self.targets.get(unit.route.index()).ok_or_else(unknown_route)?;
+        let (id, number, filenode) =
+            (unit.id.0.to_string(), target.number.to_string(), unit.filenode.to_string());
+        let params = [&self.books.migration, &number, &id, &filenode].map(|param| Some(param.as_str()));
+        let sql = "UPDATE understudy.routes SET renewed = true WHERE migration = $1 AND route = $2 \
+            AND EXISTS (SELECT FROM understudy.units AS u WHERE u.migration = $1 AND u.route = $2 \
+            AND u.unit = $3 AND u.filenode <> $4)";
+        let rewritten = self.client.execute_with(sql, &params).await? > 0;
+        if let Some(target) = self.targets.get_mut(unit.route.index()) {
+            target.renewed |= rewritten;
+        }
         Ok(())
+    }
+
+    /// Records what is known of a unit now, beside what is done of it.
+    async fn refresh_unit(&mut self, unit: &Unit) -> Result<(), Failure> {
+        let target = self.targets.get(unit.route.index()).ok_or_else(unknown_route)?;
+        let (id, number) = (unit.id.0.to_string(), target.number.to_string());
+        let (filenode, fingerprint) = (unit.filenode.to_string(), unit.fingerprint.to_string());
+        let (name, migration) = (&unit.name, &self.books.migration);
+        let params = [migration, &id, &number, &name.schema, &name.name, &filenode, &fingerprint];
+        let mut params = params.map(|param| Some(param.as_str())).to_vec();
+        params.push(unit.predicate.as_deref());
+        let sql = "UPDATE understudy.units SET schema = $4, name = $5, filenode = $6, fingerprint = $7, predicate = $8 \
+            WHERE migration = $1 AND unit = $2 AND route = $3";
+        self.client.execute_with(sql, &params).await.map(drop)
     }
 
     async fn plan_unit(&mut self, unit: &Unit) -> Result<(), Failure> {
         self.set_complete(unit.route, false).await?;
+        self.renew_rewritten(unit).await?;
         let target = self.targets.get(unit.route.index()).ok_or_else(unknown_route)?;
         let (id, number) = (unit.id.0.to_string(), target.number.to_string());
         for table in ["chunks_done", "units"] {

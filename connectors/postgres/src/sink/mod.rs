@@ -2,8 +2,8 @@
 //!
 //! `applier` takes a batch and decides with `plan` (over `fold` and `runs`) what goes in sets; `script` turns the plan
 //! into steps that travel together. What is refused there, or not as expected, is done again by `exact`, `careful` and
-//! `park`, one change at a time. `chunks` writes placed chunks beside it, `claim` and `books` hold what makes one
-//! instance the owner, and `persist` makes it all durable.
+//! `park`, one change at a time. `heals` knows the rows that wait to be read again by key. `chunks` writes placed chunks
+//! beside it, `claim` and `books` hold what makes one instance the owner, and `persist` makes it all durable.
 
 mod connect;
 mod settings;
@@ -19,6 +19,7 @@ mod truncate;
 
 mod careful;
 mod exact;
+mod heals;
 mod park;
 
 mod chunks;
@@ -40,7 +41,7 @@ use understudy_contract::{
 };
 use understudy_model::{Checkpoint, RowChange};
 
-pub use connect::PostgresSink;
+pub use connect::{Judge, PostgresSink};
 pub use forget::forget;
 pub use settings::{OnError, ReplicaRole, SinkSettings};
 
@@ -68,14 +69,14 @@ impl ChangeSink for PostgresSink {
 
     async fn placed(&mut self) -> Result<ChunkDone, Failure> {
         loop {
-            if let Some(outcome) = self.writers.finished() {
-                return Ok(self.learn(outcome));
+            if let Some(done) = self.finished.pop_front() {
+                return Ok(done);
             }
             if !self.writers.is_busy() {
                 return std::future::pending().await;
             }
             // Nothing may be waited for between taking a failure and returning it, or a dropped call would lose it.
-            self.writers.settle().await.map_err(|failure| failure.while_doing("place rows"))?;
+            self.settle().await.map_err(|failure| failure.while_doing("place rows"))?;
         }
     }
 
@@ -101,7 +102,7 @@ impl PostgresSink {
 
     async fn apply_in_order(&mut self, batch: &Batch) -> Result<Applied, Failure> {
         while self.must_wait(batch) {
-            self.writers.settle().await?;
+            self.settle().await?;
         }
         self.applier.apply(batch).await
     }
@@ -109,13 +110,24 @@ impl PostgresSink {
     /// A chunk that was placed under an earlier plan must not count towards the one that this entry starts.
     async fn record_in_order(&mut self, entry: &LedgerEntry) -> Result<(), Failure> {
         while self.writers.is_busy() {
-            self.writers.settle().await?;
+            self.settle().await?;
         }
         self.applier.record(entry).await
     }
 
-    /// Whether a chunk that is being written has to be there before these changes. Where foreign keys are alive, the
-    /// rows of a chunk may be those that changes to other tables refer to.
+    /// Waits for one chunk to be finished, and takes over what it tells before anything later is applied; `placed` hands
+    /// it out when it is asked. Cancel-safe.
+    async fn settle(&mut self) -> Result<(), Failure> {
+        if let Some(outcome) = self.writers.settle().await? {
+            let done = self.learn(outcome);
+            self.finished.push_back(done);
+        }
+        Ok(())
+    }
+
+    /// Whether a chunk that is being written has to be there before these changes: also so that a heal which one of them
+    /// needs is recorded after the chunk has settled an earlier one of its key. Where foreign keys are alive, the rows of a
+    /// chunk may be those that changes to other tables refer to.
     fn must_wait(&self, batch: &Batch) -> bool {
         if !self.writers.is_busy() || batch.changes.is_empty() {
             return false;
@@ -129,8 +141,11 @@ impl PostgresSink {
             let cause = format!("a chunk belongs at {}, but green is at {}", chunk.at, self.applier.applied);
             return Err(Failure::new(Class::Internal, cause));
         }
+        while self.writers.are_all_busy() {
+            self.settle().await?;
+        }
         let target = Arc::new(self.target(chunk.route)?.clone());
-        self.writers.start(target, chunk).await
+        self.writers.start(target, chunk)
     }
 
     /// Takes over what a finished chunk tells.
@@ -144,7 +159,9 @@ impl PostgresSink {
             };
         }
         for key in outcome.healed {
-            self.applier.heals.remove(&(route, key.clone()));
+            self.applier.heals.settle(route, &key);
+        }
+        for key in outcome.mended {
             self.applier.quarantined.remove(&(route, key));
         }
         self.applier.quarantined.extend(outcome.quarantined.into_iter().map(|key| (route, key)));

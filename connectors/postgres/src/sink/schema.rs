@@ -19,6 +19,7 @@ CREATE TABLE IF NOT EXISTS understudy.migration (
     timeline bigint,
     database text,
     slot text,
+    publication text,
     checkpoint pg_lsn,
     unseen text,
     claimed_at timestamptz NOT NULL DEFAULT now()
@@ -37,6 +38,7 @@ CREATE TABLE IF NOT EXISTS understudy.routes (
     fingerprint text NOT NULL,
     complete boolean NOT NULL DEFAULT false,
     renewed boolean NOT NULL DEFAULT false,
+    published text,
     PRIMARY KEY (migration, route),
     UNIQUE (migration, source_schema, source_name, target_schema, target_name)
 );

@@ -36,9 +36,7 @@ impl RowStatement {
                 None if !target.strict() => RowStatement::Upsert,
                 presence => RowStatement::Update(presence),
             },
-            RowBody::Rekey(_, new) if target.columns.iter().any(|column| column.drawn && column.in_key) => {
-                RowStatement::Replace(presence(new))
-            }
+            RowBody::Rekey(_, new) if target.draws_key() => RowStatement::Replace(presence(new)),
             RowBody::Rekey(_, new) => RowStatement::Rekey(presence(new)),
             RowBody::Delete(_) | RowBody::Absent(_) => RowStatement::Delete,
         }

@@ -50,6 +50,9 @@ pub(super) async fn describe(
     let indexes = indexes(client, &list).await?;
     triggers(client, &list, &mut traits, replica_role).await?;
     foreign_keys(client, &list, &mut traits, replica_role).await?;
+    if !replica_role {
+        spreading_deletes(client, &list, &mut traits).await?;
+    }
 
     let mut seen: HashMap<u32, usize> = HashMap::new();
     for table in &traits {
@@ -210,6 +213,25 @@ async fn foreign_keys(
             table.referenced_by.push(child);
         }
         table.cascades |= row.text(3) == Some("t") && !replica_role;
+    }
+    Ok(())
+}
+
+/// Finds the tables where deleting a row has a foreign key delete or change others; for views, in what lies below.
+async fn spreading_deletes(client: &mut Client, list: &str, traits: &mut [Traits]) -> Result<(), Failure> {
+    let sql = format!(
+        "WITH RECURSIVE below (n, oid) AS (SELECT t.n, t.oid FROM (VALUES {list}) AS t (n, oid) \
+         UNION SELECT b.n, x.oid FROM below AS b CROSS JOIN LATERAL (SELECT relid::oid FROM pg_partition_tree(b.oid) \
+         UNION ALL SELECT d.refobjid FROM pg_rewrite r JOIN pg_depend d ON d.objid = r.oid \
+         AND d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass \
+         WHERE r.ev_class = b.oid) AS x (oid)) \
+         SELECT DISTINCT b.n FROM below AS b JOIN pg_constraint f ON f.confrelid = b.oid \
+         WHERE f.contype = 'f' AND f.confdeltype IN ('c', 'n', 'd')"
+    );
+    for row in client.query(&sql).await? {
+        if let Some(table) = traits.get_mut(row.parse::<usize>(0)?) {
+            table.deletes_spread = true;
+        }
     }
     Ok(())
 }

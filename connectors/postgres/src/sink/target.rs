@@ -35,6 +35,8 @@ pub(super) struct Traits {
     pub(super) constraint_triggers: bool,
     /// A live foreign key changes or removes rows here by itself, before blue's own change arrives.
     pub(super) cascades: bool,
+    /// Deleting a row here has a live foreign key delete or change rows that refer to it.
+    pub(super) deletes_spread: bool,
     /// Whether the role may TRUNCATE it.
     pub(super) may_truncate: bool,
     /// Tables whose foreign keys refer to it.
@@ -62,8 +64,10 @@ pub(super) struct Target {
     pub(super) registered: bool,
     /// Whether its copy is complete.
     pub(super) complete: bool,
-    /// Whether the copy that is not complete is not the first: rows of an earlier one are on green.
+    /// Whether the copy that is not complete goes over rows that were there before it, whatever brought them.
     pub(super) renewed: bool,
+    /// The state of its source's place in the publication, as recorded with it.
+    pub(super) published: Option<String>,
     /// How many more batches are applied row by row, after one that could not be applied in sets.
     pub(super) cautious: u32,
     /// How many more chunks are written over existing rows right away.
@@ -86,13 +90,14 @@ impl Target {
             registered: false,
             complete: false,
             renewed: false,
+            published: None,
             cautious: 0,
             overwriting: 0,
             green,
         }
     }
 
-    /// Whether rows of an earlier copy are on green while the route is copied anew.
+    /// Whether the route is being copied over rows that were there before.
     pub(super) fn is_renewed(&self) -> bool {
         self.renewed && !self.complete
     }
@@ -115,6 +120,16 @@ impl Target {
     /// Whether its changes must keep their order against those of other tables.
     pub(super) fn ordered(&self) -> bool {
         self.traits.user_triggers || self.traits.constraint_triggers || self.traits.shared
+    }
+
+    /// Whether a constraint on it may be checked as late as at the end of a transaction.
+    pub(super) fn defers(&self) -> bool {
+        self.traits.constraint_triggers || self.traits.user_triggers
+    }
+
+    /// Whether green insists on drawing a column of the key itself: a row that takes another key is put in again.
+    pub(super) fn draws_key(&self) -> bool {
+        self.columns.iter().any(|column| column.drawn && column.in_key)
     }
 
     fn names(&self, prefix: &str, pick: impl Fn(usize, &TargetColumn) -> bool) -> String {
@@ -193,15 +208,19 @@ impl Target {
         format!("SELECT FROM {} WHERE {} FOR UPDATE", self.table, wanted.join(" AND "))
     }
 
+    fn by_key(&self) -> Vec<String> {
+        let names = self.key_names().into_iter().enumerate();
+        names.map(|(n, name)| format!("{name} = ${}", n + 1)).collect()
+    }
+
+    /// Finds one row by its key.
+    pub(super) fn lock_key_sql(&self) -> String {
+        self.lock_sql(&self.by_key())
+    }
+
     /// Deletes one row by its key.
     pub(super) fn delete_sql(&self) -> String {
-        let wanted = self
-            .key_names()
-            .iter()
-            .enumerate()
-            .map(|(n, name)| format!("{name} = ${}", n + 1))
-            .collect::<Vec<_>>();
-        format!("DELETE FROM {} WHERE {}", self.table, wanted.join(" AND "))
+        format!("DELETE FROM {} WHERE {}", self.table, self.by_key().join(" AND "))
     }
 
     /// Takes a row out under its old key and puts it in with new values; parameters as for a changed key. For columns

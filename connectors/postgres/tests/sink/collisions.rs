@@ -166,6 +166,49 @@ async fn a_live_cascade_raises_no_false_alarm() {
     assert_eq!(green.rows("SELECT count(*) FROM public.children").await, "0");
 }
 
+/// Promise 2: where deleting a row of green has live foreign keys delete or change others, no row is taken out to make
+/// room for another; below a view too.
+#[tokio::test]
+async fn rows_that_others_hang_on_are_not_taken_out() {
+    let tables_sql = "CREATE TABLE parents (id int PRIMARY KEY, name text UNIQUE); \
+        CREATE TABLE drawn (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text); \
+        CREATE TABLE numbered (id int PRIMARY KEY, name int GENERATED ALWAYS AS IDENTITY); \
+        CREATE VIEW seen AS SELECT * FROM parents";
+    for (n, action) in ["CASCADE", "SET NULL", "SET DEFAULT"].into_iter().enumerate() {
+        let refer = |table: &str| format!("REFERENCES {table} ON DELETE {action}");
+        let sql = format!(
+            "{tables_sql}; CREATE TABLE children (id int PRIMARY KEY, p int {}, d int {}, n int {}); \
+             INSERT INTO parents VALUES (1, 'a'), (2, 'b'); INSERT INTO numbered OVERRIDING SYSTEM VALUE VALUES (1, 10); \
+             INSERT INTO drawn OVERRIDING SYSTEM VALUE VALUES (1, 'a'); INSERT INTO children VALUES (1, 1, 1, 1)",
+            refer("parents"),
+            refer("drawn"),
+            refer("numbered")
+        );
+        let swap = vec![update(0, &["1", "b"]), update(0, &["2", "a"])];
+        for (nth, (name, changes)) in [
+            ("parents", swap.clone()),
+            ("seen", swap),
+            ("drawn", vec![rekey(0, "1", &["5", "a"])]),
+            ("numbered", vec![update(0, &["1", "11"])]),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let Some(mut green) = Green::with(&format!("stay_{n}_{nth}"), &sql).await else {
+                return;
+            };
+            let mut settings = green.settings();
+            settings.replica_role = ReplicaRole::Never;
+            let mut sink = green.sink_with(settings, vec![table(0, name, &["id", "name"])], true).await;
+            let batch = green.batch(vec![changes]);
+            let failure = sink.apply(batch).await.unwrap_err();
+            let remedy = failure.remedy_text().unwrap();
+            assert!(remedy.contains("ON DELETE NO ACTION") && remedy.contains(name), "{failure}: {remedy}");
+            assert_eq!(green.rows("SELECT concat(id, p, d, n) FROM public.children").await, "1111", "{name}");
+        }
+    }
+}
+
 /// With the replica role neither triggers nor foreign keys of green act on our changes.
 #[tokio::test]
 async fn the_replica_role_passes_over_triggers_and_foreign_keys() {

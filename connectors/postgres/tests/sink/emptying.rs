@@ -60,6 +60,20 @@ async fn a_table_that_outsiders_refer_to_is_not_emptied() {
     assert_eq!(green.rows(COUNTS).await, "1|0");
 }
 
+/// The same in the middle of a transaction that an earlier batch began: the reason is told, not that of the undoing.
+#[tokio::test]
+async fn a_refused_truncate_of_a_giant_transaction_tells_its_reason() {
+    let more = "CREATE TABLE outside (parent int REFERENCES parents)";
+    let Some((mut green, mut sink)) = family("truncate_giant", more).await else {
+        return;
+    };
+    let part = green.part(vec![insert(0, &["1"])]);
+    sink.apply(part).await.unwrap();
+    let part = green.part(vec![truncate(&[0, 1])]);
+    let failure = sink.apply(part).await.unwrap_err();
+    assert!(failure.to_string().contains("a table outside the migration"), "{failure}");
+}
+
 /// F33: a truncated leaf takes only its own rows, told by blue's partition bounds over blue's column names.
 #[tokio::test]
 async fn a_truncated_leaf_takes_only_its_rows() {

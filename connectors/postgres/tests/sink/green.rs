@@ -115,7 +115,13 @@ impl Green {
 }
 
 pub(crate) fn lineage() -> Lineage {
-    Lineage { system_id: u64::MAX - 3, timeline: 2, database: "shop".into(), slot: "understudy_t".into() }
+    Lineage {
+        system_id: u64::MAX - 3,
+        timeline: 2,
+        database: "shop".into(),
+        slot: "understudy_t".into(),
+        publication: None,
+    }
 }
 
 /// Table `public.<name>` as route `n`, key in the first column.

@@ -36,6 +36,16 @@ async fn a_claim_reads_back_what_was_committed() {
     // A file without the table still sees that it was once there.
     let mut without = PostgresSink::connect(&green.options, green.settings(), Vec::new()).await.unwrap();
     assert_eq!(without.claim().await.unwrap().unwrap().routes[0].route, None);
+    // So does one that matches fewer tables on a wrong server, and nothing is lost to it before that is refused.
+    let mut again = next(&green).await;
+    assert_eq!(again.claim().await.unwrap().unwrap().routes[0].route, Some(RouteId(0)));
+    // An instance that is superseded meanwhile forgets nothing either.
+    assert!(without.forget_absent().await.is_err());
+    assert_eq!(green.rows("SELECT count(*) FROM understudy.routes").await, "1");
+    let mut without = PostgresSink::connect(&green.options, green.settings(), Vec::new()).await.unwrap();
+    without.claim().await.unwrap();
+    without.forget_absent().await.unwrap();
+    assert_eq!(next(&green).await.claim().await.unwrap().unwrap().routes, []);
 }
 
 /// A predecessor stopped in the middle of a transaction is sent away, and finds itself superseded when it wakes up.

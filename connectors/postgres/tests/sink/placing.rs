@@ -2,7 +2,7 @@
 
 use understudy_contract::{Applied, ChangeSink, Class, LedgerEntry, PlacedChunk, PlacedKind};
 use understudy_model::{BlockRange, ChunkId, Ctid, RouteId, Tuple, UnitId};
-use understudy_postgres::sink::{OnError, PostgresSink};
+use understudy_postgres::sink::{OnError, PostgresSink, ReplicaRole};
 
 use crate::green::{Green, delete, each, insert, key, row, table, unit, update};
 
@@ -150,6 +150,76 @@ async fn refused_rows_of_a_chunk_stop_it_or_are_set_aside() {
     assert_eq!(green.rows("SELECT key[1] || sqlstate FROM understudy.quarantine").await, "2023514");
     let later = green.batch(vec![vec![update(0, &["20", "good", "1"])]]);
     assert_eq!(sink.apply(later).await.unwrap().quarantined, 1);
+}
+
+/// A deferred constraint is dealt with like any other, not by a commit that fails: a clean stop that says what to do,
+/// or only the rows in question set aside.
+#[tokio::test]
+async fn rows_of_a_chunk_that_a_deferred_constraint_refuses_are_treated_alike() {
+    let sql = "CREATE TABLE others (id int PRIMARY KEY); INSERT INTO others VALUES (7); \
+        CREATE TABLE items (id int PRIMARY KEY, name text, n int REFERENCES others DEFERRABLE INITIALLY DEFERRED)";
+    let Some(mut green) = Green::with("chunks_deferred", sql).await else {
+        return;
+    };
+    let mut settings = green.settings();
+    settings.replica_role = ReplicaRole::Never;
+    let mut sink = green.sink_with(settings.clone(), tables(), false).await;
+    sink.record(LedgerEntry::Plan(unit(0))).await.unwrap();
+    let rows = || vec![row(&["1", "child", "7"]), row(&["2", "orphan", "8"]), row(&["3", "free", "NULL"])];
+    sink.place(chunk(&green, 1, rows())).await.unwrap();
+    let failure = sink.placed().await.unwrap_err();
+    assert_eq!(failure.class(), Class::Data);
+    assert!(
+        failure.to_string().contains("public.items") && failure.to_string().contains("23503"),
+        "{failure}"
+    );
+    assert!(failure.remedy_text().unwrap().contains("on_error: quarantine"));
+    settings.on_error = OnError::Quarantine;
+    let mut sink = PostgresSink::connect(&green.options, settings, tables()).await.unwrap();
+    sink.claim().await.unwrap();
+    sink.place(chunk(&green, 2, rows())).await.unwrap();
+    assert_eq!(sink.placed().await.unwrap().rows, 2);
+    assert_eq!(green.rows("SELECT id FROM public.items ORDER BY 1").await, "1\n3");
+    assert_eq!(green.rows("SELECT key[1] || sqlstate FROM understudy.quarantine").await, "223503");
+}
+
+/// A constraint below a view is not known beforehand: the commit that it refuses still says what to do.
+#[tokio::test]
+async fn a_refused_commit_of_a_chunk_has_a_remedy() {
+    let sql = "CREATE TABLE others (id int PRIMARY KEY); CREATE TABLE below (id int PRIMARY KEY, name text, n int); \
+        CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$; \
+        CREATE CONSTRAINT TRIGGER late AFTER INSERT ON below DEFERRABLE INITIALLY DEFERRED \
+        FOR EACH ROW EXECUTE FUNCTION no(); ALTER TABLE below ENABLE ALWAYS TRIGGER late; \
+        CREATE VIEW items AS SELECT * FROM below";
+    let Some(mut green) = Green::with("chunks_commit", sql).await else {
+        return;
+    };
+    let settings = green.settings();
+    let mut sink = green.sink_with(settings, tables(), false).await;
+    sink.record(LedgerEntry::Plan(unit(0))).await.unwrap();
+    sink.place(chunk(&green, 1, lines(0..3))).await.unwrap();
+    let failure = sink.placed().await.unwrap_err();
+    assert!(failure.to_string().contains("to public.items: commit"), "{failure}");
+    assert!(failure.remedy_text().unwrap().contains("make green hold what the constraint asks for"));
+}
+
+/// A row that cannot be named cannot be set aside: the table and the remedy are told.
+#[tokio::test]
+async fn a_row_without_a_key_names_its_table_and_the_remedy() {
+    let Some(mut green) = Green::with("chunks_nameless", SQL).await else {
+        return;
+    };
+    let mut settings = green.settings();
+    settings.on_error = OnError::Quarantine;
+    let mut sink = green.sink_with(settings, tables(), false).await;
+    sink.record(LedgerEntry::Plan(unit(0))).await.unwrap();
+    sink.place(chunk(&green, 1, vec![row(&["NULL", "x", "1"])])).await.unwrap();
+    let failure = sink.placed().await.unwrap_err();
+    assert!(
+        failure.to_string().contains("a row for public.items has a key column that is null"),
+        "{failure}"
+    );
+    assert!(failure.remedy_text().unwrap().contains("replica identity"));
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use understudy_contract::{Applied, ChangeSink, Class};
 use understudy_model::RowChange;
-use understudy_postgres::sink::{OnError, PostgresSink};
+use understudy_postgres::sink::{OnError, PostgresSink, ReplicaRole};
 
 use crate::green::{Green, UNSENT, delete, each, insert, rekey, table, update};
 
@@ -135,7 +135,7 @@ async fn a_deferred_constraint_stops_at_the_transaction_that_violates_it() {
         return;
     };
     let mut settings = green.settings();
-    settings.replica_role = understudy_postgres::sink::ReplicaRole::Never;
+    settings.replica_role = ReplicaRole::Never;
     let mut sink = green
         .sink_with(settings, vec![table(0, "items", &COLUMNS), table(1, "parents", &["id"])], true)
         .await;
@@ -148,6 +148,67 @@ async fn a_deferred_constraint_stops_at_the_transaction_that_violates_it() {
     let failure = sink.apply(batch).await.unwrap_err();
     assert_eq!((failure.class(), failure.position().unwrap().commit), (Class::Data, refused), "{failure}");
     assert_eq!(green.rows(SHOW).await, "1|child|7");
+}
+
+/// The same where the transaction began in an earlier batch: the last part is not lost in a nameless commit.
+#[tokio::test]
+async fn a_deferred_constraint_names_the_giant_transaction_that_violates_it() {
+    let sql = "CREATE TABLE parents (id int PRIMARY KEY); \
+        CREATE TABLE items (id int PRIMARY KEY, name text, n int REFERENCES parents DEFERRABLE INITIALLY DEFERRED)";
+    let Some(mut green) = Green::with("stop_giant_deferred", sql).await else {
+        return;
+    };
+    let mut settings = green.settings();
+    settings.replica_role = ReplicaRole::Never;
+    let tables = vec![table(0, "items", &COLUMNS), table(1, "parents", &["id"])];
+    let mut sink = green.sink_with(settings, tables, true).await;
+    let part = green.part(vec![insert(0, &["1", "child", "7"]), insert(0, &["2", "orphan", "8"])]);
+    sink.apply(part).await.unwrap();
+    let last = green.batch(vec![vec![insert(1, &["7"])]]);
+    let refused = last.commits[0].position.commit;
+    let failure = sink.apply(last).await.unwrap_err();
+    assert_eq!(failure.position().map(|position| position.commit), Some(refused), "{failure}");
+    assert!(failure.remedy_text().unwrap().contains("make green hold what the constraint asks for"));
+    assert_eq!(green.rows(SHOW).await, "");
+}
+
+/// A constraint below a view is not known, and speaks up at the commit: even then it is said what to do.
+#[tokio::test]
+async fn a_commit_that_green_refuses_has_a_remedy() {
+    let sql = "CREATE TABLE below (id int PRIMARY KEY, name text, n int); \
+        CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no %', NEW.n; END $$; \
+        CREATE CONSTRAINT TRIGGER late AFTER INSERT ON below DEFERRABLE INITIALLY DEFERRED \
+        FOR EACH ROW EXECUTE FUNCTION no(); ALTER TABLE below ENABLE ALWAYS TRIGGER late; \
+        CREATE VIEW items AS SELECT * FROM below";
+    let Some(mut green) = Green::with("stop_view", sql).await else {
+        return;
+    };
+    let mut sink = green.sink(vec![table(0, "items", &COLUMNS)]).await;
+    let batch = green.batch(vec![vec![insert(0, &["1", "one", "4711"])]]);
+    let failure = sink.apply(batch).await.unwrap_err();
+    assert_eq!(failure.class(), Class::Data);
+    assert!(
+        failure.to_string().contains("commit on green") && !failure.to_string().contains("4711"),
+        "{failure}"
+    );
+    assert!(failure.remedy_text().unwrap().contains("make green hold what the constraint asks for"));
+}
+
+/// F26: what is set aside is settled with a truncate, also when the piece that holds it is applied twice.
+#[tokio::test]
+async fn a_truncate_settles_what_was_set_aside_even_if_its_piece_is_refused() {
+    let Some(mut green) = Green::with("aside_twice", SQL).await else {
+        return;
+    };
+    let mut sink = quarantining(&mut green).await;
+    let first = green.batch(vec![vec![insert(0, &["2", "two", "999"])]]);
+    sink.apply(first).await.unwrap();
+    let next = green.batch(vec![
+        vec![RowChange::Truncate { routes: vec![understudy_model::RouteId(0)] }],
+        vec![insert(0, &["3", "three", "999"])],
+    ]);
+    assert_eq!(sink.apply(next).await.unwrap(), Applied { quarantined: 1, ..Applied::default() });
+    assert_eq!(green.rows("SELECT key[1] FROM understudy.quarantine WHERE NOT settled").await, "3");
 }
 
 #[tokio::test]
