@@ -281,39 +281,6 @@ async fn a_slot_of_another_cluster() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_publication_that_was_changed() {
-    let Some(mut case) = Case::open("publication").await else {
-        return;
-    };
-    let migration = case.migration();
-    case.followed_and_stopped(&migration).await;
-    case.blue.batch(&format!("ALTER PUBLICATION {} DROP TABLE publication.item", migration.slot())).await;
-    refused(&migration, 9, &["publication.item", "publication"]).await;
-    case.blue.batch(&format!("DROP PUBLICATION {}", migration.slot())).await;
-    refused(&migration, 9, &["publication"]).await;
-}
-
-/// Changes that blue does not send any more must not be missed in silence (F46).
-#[tokio::test(flavor = "multi_thread")]
-async fn a_publication_that_changes_under_way() {
-    let Some(mut case) = Case::open("publication-live").await else {
-        return;
-    };
-    let migration = case.migration();
-    let mut sidecar = Sidecar::start(&migration);
-    sidecar.wait_copied().await;
-    case.blue
-        .batch(&format!(
-            "ALTER PUBLICATION {} DROP TABLE publication_live.item; UPDATE item SET n = 0",
-            migration.slot()
-        ))
-        .await;
-    let exit = sidecar.exit().await;
-    assert_eq!(exit.code, Some(9), "{}", exit.stderr);
-    assert!(exit.stderr.contains("publication"), "{}", exit.stderr);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_blue_does_not_have() {
     let Some(mut case) = Case::open("no-table").await else {
         return;
@@ -362,6 +329,42 @@ async fn a_green_table_that_does_not_fit() {
         refused(&migration, 2, words).await;
         case.assert_untouched().await;
     }
+}
+
+/// What joins later is looked at as closely as what was there first, and before anything is touched for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_joins_later_and_does_not_fit() {
+    let Some(mut case) = Case::open("fit-later").await else {
+        return;
+    };
+    case.followed_and_stopped(&case.migration()).await;
+    case.blue.batch("CREATE TABLE late (id int PRIMARY KEY, n bigint, s text)").await;
+    case.green.batch("CREATE TABLE late (id int PRIMARY KEY, n int, s text, needed int NOT NULL)").await;
+    let slot = case.migration().slot();
+    let published = format!(
+        "SELECT p.oid || '.' || p.xmin || '/' || r.oid || '.' || r.xmin FROM pg_publication p \
+         JOIN pg_publication_rel r ON r.prpubid = p.oid WHERE pubname = '{slot}'"
+    );
+    let remembered = "SELECT m::text || r::text FROM understudy.migration m JOIN understudy.routes r ON r.migration = m.name \
+                      WHERE m.name = 'fit-later'";
+    let before = (case.blue.column(&published).await, case.green.column(remembered).await);
+    let both = case.migration().table("fit_later.late");
+    refused(
+        &both,
+        2,
+        &["fit_later.late.n", "integer", "bigint", "fit_later.late.needed", "understudy check"],
+    )
+    .await;
+    let after = (case.blue.column(&published).await, case.green.column(remembered).await);
+    assert_eq!(after, before, "nothing was created or changed");
+    case.green.batch("ALTER TABLE late ALTER n TYPE bigint, DROP needed").await;
+    case.blue.batch("INSERT INTO late VALUES (1, 5000000000, 'late'); UPDATE item SET note = 'later'").await;
+    case.followed_and_stopped(&both).await;
+    assert_same(&mut case.blue, &mut case.green, &[Same::table("item"), Same::table("late")]).await;
+    // A mapping that changes is new too.
+    case.green.batch("ALTER TABLE late ADD more int NOT NULL DEFAULT 0").await;
+    case.blue.batch("ALTER TABLE late ADD more text").await;
+    refused(&both, 2, &["fit_later.late.more", "integer", "text"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -69,6 +69,39 @@ async fn check_and_plan_create_nothing() {
     assert_eq!(traces(&mut blue, &mut green).await, Vec::<String>::new());
 }
 
+/// `config check --connect` is for pipelines: it looks at the servers of every file and touches none.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_checked_beside_their_servers() {
+    let Some(pair) = Pair::start(15, 18).await else {
+        return;
+    };
+    pair.on_both(TABLE).await;
+    let (mut blue, mut green) = (pair.on_blue().await, pair.on_green().await);
+    let file = |migration: Migration| migration.write(&Port::reserve()).to_string_lossy().into_owned();
+    let good = file(Migration::between(&pair, "good").table("public.item"));
+    let bad = file(Migration::between(&pair, "bad").table("public.item").table("public.nowhere"));
+    let run =
+        async |more: &[&str]| understudy(pair.scratch.path(), &[&["config", "check"], more].concat()).await;
+    let exit = run(&[&good, &bad]).await;
+    assert_eq!(exit.code, Some(0), "without --connect no server is asked: {}", exit.stderr);
+    let exit = run(&[&good, "--connect", "--strict"]).await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    let exit = run(&[&bad, &good, "--connect", "-o", "json"]).await;
+    assert_eq!(exit.code, Some(2), "{}{}", exit.stdout, exit.stderr);
+    assert!(exit.stderr.contains("public.nowhere"), "{}", exit.stderr);
+    let report: serde_json::Value = serde_json::from_str(&exit.stdout).expect("JSON on stdout");
+    let verdicts =
+        report["files"].as_array().expect("files").iter().map(|one| &one["good"]).collect::<Vec<_>>();
+    assert_eq!(verdicts, [&serde_json::json!(false), &serde_json::json!(true)]);
+    // A warning about a server stands in the way only where that is asked for.
+    green.batch("CREATE UNIQUE INDEX ON item (note)").await;
+    let exit = run(&[&good, "--connect"]).await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    assert!(exit.stdout.contains("item_note_idx"), "{}", exit.stdout);
+    assert_eq!(run(&[&good, "--connect", "--strict"]).await.code, Some(2));
+    assert_eq!(traces(&mut blue, &mut green).await, Vec::<String>::new());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_running_sidecar_answers() {
     let Some(pair) = Pair::start(15, 18).await else {

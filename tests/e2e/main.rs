@@ -12,6 +12,7 @@
 mod follow;
 mod identities;
 mod partitions;
+mod publications;
 mod types;
 
 mod crash;

@@ -14,6 +14,8 @@ mod support;
 #[path = "preflight/harness.rs"]
 mod harness;
 
+#[path = "preflight/alive.rs"]
+mod alive;
 #[path = "preflight/described.rs"]
 mod described;
 #[path = "preflight/rights.rs"]

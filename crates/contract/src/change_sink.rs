@@ -70,7 +70,8 @@ impl Batch {
 /// What applying a batch brought to light.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Applied {
-    /// Rows that are missing and of which only a part was sent: each must be read again by key. Already recorded.
+    /// Rows of which only a part was sent, and whose rest is missing on green or may be out of date: each must be read
+    /// again by key. Already recorded.
     pub heals: Vec<(RouteId, Key)>,
     /// Rows that were not as a completed copy promises; each is recorded as a mismatch and mended.
     pub mismatches: u64,
@@ -124,6 +125,8 @@ pub struct ChunkDone {
 pub enum LedgerEntry {
     /// The copy of a unit starts, or starts again: its done ranges are forgotten and its route is not complete.
     Plan(Unit),
+    /// A unit has another name, schema, condition or file than it was planned with; its done ranges stand.
+    Refresh(Unit),
     /// A unit is no longer part of its route.
     Forget(UnitId),
     /// The copy of a route is complete: from here on its rows must be as the changes expect them.
@@ -138,6 +141,18 @@ pub enum LedgerEntry {
 /// - Changes take effect in order. A placed chunk takes effect after the batch that ends at its checkpoint, and before
 ///   any later change to its route.
 /// - An entry is recorded after every chunk that was placed before it has been committed.
+///
+/// Rows that must be read again. An update is partial when a value of it was not sent:
+///
+/// - A partial update that finds no row is reported under its new key.
+/// - A route is renewed when a unit of it is planned while its copy is complete or its table holds rows, or when a unit is
+///   planned that was planned with another filenode before; until its copy is complete again. What a partial update
+///   leaves alone may then be out of date, and the copy leaves rows that are touched to the stream: so every partial
+///   update is reported under its new key, except one whose key stays and waits to be read again already.
+/// - In any route, at any time, a partial update that takes a row away from a key that waits to be read again is
+///   reported under its new key: what is amiss with the row moves with it.
+/// - A key waits from its report until the chunk that settles it has been committed, in order: before any later change
+///   to its route is applied, and whether or not [`ChangeSink::placed`] has told of the chunk.
 pub trait ChangeSink: Send {
     /// Takes ownership of the migration from any other instance, then reads what was saved. `None`: never started.
     fn claim(&mut self) -> impl Future<Output = Result<Option<Saved>, Failure>> + Send;

@@ -36,6 +36,15 @@ pub struct Unit {
     pub predicate: Option<String>,
 }
 
+impl Unit {
+    /// Whether it is a leaf that takes what other leaves leave over, so that its condition changes as others come and go. So
+    /// is taken to be a leaf whose condition is not known.
+    pub fn is_default_leaf(&self) -> bool {
+        // Postgres writes the condition of a default partition as the negation of those of its siblings.
+        self.id != self.root && self.predicate.as_ref().is_none_or(|condition| condition.contains("NOT ("))
+    }
+}
+
 /// Which rows a chunk holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChunkScope {

@@ -13,6 +13,8 @@ pub struct Lineage {
     pub database: String,
     /// The slot.
     pub slot: String,
+    /// Which publication the stream goes through, and in which state of it; `None` until it has been made.
+    pub publication: Option<String>,
 }
 
 /// Everything needed to go on.
@@ -47,6 +49,8 @@ pub struct SavedRoute {
     pub fingerprint: String,
     /// Whether its copy is complete.
     pub complete: bool,
+    /// The state of its table's place in the publication since it is followed; `None` until it is.
+    pub published: Option<String>,
 }
 
 /// One unit whose copy has been planned.
@@ -68,4 +72,6 @@ pub struct SavedUnit {
     pub predicate: Option<String>,
     /// Ranges that are copied, in no particular order.
     pub done: Vec<BlockRange>,
+    /// Rows that were written with them.
+    pub rows_done: u64,
 }

@@ -7,24 +7,27 @@ use std::time::Duration;
 use rand::Rng as _;
 use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior};
-use understudy_contract::{Blocker, BlueCatalog, ChangeSink, Class, Failure, Lineage, Saved, Unit};
+use understudy_contract::{Blocker, BlueCatalog, ChangeSink, Failure, Lineage, Saved, Unit};
 use understudy_control::{StatusHandle, TableStatus};
-use understudy_model::{Checkpoint, RouteId, Snapshot};
+use understudy_model::{Checkpoint, RouteId, Snapshot, TableName};
 use understudy_observe::Recorder;
-use understudy_postgres::ident::quote_table;
 use understudy_postgres::preflight::{self, TableKind};
 use understudy_postgres::sink::{PostgresSink, SinkSettings};
 use understudy_postgres::source::catalog::PostgresCatalog;
 use understudy_postgres::source::chunk_reader::PostgresChunkReader;
-use understudy_postgres::source::publication::{self, PublishedTable};
-use understudy_postgres::source::stream::{PostgresStream, StartStream};
+use understudy_postgres::source::followed::Followed;
+use understudy_postgres::source::publication::PublishedTable;
+use understudy_postgres::source::stream::{FeedbackTask, PostgresConfirm, PostgresStream, StartStream};
 use understudy_postgres::source::{lineage, slot};
 use understudy_postgres::wire::{Client, ConnectOptions};
-use understudy_replicate::{Core, CoreSettings, CoreStart, DetachPolicy, Limits, Pipeline, Rules, Ticks};
+use understudy_replicate::{
+    Core, CoreSettings, CoreStart, DetachPolicy, End, Limits, Pipeline, Rules, Ticks,
+};
 use understudy_transform::RouteSpec;
 
-use crate::monitor::Monitor;
-use crate::prepare::{self, Beginning, PublicationChanges};
+use crate::monitor::{Monitor, Watched};
+use crate::prepare::{self, Beginning};
+use crate::publishing;
 use crate::reporting::Reporting;
 use crate::routes::{self, Taken};
 use crate::settings::{self, Settings};
@@ -61,10 +64,13 @@ fn published(taken: &[Taken<'_>]) -> Vec<PublishedTable> {
 struct Ready {
     routes: Vec<RouteSpec>,
     published: Vec<PublishedTable>,
+    /// What of the publication green counts on from now on.
+    followed: Followed,
     sink: PostgresSink,
     catalog: PostgresCatalog,
     saved: Saved,
     units: Vec<Unit>,
+    units_before: Vec<Unit>,
     snapshot: Snapshot,
     slot_is_new: bool,
     publication_changed: bool,
@@ -87,38 +93,36 @@ fn ticks() -> TokioTicks {
 
 impl Attempt<'_> {
     /// Runs until asked to end, or until something fails.
-    pub(crate) async fn run(&self, mut shutdown: Shutdown) -> Result<(), Failure> {
+    pub(crate) async fn run(&self, mut shutdown: Shutdown) -> Result<End, Failure> {
         let ready = tokio::select! {
-            () = shutdown.requested() => return Ok(()),
+            () = shutdown.requested() => return Ok(End::InOrder),
             ready = Box::pin(self.prepare()) => ready?,
         };
         self.status.target_connected(true);
-        let settings = self.settings;
-        let start = StartStream {
-            slot: settings.name.slot(),
-            publication: settings.name.slot(),
-            from: ready.saved.checkpoint,
-            status_interval: settings.stream.status_interval,
-            stall_timeout: settings.stream.stall_timeout,
-        };
-        let (stream, confirm, feedback) = PostgresStream::start(&self.blue("stream"), start).await?;
+        let (stream, confirm, feedback) = self.start_stream(&ready).await?;
         self.status.source_connected(true);
-        let mut readers = Vec::with_capacity(settings.copy.readers);
-        for _ in 0..settings.copy.readers {
+        let mut readers = Vec::with_capacity(self.settings.copy.readers);
+        for _ in 0..self.settings.copy.readers {
             readers.push(PostgresChunkReader::connect(&self.blue("chunk"), self.prefix()).await?);
         }
         let tables = ready.routes.iter().map(|route| route.source.to_string()).collect();
         let reporting =
             Reporting::new(self.status.clone(), self.recorder.clone(), tables, ready.saved.checkpoint);
+        let of =
+            |name: &TableName| ready.routes.iter().find(|route| route.source == *name).map(|route| route.id);
+        let asked = self.options.recopy.iter().filter_map(of).collect();
         let start = CoreStart {
             routes: ready.routes,
             units: ready.units,
+            units_before: ready.units_before,
             snapshot: ready.snapshot,
             saved: ready.saved,
             slot_is_new: ready.slot_is_new,
             publication_changed: ready.publication_changed,
             recopy: ready.recopied,
+            recopy_asked: asked,
         };
+        let judge = ready.sink.judge_alone();
         let pipeline = Pipeline {
             core: Core::new(self.core_settings(), start)?,
             stream,
@@ -130,7 +134,8 @@ impl Attempt<'_> {
             limits: self.limits(),
         };
         let mut monitor = JoinSet::new();
-        monitor.spawn(self.monitor(ready.published).run());
+        let watched = Watched { tables: ready.published, followed: ready.followed };
+        monitor.spawn(self.monitor(watched.clone()).run());
         let mut feedback_task = JoinSet::new();
         feedback_task.spawn(feedback.run());
         let mut found = None;
@@ -147,28 +152,53 @@ impl Attempt<'_> {
         if flushed.is_err() {
             feedback_task.abort_all();
         }
-        match found {
-            Some(failure) => Err(failure),
-            None => ended,
+        let looked = match (found, &ended) {
+            (Some(failure), _) => Err(failure),
+            // What is called complete must not rest on a look that is a heartbeat old.
+            (None, Ok(End::InOrder)) => self.monitor(watched).last_look().await,
+            (None, _) => Ok(()),
+        };
+        match looked {
+            Ok(()) => ended,
+            Err(failure) => Err(judge.judge(failure).await),
         }
     }
 
-    fn monitor(&self, tables: Vec<PublishedTable>) -> Monitor {
+    async fn start_stream(
+        &self,
+        ready: &Ready,
+    ) -> Result<(PostgresStream, PostgresConfirm, FeedbackTask), Failure> {
+        let settings = self.settings;
+        let start = StartStream {
+            slot: settings.name.slot(),
+            publication: settings.name.slot(),
+            from: ready.saved.checkpoint,
+            status_interval: settings.stream.status_interval,
+            stall_timeout: settings.stream.stall_timeout,
+            decoding_memory_bytes: settings.stream.decoding_memory,
+        };
+        match PostgresStream::start(&self.blue("stream"), start).await {
+            Ok(started) => Ok(started),
+            Err(failure) => Err(ready.sink.judge(failure).await),
+        }
+    }
+
+    fn monitor(&self, watched: Watched) -> Monitor {
         Monitor {
             blue: self.blue("monitor"),
             slot: self.settings.name.slot(),
-            tables,
+            watched,
             interval: self.settings.stream.heartbeat,
             budget_bytes: self.settings.wal.budget,
             status: self.status.clone(),
         }
     }
 
-    fn blue(&self, role: &str) -> ConnectOptions {
+    pub(crate) fn blue(&self, role: &str) -> ConnectOptions {
         self.settings.blue.clone().with_application_name(&self.settings.name.application_name(role))
     }
 
-    fn green(&self, role: &str) -> ConnectOptions {
+    pub(crate) fn green(&self, role: &str) -> ConnectOptions {
         self.settings
             .green_postgres()
             .clone()
@@ -187,11 +217,59 @@ impl Attempt<'_> {
         let taken = routes::taken(self.settings, &tables)?;
         let routes = routes::compile(&taken)?;
         self.show_tables(&routes);
-        self.preflight(&mut blue, &routes::preflight_plan(self.settings, &taken)?).await?;
+        self.preflight(&mut blue, &routes::preflight_plan(self.settings, &taken)?, &routes).await?;
         let green = self.green("apply");
         let mut sink = PostgresSink::connect(&green, self.sink_settings(), routes::green_tables(&routes))
             .await
             .map_err(|failure| failure.while_doing("connect to green"))?;
+        let published = published(&taken);
+        let names = routes.iter().map(|route| (route.id, route.source.clone())).collect();
+        let mut catalog = PostgresCatalog::connect(&self.blue("catalog"), self.prefix(), names).await?;
+        let units_before = catalog.units().await?;
+        let resumed = self.resume(&mut blue, &mut sink, (&routes, &published)).await;
+        let (saved, slot_is_new) = match resumed {
+            Ok(resumed) => resumed,
+            Err(failure) => return Err(sink.judge(failure).await),
+        };
+        let changes = prepare::compare_routes(&saved, &routes, &self.options.recopy)?;
+        self.may_join(&routes, &changes.added).await?;
+        let in_line = self.publish(&mut blue, &mut sink, (&saved, &routes, &published)).await;
+        let (tables_added, followed) = match in_line {
+            Ok(in_line) => in_line,
+            Err(failure) => return Err(sink.judge(failure).await),
+        };
+        let publication_changed = tables_added || !changes.added.is_empty();
+        let units = catalog.units().await?;
+        let snapshot = catalog.snapshot().await?;
+        // Recorded at once and as one, so that a stop before the copy starts does not forget that it was asked for.
+        for route in &changes.recopied {
+            sink.start_again(*route).await?;
+        }
+        let recopied = changes.recopied;
+        blue.close().await;
+        Ok(Ready {
+            published,
+            followed,
+            routes,
+            sink,
+            catalog,
+            saved,
+            units,
+            units_before,
+            snapshot,
+            slot_is_new,
+            publication_changed,
+            recopied,
+        })
+    }
+
+    /// Takes the migration over, and goes on from what green remembers or begins it. Whether its slot is new comes with it.
+    async fn resume(
+        &self,
+        blue: &mut Client,
+        sink: &mut PostgresSink,
+        (routes, tables): (&[RouteSpec], &[PublishedTable]),
+    ) -> Result<(Saved, bool), Failure> {
         let saved = sink.claim().await?;
         self.has_owned.store(true, Ordering::Relaxed);
         if saved.is_some() {
@@ -205,44 +283,19 @@ impl Attempt<'_> {
             None => lineage::identify(&mut replication, &slot_name).await?.lineage,
         };
         replication.close().await;
-        let state = slot::inspect(&mut blue, &slot_name).await?;
-        let mut slot_is_new = false;
+        let state = slot::inspect(blue, &slot_name).await?;
         let found = prepare::beginning(saved.as_ref(), &slot_name, state.as_ref())?;
-        let saved = match (found, saved) {
-            (Beginning::GoOn, Some(saved)) => self.go_on(saved, &now, &mut sink).await?,
-            (Beginning::Fresh | Beginning::Unfinished | Beginning::GoOn, _) => {
-                slot_is_new = true;
-                self.begin(&mut blue, &mut sink, &published(&taken), &now).await?
+        sink.forget_absent().await?;
+        match (found, saved) {
+            (Beginning::GoOn, Some(mut saved)) => {
+                self.go_on(&saved, &now, sink).await?;
+                self.close_gap(blue, sink, (&mut saved, routes)).await?;
+                Ok((saved, false))
             }
-        };
-        let changes = prepare::compare_routes(&saved, &routes, &self.options.recopy)?;
-        if !slot_is_new {
-            self.must_be_empty(&routes, &changes.added).await?;
+            (Beginning::Fresh | Beginning::Unfinished | Beginning::GoOn, _) => {
+                Ok((self.begin(blue, sink, (routes, tables), now).await?, true))
+            }
         }
-        let publication_changed =
-            self.publish(&mut blue, &saved, &routes, &published(&taken)).await? || !changes.added.is_empty();
-        let names = routes.iter().map(|route| (route.id, route.source.clone())).collect();
-        let mut catalog = PostgresCatalog::connect(&self.blue("catalog"), self.prefix(), names).await?;
-        let units = catalog.units().await?;
-        let snapshot = catalog.snapshot().await?;
-        // Recorded at once and as one, so that a stop before the copy starts does not forget that it was asked for.
-        for route in &changes.recopied {
-            sink.start_again(*route).await?;
-        }
-        let recopied = changes.recopied;
-        blue.close().await;
-        Ok(Ready {
-            published: published(&taken),
-            routes,
-            sink,
-            catalog,
-            saved,
-            units,
-            snapshot,
-            slot_is_new,
-            publication_changed,
-            recopied,
-        })
     }
 
     fn show_tables(&self, routes: &[RouteSpec]) {
@@ -259,37 +312,18 @@ impl Attempt<'_> {
         });
     }
 
-    /// Before anything is created, everything must be in place.
-    async fn preflight(&self, blue: &mut Client, plan: &preflight::PreflightPlan) -> Result<(), Failure> {
-        let green = Client::connect(&self.green("control")).await;
-        let mut green = green.map_err(|failure| failure.while_doing("connect to green"))?;
-        if preflight::has_started(&mut green, &plan.migration).await? {
-            return Ok(());
-        }
-        let findings = preflight::check(blue, &mut green, plan).await?;
-        green.close().await;
-        let errors = findings.iter().filter(|finding| finding.severity == preflight::Severity::Error);
-        let errors = errors.map(|f| format!("{}: {} ({})", f.subject, f.what, f.remedy)).collect::<Vec<_>>();
-        if errors.is_empty() {
-            return Ok(());
-        }
-        Err(Failure::new(Class::Configuration, errors.join("\n"))
-            .remedy("mend these, then see: understudy check FILE"))
-    }
-
     /// Creates the publication and the slot, so that a stop at any point is noticed and mended by the next start.
     async fn begin(
         &self,
         blue: &mut Client,
         sink: &mut PostgresSink,
-        tables: &[PublishedTable],
-        now: &Lineage,
+        (routes, tables): (&[RouteSpec], &[PublishedTable]),
+        now: Lineage,
     ) -> Result<Saved, Failure> {
         let name = now.slot.as_str();
-        sink.begin(now, Checkpoint::default()).await?;
+        sink.begin(&now, Checkpoint::default()).await?;
         slot::drop(blue, name, &self.prefix()).await?;
-        publication::drop(blue, name).await?;
-        publication::create(blue, name, tables).await?;
+        let made = self.make_publication(blue, sink, (routes, tables)).await?;
         tracing::info!(slot = name, "creating the slot; it waits for transactions that are writing now");
         let status = self.status;
         let mut on_wait = |blockers: &[Blocker]| {
@@ -299,69 +333,16 @@ impl Attempt<'_> {
         let patience = self.settings.stream.slot_create_timeout;
         let request = slot::CreateSlot { slot: name, patience, on_wait: &mut on_wait };
         let checkpoint = slot::create(&self.blue("control"), request).await?;
-        sink.begin(now, checkpoint).await?;
-        let (lineage, unseen) = (now.clone(), Some(Vec::new()));
-        Ok(Saved {
-            lineage,
-            checkpoint,
-            unseen,
-            routes: vec![],
-            units: vec![],
-            heals: vec![],
-            quarantined: 0,
-        })
+        let lineage = Lineage { publication: Some(made.version.clone()), ..now };
+        sink.begin(&lineage, checkpoint).await?;
+        Ok(publishing::begun(lineage, checkpoint, (routes, &made)))
     }
 
-    async fn go_on(&self, saved: Saved, now: &Lineage, sink: &mut PostgresSink) -> Result<Saved, Failure> {
+    async fn go_on(&self, saved: &Saved, now: &Lineage, sink: &mut PostgresSink) -> Result<(), Failure> {
         if saved.lineage.timeline != now.timeline {
             sink.begin(now, saved.checkpoint).await?;
         }
         self.status.update(|report| report.quarantined = saved.quarantined);
-        Ok(saved)
-    }
-
-    /// Brings the publication in line with the file. Returns whether tables were added.
-    async fn publish(
-        &self,
-        blue: &mut Client,
-        saved: &Saved,
-        routes: &[RouteSpec],
-        tables: &[PublishedTable],
-    ) -> Result<bool, Failure> {
-        let name = self.settings.name.slot();
-        let there = publication::inspect(blue, &name).await?;
-        let names = there.iter().flat_map(|there| &there.tables).map(|table| table.name.clone());
-        let changes = prepare::compare_publication(saved, routes, &names.collect::<Vec<_>>())?;
-        if changes != PublicationChanges::default() {
-            publication::set_tables(blue, &name, tables).await?;
-        }
-        let now = publication::inspect(blue, &name).await?;
-        let now = now.ok_or_else(|| {
-            Failure::new(Class::Diverged, format!("the publication {name} is gone from blue"))
-                .remedy("start over with: understudy abort FILE, then understudy run FILE")
-        })?;
-        now.expect(&name, tables)?;
-        Ok(!changes.add.is_empty())
-    }
-
-    /// A table that joins later starts empty on green, or rows that blue has deleted before would stay there for ever.
-    async fn must_be_empty(&self, routes: &[RouteSpec], added: &[RouteId]) -> Result<(), Failure> {
-        if added.is_empty() || self.settings.existing_rows == settings::ExistingRows::Adopt {
-            return Ok(());
-        }
-        let mut green = Client::connect(&self.green("control")).await?;
-        for route in added.iter().map(|id| &routes[id.index()]) {
-            let sql = format!("SELECT EXISTS (SELECT FROM {})", quote_table(&route.target));
-            let rows = green.query(&sql).await?;
-            if rows.first().is_some_and(|row| row.is_true(0)) {
-                return Err(Failure::new(
-                    Class::Configuration,
-                    format!("{} joins the migration, but {} on green already holds rows", route.source, route.target),
-                )
-                .remedy("empty the table on green, or set `existing_rows: adopt` if they are blue's, then run again"));
-            }
-        }
-        green.close().await;
         Ok(())
     }
 
@@ -407,6 +388,7 @@ impl Attempt<'_> {
             |time: Duration| (time.as_millis() / TICK.as_millis()).clamp(1, u128::from(u32::MAX)) as u32;
         Limits {
             heartbeat_ticks: ticks_per(self.settings.stream.heartbeat),
+            grace_ticks: ticks_per(self.settings.apply.stop_grace),
             read_bytes_per_tick: self
                 .settings
                 .copy

@@ -10,6 +10,7 @@ pub mod settings;
 mod assemble;
 mod monitor;
 pub mod prepare;
+mod publishing;
 pub mod reporting;
 pub mod routes;
 pub mod supervise;

@@ -5,17 +5,42 @@ use std::time::Duration;
 use understudy_contract::{Class, Failure};
 use understudy_control::{SlotStatus, StatusHandle, WalStatus};
 use understudy_model::Lsn;
+use understudy_postgres::source::followed::Followed;
 use understudy_postgres::source::publication::{self, PublishedTable};
 use understudy_postgres::source::slot;
 use understudy_postgres::wire::{Client, ConnectOptions};
+
+/// How long the end of a run may be held up by a blue that does not answer.
+const LAST_LOOK_MAX: Duration = Duration::from_secs(2);
+
+/// How the publication must be and stay.
+#[derive(Debug, Clone)]
+pub(crate) struct Watched {
+    /// What it must hold.
+    pub(crate) tables: Vec<PublishedTable>,
+    /// In which versions.
+    pub(crate) followed: Followed,
+}
+
+impl Watched {
+    /// Fails when changes may have been missed, also when the publication is again as it was.
+    async fn look(&self, client: &mut Client) -> Result<(), Failure> {
+        let name = &self.followed.publication;
+        let there = publication::inspect(client, name).await?;
+        if let Some(gap) = self.followed.gap(there.as_ref()) {
+            return Err(gap.failure(name));
+        }
+        there.map_or(Ok(()), |there| there.expect(name, &self.tables))
+    }
+}
 
 /// What is watched, and how often.
 pub(crate) struct Monitor {
     pub(crate) blue: ConnectOptions,
     /// Name of the slot and of the publication.
     pub(crate) slot: String,
-    /// What the publication must hold.
-    pub(crate) tables: Vec<PublishedTable>,
+    /// How the publication must be.
+    pub(crate) watched: Watched,
     pub(crate) interval: Duration,
     /// Bytes of log that the slot may keep before it is complained about.
     pub(crate) budget_bytes: Option<u64>,
@@ -53,6 +78,20 @@ impl Monitor {
         }
     }
 
+    /// The publication once more, at the end of a run. A blue that is away is asked at the next start.
+    pub(crate) async fn last_look(self) -> Result<(), Failure> {
+        let look = async {
+            let mut client = Client::connect(&self.blue).await?;
+            self.watched.look(&mut client).await?;
+            client.close().await;
+            Ok::<(), Failure>(())
+        };
+        match tokio::time::timeout(LAST_LOOK_MAX, look).await {
+            Ok(Err(failure)) if failure.class() == Class::Diverged => Err(failure),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
     async fn look(&self, client: &mut Option<Client>) -> Result<Option<SlotStatus>, Failure> {
         let client = match client {
             Some(client) => client,
@@ -61,13 +100,7 @@ impl Monitor {
         let rows = client.query("SELECT pg_catalog.pg_current_wal_lsn()").await?;
         let end = rows.first().map(|row| row.parse::<Lsn>(0)).transpose()?.unwrap_or_default();
         self.status.blue_end(end);
-        let gone = || {
-            Failure::new(Class::Diverged, format!("the publication {} is gone from blue", self.slot)).remedy(
-                "changes may be missing: start over with: understudy abort FILE, then understudy run FILE",
-            )
-        };
-        let publication = publication::inspect(client, &self.slot).await?;
-        publication.ok_or_else(gone)?.expect(&self.slot, &self.tables)?;
+        self.watched.look(client).await?;
         let Some(state) = slot::inspect(client, &self.slot).await? else {
             return Ok(None);
         };

@@ -1,9 +1,12 @@
 //! Before anything is streamed: saved state, slot, publication and mapping are compared, and any gap is refused.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
-use understudy_contract::{Class, Failure, Saved};
+use understudy_contract::{Class, Failure, Saved, SavedRoute};
 use understudy_model::{Lsn, RouteId, TableName};
+use understudy_postgres::preflight::Known;
+use understudy_postgres::source::followed::{Followed, FollowedTable, Gap};
+use understudy_postgres::source::publication::PublicationState;
 use understudy_postgres::source::slot::SlotState;
 use understudy_transform::RouteSpec;
 
@@ -75,7 +78,7 @@ fn start_over() -> &'static str {
 /// How the file's routes compare with what green remembers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RouteChanges {
-    /// Routes that green has never seen.
+    /// Routes that green has never followed.
     pub added: Vec<RouteId>,
     /// Routes to be copied again.
     pub recopied: Vec<RouteId>,
@@ -100,6 +103,8 @@ pub fn compare_routes(
         let again = recopy.contains(&route.source);
         match saved.routes.iter().find(|known| known.route == Some(route.id)) {
             None => changes.added.push(route.id),
+            // Known by name only: it was to join, and was never followed.
+            Some(known) if known.published.is_none() => changes.added.push(route.id),
             Some(_) if again => changes.recopied.push(route.id),
             // Columns came in and nothing else changed: their values in rows copied before are still to be fetched.
             Some(known) if route.extends(&known.fingerprint) => changes.recopied.push(route.id),
@@ -119,6 +124,57 @@ pub fn compare_routes(
     Ok(changes)
 }
 
+/// The publication as green counts on it: its own version, and that of each followed table's place in it.
+pub fn followed(saved: &Saved, publication: &str) -> Followed {
+    let table = |known: &SavedRoute| {
+        known.route?;
+        let (source, target) = (known.source.clone(), known.target.clone());
+        Some(FollowedTable { source, target, version: known.published.clone()? })
+    };
+    Followed {
+        publication: publication.to_owned(),
+        version: saved.lineage.publication.clone(),
+        tables: saved.routes.iter().filter_map(table).collect(),
+    }
+}
+
+/// The followed tables whose changes may have been missed, when an operator has asked for a new copy of each of them;
+/// otherwise the refusal that says which they are.
+pub fn missed(
+    followed: &Followed,
+    there: Option<&PublicationState>,
+    recopy: &[TableName],
+) -> Result<Vec<TableName>, Failure> {
+    if let Some(there) = there {
+        there.expect_options(&followed.publication)?;
+    }
+    let Some(gap) = followed.gap(there) else {
+        return Ok(Vec::new());
+    };
+    match &gap {
+        Gap::Tables { tables, .. } if tables.iter().all(|table| recopy.contains(&table.source)) => {
+            Ok(tables.iter().map(|table| table.source.clone()).collect())
+        }
+        Gap::Tables { .. } | Gap::Gone { .. } => Err(gap.failure(&followed.publication)),
+    }
+}
+
+/// Forgets routes that join anew, as green has.
+pub fn forget(saved: &mut Saved, routes: &[RouteId]) {
+    saved.routes.retain(|known| known.route.is_none_or(|route| !routes.contains(&route)));
+    saved.units.retain(|unit| !routes.contains(&unit.route));
+    saved.heals.retain(|(route, _)| !routes.contains(route));
+}
+
+/// The routes that green does not follow as they are now: they join, or their mapping has changed.
+pub fn unfamiliar(known: &Known, routes: &[RouteSpec]) -> Vec<RouteId> {
+    let is_unfamiliar = |route: &&RouteSpec| {
+        let known = known.route(&route.source, &route.target);
+        known.is_none_or(|known| known.published.is_none() || known.fingerprint != route.fingerprint())
+    };
+    routes.iter().filter(is_unfamiliar).map(|route| route.id).collect()
+}
+
 /// What must be done to the publication.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PublicationChanges {
@@ -126,41 +182,40 @@ pub struct PublicationChanges {
     pub add: Vec<TableName>,
     /// Tables to be dropped.
     pub drop: Vec<TableName>,
+    /// Tables of which only a part is published.
+    pub mend: Vec<TableName>,
 }
 
-/// Compares the publication with the routes. A table that has been followed must still be in it.
-pub fn compare_publication(
-    saved: &Saved,
-    routes: &[RouteSpec],
-    published: &[TableName],
-) -> Result<PublicationChanges, Failure> {
-    let published: HashSet<_> = published.iter().collect();
-    let wanted: BTreeSet<_> = routes.iter().map(|route| &route.source).collect();
-    let followed =
-        |name: &&TableName| saved.routes.iter().any(|known| known.route.is_some() && known.source == **name);
-    if let Some(lost) = wanted.iter().copied().filter(followed).find(|name| !published.contains(*name)) {
-        return Err(diverged(format!(
-            "{lost} has been taken out of the publication, so changes to it have been missed"
-        ))
-        .remedy(format!(
-            "take {lost} out of the migration file, run once, then put it back: it is published and copied anew"
-        )));
+/// Compares the publication with the routes. That no followed table has been touched has been seen before.
+pub fn compare_publication(routes: &[RouteSpec], there: &PublicationState) -> PublicationChanges {
+    let published = there.tables.iter().map(|table| &table.name).collect::<BTreeSet<_>>();
+    let wanted = routes.iter().map(|route| &route.source).collect::<BTreeSet<_>>();
+    let partial = there.tables.iter().filter(|table| table.is_partial() && wanted.contains(&table.name));
+    PublicationChanges {
+        add: wanted.difference(&published).map(|name| (*name).clone()).collect(),
+        drop: published.difference(&wanted).map(|name| (*name).clone()).collect(),
+        mend: partial.map(|table| table.name.clone()).collect(),
     }
-    let add = wanted.iter().filter(|name| !published.contains(*name)).map(|name| (*name).clone());
-    let drop = published.iter().filter(|name| !wanted.contains(*name)).map(|name| (*name).clone());
-    Ok(PublicationChanges { add: add.collect(), drop: drop.collect() })
 }
 
 #[cfg(test)]
 mod tests {
-    use understudy_contract::{Lineage, SavedRoute};
+    use understudy_contract::Lineage;
     use understudy_model::Checkpoint;
+    use understudy_postgres::preflight::KnownRoute;
+    use understudy_postgres::source::publication::PublicationTable;
     use understudy_transform::BlueTable;
 
     use super::*;
 
     fn lineage() -> Lineage {
-        Lineage { system_id: 7, timeline: 2, database: "shop".into(), slot: "understudy_shop".into() }
+        Lineage {
+            system_id: 7,
+            timeline: 2,
+            database: "shop".into(),
+            slot: "understudy_shop".into(),
+            publication: Some("10.700".into()),
+        }
     }
 
     fn slot(confirmed: u64) -> SlotState {
@@ -198,6 +253,7 @@ mod tests {
                 target: spec.target.clone(),
                 fingerprint: spec.fingerprint(),
                 complete: true,
+                published: Some("11.700".into()),
             }],
             units: Vec::new(),
             heals: Vec::new(),
@@ -246,6 +302,18 @@ mod tests {
         assert!(compare_routes(&known, &routes, &[TableName::new("public", "typo")]).is_err());
     }
 
+    /// A failover has every route of the file recorded. One that was refused before, as green holds rows of it, still is.
+    #[test]
+    fn a_route_that_was_never_followed_still_joins() {
+        let mut known = saved(100);
+        known.routes[0].published = None;
+        let joins = RouteChanges { added: vec![RouteId(0)], recopied: vec![] };
+        assert_eq!(compare_routes(&known, &[route("t")], &[]).unwrap(), joins);
+        known.routes[0].fingerprint = "another".into();
+        let recopy = [TableName::new("public", "t")];
+        assert_eq!(compare_routes(&known, &[route("t")], &recopy).unwrap(), joins);
+    }
+
     #[test]
     fn columns_that_come_in_have_their_table_copied_again() {
         let wider = BlueTable {
@@ -258,13 +326,78 @@ mod tests {
         assert_eq!(changes, RouteChanges { added: vec![], recopied: vec![RouteId(0)] });
     }
 
+    fn there(version: &str, tables: &[(&str, &str)]) -> PublicationState {
+        let table = |(name, version): &(&str, &str)| PublicationTable {
+            version: (*version).to_owned(),
+            name: TableName::new("public", *name),
+            some_columns: false,
+            some_rows: false,
+        };
+        PublicationState {
+            version: version.to_owned(),
+            publishes: [true; 4],
+            via_root: false,
+            all_tables: false,
+            schemas: vec![],
+            tables: tables.iter().map(table).collect(),
+        }
+    }
+
     /// F46: a table that was published late, or not at all for a while, is never silently incomplete.
     #[test]
     fn publication_and_file_are_brought_together() {
         let routes = [route("t")];
-        assert!(compare_publication(&saved(100), &routes, &[]).is_err());
         let (t, old) = (TableName::new("public", "t"), TableName::new("public", "old"));
-        let changes = compare_publication(&saved(100), &routes, &[t, old.clone()]).unwrap();
-        assert_eq!(changes, PublicationChanges { add: vec![], drop: vec![old] });
+        let changes = compare_publication(&routes, &there("10.700", &[("old", "1.1")]));
+        assert_eq!(changes, PublicationChanges { add: vec![t.clone()], drop: vec![old], mend: vec![] });
+        let mut partial = there("10.700", &[("t", "11.700")]);
+        assert_eq!(compare_publication(&routes, &partial), PublicationChanges::default());
+        partial.tables[0].some_rows = true;
+        assert_eq!(compare_publication(&routes, &partial).mend, [t]);
+    }
+
+    /// Promise 2: a gap is closed by a new copy of all that it concerns, and of nothing less.
+    #[test]
+    fn what_was_missed_is_copied_anew_or_refused() {
+        let (followed, t) = (followed(&saved(100), "p"), TableName::new("public", "t"));
+        let missed = |now: &PublicationState, recopy: &[TableName]| missed(&followed, Some(now), recopy);
+        assert_eq!(missed(&there("10.700", &[("t", "11.700")]), &[]).unwrap(), []);
+        let put_back = there("10.700", &[("t", "12.800")]);
+        let refusal = missed(&put_back, &[]).unwrap_err();
+        assert!(
+            refusal.class() == Class::Diverged
+                && refusal.remedy_text().unwrap().contains("--recopy public.t")
+        );
+        assert!(missed(&put_back, &[TableName::new("public", "other")]).is_err());
+        assert_eq!(missed(&put_back, std::slice::from_ref(&t)).unwrap(), std::slice::from_ref(&t));
+        let altered = there("10.900", &[("t", "11.700")]);
+        assert_eq!(missed(&altered, std::slice::from_ref(&t)).unwrap(), std::slice::from_ref(&t));
+        let still = PublicationState { publishes: [true, false, true, true], ..altered };
+        assert!(missed(&still, std::slice::from_ref(&t)).is_err(), "a new copy would miss changes too");
+        let replaced = there("20.900", &[("t", "21.900")]);
+        assert!(missed(&replaced, std::slice::from_ref(&t)).is_err(), "blue cannot send what came before");
+
+        let mut saved = saved(100);
+        forget(&mut saved, &[RouteId(0)]);
+        assert_eq!(compare_routes(&saved, &[route("t")], &[t]).unwrap().added, [RouteId(0)]);
+    }
+
+    /// A route is looked at before it joins and whenever its mapping has changed, and only then.
+    #[test]
+    fn preflight_is_for_what_is_new() {
+        let spec = route("t");
+        let known = KnownRoute {
+            source: spec.source.clone(),
+            target: spec.target.clone(),
+            fingerprint: spec.fingerprint(),
+            complete: true,
+            published: Some("11.700".into()),
+        };
+        let mut known = Known { started: true, publication: None, routes: vec![known] };
+        assert_eq!(unfamiliar(&known, std::slice::from_ref(&spec)), []);
+        known.routes[0].fingerprint = "another".into();
+        assert_eq!(unfamiliar(&known, std::slice::from_ref(&spec)), [RouteId(0)]);
+        known.routes.clear();
+        assert_eq!(unfamiliar(&known, &[spec]), [RouteId(0)]);
     }
 }

@@ -30,7 +30,6 @@ struct Inner {
     heartbeats: HashMap<Nonce, Instant>,
     /// Heartbeats that have come back and that green does not show yet.
     returned: VecDeque<(Checkpoint, Instant)>,
-    copied: HashMap<RouteId, u64>,
 }
 
 /// Heartbeats that are remembered while none comes back.
@@ -163,17 +162,16 @@ impl Observer for Reporting {
                 (one, other) => one.or(other),
             };
         }
-        let mut inner = self.inner();
         for (route, (done, total, rows, estimate)) in figures {
-            let copied = inner.copied.entry(route).or_default();
-            self.recorder.rows_copied(self.label(route.index()), rows.saturating_sub(*copied));
-            *copied = rows;
+            // The status outlives an attempt: what an earlier one has counted is not counted again.
+            let mut counted = 0;
             self.status.table(route.index(), |table| {
+                counted = std::mem::replace(&mut table.rows_copied, rows);
                 (table.chunks_done, table.chunks_total) = (done, Some(total));
-                (table.rows_copied, table.rows_estimate) = (rows, estimate);
+                table.rows_estimate = estimate;
             });
+            self.recorder.rows_copied(self.label(route.index()), rows.saturating_sub(counted));
         }
-        drop(inner);
         for route in 0..self.tables.len() {
             let copying = incomplete.iter().any(|id| id.index() == route);
             self.status.table(route, |table| {

@@ -8,7 +8,7 @@ use understudy_contract::{Class, Failure};
 use understudy_control::{Phase, StatusHandle};
 use understudy_model::TableName;
 use understudy_observe::Recorder;
-use understudy_replicate::{Decision, decide};
+use understudy_replicate::{Decision, End, decide};
 
 use crate::assemble;
 use crate::settings::Settings;
@@ -72,7 +72,7 @@ pub async fn run(
     options: RunOptions,
     status: StatusHandle,
     mut shutdown: Shutdown,
-) -> Result<(), Failure> {
+) -> Result<End, Failure> {
     let recorder = Recorder::new(settings.name.as_str());
     let first = Instant::now();
     let mut options = options;
@@ -99,8 +99,10 @@ pub async fn run(
         status.source_connected(false);
         status.target_connected(false);
         let failure = match ended {
-            Ok(()) => return Ok(()),
-            Err(failure) if shutdown.is_requested() && failure.class() == Class::Transient => return Ok(()),
+            Ok(end) => return Ok(end),
+            Err(failure) if shutdown.is_requested() && failure.class() == Class::Transient => {
+                return Ok(End::InOrder);
+            }
             Err(failure) => failure,
         };
         status.failed(failure.to_string());
@@ -119,7 +121,7 @@ pub async fn run(
         recorder.retry("transient");
         status.phase(Phase::Retrying);
         tokio::select! {
-            () = shutdown.requested() => return Ok(()),
+            () = shutdown.requested() => return Ok(End::InOrder),
             () = tokio::time::sleep(pause) => {}
         }
         pause = (pause * 2).min(PAUSE_MAX);

@@ -138,12 +138,74 @@ fn files_can_be_checked_and_rendered_without_their_secrets() {
     );
     let json: serde_json::Value =
         serde_json::from_str(&understudy(&["config", "check", file.path(), "-o", "json"]).stdout).unwrap();
-    assert_eq!(json["schema"], "understudy/v1/config-check");
+    assert_eq!((&json["schema"], &json["good"]), (&"understudy/v1/config-check".into(), &true.into()));
+    assert_eq!((&json["files"][0]["migration"], &json["files"][0]["entries"]), (&"shop".into(), &1.into()));
     let rendered = understudy(&["config", "render", file.path()]);
     assert_eq!(rendered.code, 0);
     for line in ["name: shop", "  on_error: stop", "  heartbeat: 1s", "      env: GREEN_PASSWORD_OF_NOBODY"] {
         assert!(rendered.stdout.lines().any(|shown| shown == line), "{line} is not in\n{}", rendered.stdout);
     }
+}
+
+/// Every file is checked and every problem told, whichever file comes first; programs get the places too.
+#[test]
+fn several_files_are_checked_at_once() {
+    let bad = File::with("several-bad", &GOOD.replace("tables:", "tabels:"));
+    let good = File::with("several-good", GOOD);
+    for files in [[bad.path(), good.path()], [good.path(), bad.path()]] {
+        let ended = understudy(&[&["config", "check"], &files[..]].concat());
+        assert_eq!(ended.code, 2, "{}", ended.stderr);
+        assert!(ended.stdout.starts_with(&format!("{}: migration `shop`", good.path())), "{}", ended.stdout);
+        assert!(
+            ended.stderr.contains(&format!("{}:5:1: unknown key `tabels`", bad.path())),
+            "{}",
+            ended.stderr
+        );
+        assert_eq!(ended.last_line(), format!("next: understudy config check {} {}", files[0], files[1]));
+        let ended = understudy(&[&["config", "check", "-o", "json"], &files[..]].concat());
+        let json: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+        assert_eq!((ended.code, &json["good"]), (2, &false.into()));
+        let of =
+            |path: &str| json["files"].as_array().unwrap().iter().find(|one| one["file"] == path).unwrap();
+        assert_eq!(of(good.path())["good"], true);
+        let problems = of(bad.path())["problems"].as_array().unwrap();
+        assert!(problems.iter().any(|problem| problem["line"] == 5), "{problems:?}");
+    }
+}
+
+/// What is probably not meant is told, and refused with --strict.
+#[test]
+fn warnings_are_errors_when_asked_for() {
+    let open = File::with("warned", &GOOD.replace("u@127.0.0.1:1/shop?sslmode=disable", "u@db.example/shop"));
+    let ended = understudy(&["config", "check", open.path()]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let told = format!("{}: blue.url: the connection to `db.example` need not be encrypted", open.path());
+    assert!(ended.stderr.contains(&format!("warning: {told}")), "{}", ended.stderr);
+    let ended = understudy(&["config", "check", open.path(), "--strict"]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{}", ended.stderr);
+    assert!(ended.stderr.starts_with(&format!("error: {told}")), "{}", ended.stderr);
+    assert!(ended.last_line().ends_with(" --strict"), "{}", ended.stderr);
+    // Two files of one name are two migrations only where they do not meet.
+    let (one, other) = (File::with("namesake-a", GOOD), File::with("namesake-b", GOOD));
+    let ended = understudy(&["config", "check", "--strict", one.path(), other.path()]);
+    let told = format!("`shop` is also the name in {}, on the same server", one.path());
+    assert!(ended.code == 2 && ended.stderr.contains(&told), "{}", ended.stderr);
+    let elsewhere = File::with("namesake-c", &GOOD.replace("127.0.0.1:1/shop", "127.0.0.1:2/shop"));
+    assert_eq!(understudy(&["config", "check", "--strict", one.path(), elsewhere.path()]).code, 0);
+}
+
+/// Only --connect asks servers, and one that is away is told apart from a file that is wrong.
+#[test]
+fn only_when_asked_does_a_check_connect() {
+    let away = File::with("check-away", &GOOD.replace(", password: { env: GREEN_PASSWORD_OF_NOBODY }", ""));
+    assert_eq!(understudy(&["config", "check", away.path()]).code, 0);
+    let ended = understudy(&["config", "check", "--connect", away.path()]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (1, ""), "{}", ended.stderr);
+    assert!(ended.stderr.contains("connect to blue (u@127.0.0.1:1/shop)"), "{}", ended.stderr);
+    let secret = File::with("check-secret", GOOD);
+    let ended = understudy(&["config", "check", "--connect", secret.path(), away.path()]);
+    assert_eq!(ended.code, 2, "a file that must be mended counts for more: {}", ended.stderr);
+    assert!(ended.stderr.contains("GREEN_PASSWORD_OF_NOBODY"), "{}", ended.stderr);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::describe::{ColumnDescription, Generated, TableDescription};
 use super::finding::Findings;
-use super::plan::{PlannedSource, PlannedTable, PreflightPlan};
+use super::plan::{PlannedSource, PlannedTable};
 use super::side::Side;
 use super::types::{Fit, Types, fit, is_cluster_bound};
 
@@ -14,9 +14,9 @@ struct Pair<'a> {
 }
 
 /// Object ids of the types of the mapped columns, on blue and on green.
-pub(super) fn mapped_types(plan: &PreflightPlan, blue: &Side, green: &Side) -> (Vec<u32>, Vec<u32>) {
+pub(super) fn mapped_types(routes: &[PlannedTable], blue: &Side, green: &Side) -> (Vec<u32>, Vec<u32>) {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for route in &plan.tables {
+    for route in routes {
         for planned in &route.columns {
             let from = match &planned.source {
                 PlannedSource::Column(name) => blue.table(&route.source).and_then(|table| table.column(name)),
@@ -32,13 +32,13 @@ pub(super) fn mapped_types(plan: &PreflightPlan, blue: &Side, green: &Side) -> (
 
 /// Every mapped column. Returns the extensions whose types blue's columns have.
 pub(super) fn check_columns(
-    plan: &PreflightPlan,
+    routes: &[PlannedTable],
     (blue, blue_types): (&Side, &Types),
     (green, green_types): (&Side, &Types),
     out: &mut Findings,
 ) -> Vec<String> {
     let mut extensions = Vec::new();
-    for route in &plan.tables {
+    for route in routes {
         let (Some(source), Some(target)) = (blue.table(&route.source), green.table(&route.target)) else {
             continue;
         };

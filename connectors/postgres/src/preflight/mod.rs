@@ -9,8 +9,11 @@ mod describe;
 mod describe_sql;
 mod side;
 
+mod alive;
 mod collations;
 mod columns;
+mod foreign_key;
+mod known;
 mod server;
 mod slot;
 mod sources;
@@ -19,8 +22,8 @@ mod types;
 mod unmoved;
 
 pub use finding::{Finding, Severity};
+pub use known::{Known, KnownRoute, known};
 pub use plan::{ExistingRows, PlannedColumn, PlannedSource, PlannedTable, PreflightPlan, ReplicaRole};
-pub use slot::has_started;
 
 pub use describe::{
     ColumnDescription, Generated, Identity, Persistence, TableDescription, TableKind, UniqueIndex, describe,
@@ -28,7 +31,9 @@ pub use describe::{
 };
 
 use understudy_contract::Failure;
+use understudy_model::TableName;
 
+use crate::source::publication;
 use crate::wire::Client;
 use finding::Findings;
 use side::{Side, sources, targets};
@@ -43,32 +48,81 @@ pub async fn check(
     plan: &PreflightPlan,
 ) -> Result<Vec<Finding>, Failure> {
     let mut out = Findings::default();
-    let on_blue = Side::read("blue", blue).await.map_err(|failure| failure.while_doing("look at blue"))?;
-    let on_green =
-        Side::read("green", green).await.map_err(|failure| failure.while_doing("look at green"))?;
-    let started = slot::has_started(green, &plan.migration).await?;
+    let (on_blue, on_green) = sides(blue, green).await?;
+    let known = known(green, &plan.migration).await?;
 
     server::check_servers(&on_blue, &on_green, &mut out);
     server::check_replication(&on_blue, &mut out);
-    server::check_green(green, plan, &on_green, &mut out).await?;
-    slot::check_slot(blue, plan, &on_blue, started, &mut out).await?;
-    let published = slot::check_publication(blue, plan, &on_blue, started, &mut out).await?;
+    server::check_green(green, &on_green, &mut out).await?;
+    alive::check_alive(green, plan, &on_green, (&known, None), &mut out).await?;
+    slot::check_slot(blue, plan, &on_blue, known.started, &mut out).await?;
+    let published = slot::check_publication(blue, plan, &on_blue, &known, &mut out).await?;
 
-    sources::check_sources(plan, &on_blue, &mut out);
-    sources::check_source_rights(blue, plan, &on_blue, &published, &mut out).await?;
-    targets::check_targets(plan, &on_blue, &on_green, &mut out);
-    targets::check_target_access(green, plan, &on_green, started, &mut out).await?;
-
-    let (types_of_blue, types_of_green) = columns::mapped_types(plan, &on_blue, &on_green);
-    let types_of_blue = Types::read(blue, types_of_blue).await?;
-    let types_of_green = Types::read(green, types_of_green).await?;
-    let extensions =
-        columns::check_columns(plan, (&on_blue, &types_of_blue), (&on_green, &types_of_green), &mut out);
-    targets::check_extensions(blue, green, &extensions, &mut out).await?;
-
-    let tables = sources(plan, &on_blue).into_iter().map(|(table, _)| table).collect::<Vec<_>>();
-    collations::check_collations(blue, &on_blue, &tables, &mut out).await?;
-    collations::check_collations(green, &on_green, &targets(plan, &on_green), &mut out).await?;
+    let routes = Routes { plan, tables: &plan.tables, published: &published, started: known.started };
+    routes.check((blue, &on_blue), (green, &on_green), &mut out).await?;
     unmoved::check_unmoved(blue, plan, &on_blue, &mut out).await?;
     Ok(out.sorted())
+}
+
+/// The same for those routes alone that join a migration under way, or whose mapping has changed. `known` is what green
+/// remembers of the others.
+pub async fn check_joining(
+    blue: &mut Client,
+    green: &mut Client,
+    plan: &PreflightPlan,
+    known: &Known,
+    joining: &[PlannedTable],
+) -> Result<Vec<Finding>, Failure> {
+    let mut out = Findings::default();
+    let (on_blue, on_green) = sides(blue, green).await?;
+    alive::check_alive(green, plan, &on_green, (known, Some(joining)), &mut out).await?;
+    let published = publication::inspect(blue, &plan.publication).await?;
+    let published = published.into_iter().flat_map(|there| there.tables).map(|table| table.name);
+    let published = published.collect::<Vec<_>>();
+    let routes = Routes { plan, tables: joining, published: &published, started: true };
+    routes.check((blue, &on_blue), (green, &on_green), &mut out).await?;
+    Ok(out.sorted())
+}
+
+async fn sides(blue: &mut Client, green: &mut Client) -> Result<(Side, Side), Failure> {
+    let on_blue = Side::read("blue", blue).await.map_err(|failure| failure.while_doing("look at blue"))?;
+    let on_green =
+        Side::read("green", green).await.map_err(|failure| failure.while_doing("look at green"))?;
+    Ok((on_blue, on_green))
+}
+
+/// Routes to be looked at one by one.
+struct Routes<'a> {
+    plan: &'a PreflightPlan,
+    tables: &'a [PlannedTable],
+    /// The tables that the publication holds already.
+    published: &'a [TableName],
+    /// Whether rows on green may be our own.
+    started: bool,
+}
+
+impl Routes<'_> {
+    async fn check(
+        &self,
+        (blue, on_blue): (&mut Client, &Side),
+        (green, on_green): (&mut Client, &Side),
+        out: &mut Findings,
+    ) -> Result<(), Failure> {
+        sources::check_sources(self.tables, on_blue, out);
+        sources::check_source_rights(blue, self.tables, on_blue, self.published, out).await?;
+        targets::check_targets(self.tables, on_blue, on_green, out);
+        let existing = (!self.started).then_some(self.plan.existing_rows);
+        targets::check_target_access(green, self.tables, on_green, existing, out).await?;
+
+        let (types_of_blue, types_of_green) = columns::mapped_types(self.tables, on_blue, on_green);
+        let types_of_blue = Types::read(blue, types_of_blue).await?;
+        let types_of_green = Types::read(green, types_of_green).await?;
+        let (ours, theirs) = ((on_blue, &types_of_blue), (on_green, &types_of_green));
+        let extensions = columns::check_columns(self.tables, ours, theirs, out);
+        targets::check_extensions(blue, green, &extensions, out).await?;
+
+        let tables = sources(self.tables, on_blue).into_iter().map(|(table, _)| table).collect::<Vec<_>>();
+        collations::check_collations(blue, on_blue, &tables, out).await?;
+        collations::check_collations(green, on_green, &targets(self.tables, on_green), out).await
+    }
 }

@@ -2,6 +2,9 @@
 
 use understudy_model::TableName;
 
+use super::known::Known;
+use crate::source::followed::{Followed, FollowedTable};
+
 /// A migration about to be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PreflightPlan {
@@ -19,6 +22,18 @@ pub struct PreflightPlan {
     pub existing_rows: ExistingRows,
     /// Whether the migration file records that blue may keep write-ahead log without limit.
     pub wal_waiver: bool,
+}
+
+impl PreflightPlan {
+    /// The publication as green counts on it, for the routes that the plan still has.
+    pub fn followed(&self, known: &Known) -> Followed {
+        let mut followed = known.followed(&self.publication);
+        let is_planned = |one: &FollowedTable| {
+            self.tables.iter().any(|table| table.source == one.source && table.target == one.target)
+        };
+        followed.tables.retain(is_planned);
+        followed
+    }
 }
 
 /// One route.

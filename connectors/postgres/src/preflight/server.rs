@@ -3,8 +3,7 @@
 use understudy_contract::Failure;
 
 use super::finding::Findings;
-use super::plan::{PreflightPlan, ReplicaRole};
-use super::side::{Side, one, targets};
+use super::side::{Side, one};
 use crate::ident::quote_ident;
 use crate::wire::Client;
 
@@ -132,10 +131,9 @@ pub(super) fn check_replication(blue: &Side, out: &mut Findings) {
     }
 }
 
-/// Green as a place to write to: bookkeeping schema, replication origin, replica role.
+/// Green as a place to write to: bookkeeping schema, replication origin.
 pub(super) async fn check_green(
     client: &mut Client,
-    plan: &PreflightPlan,
     green: &Side,
     out: &mut Findings,
 ) -> Result<(), Failure> {
@@ -155,8 +153,7 @@ pub(super) async fn check_green(
         let remedy = format!("CREATE SCHEMA understudy AUTHORIZATION {user}");
         out.error("bookkeeping-right-missing", "green schema understudy", what, remedy);
     }
-    check_origin(client, green, out).await?;
-    check_replica_role(client, plan, green, out).await
+    check_origin(client, green, out).await
 }
 
 async fn check_origin(client: &mut Client, green: &Side, out: &mut Findings) -> Result<(), Failure> {
@@ -175,68 +172,6 @@ async fn check_origin(client: &mut Client, green: &Side, out: &mut Findings) -> 
     let what = "replication origins are not at our disposal: our writes carry no mark of where they come from, and a \
                 later way back tells them apart by position instead";
     out.info("origin-unavailable", format!("green role {}", green.user), what);
-    Ok(())
-}
-
-/// Tried rather than derived from rights: some services permit it by means of their own. Nothing outlives the rollback.
-async fn check_replica_role(
-    client: &mut Client,
-    plan: &PreflightPlan,
-    green: &Side,
-    out: &mut Findings,
-) -> Result<(), Failure> {
-    client.batch("BEGIN").await?;
-    let tried = client.batch("SET LOCAL session_replication_role = replica").await;
-    client.batch("ROLLBACK").await?;
-    let permitted = tried.is_ok() && plan.replica_role == ReplicaRole::Auto;
-    let tables = targets(plan, green);
-    let rows = client.query(&format!(
-        "SELECT t.tgrelid, t.tgname, t.tgenabled, t.tgisinternal, c.conname \
-         FROM pg_catalog.pg_trigger t LEFT JOIN pg_catalog.pg_constraint c ON c.oid = t.tgconstraint \
-         WHERE t.tgrelid = ANY ('{}'::oid[]) AND t.tgenabled <> 'D' AND (NOT t.tgisinternal OR c.contype = 'f') \
-         ORDER BY t.tgrelid, t.tgname",
-        super::side::oids(tables.iter().copied()),
-    )).await?;
-    let remedy = match plan.replica_role {
-        ReplicaRole::Never => "set `replica_role: auto`, or drop them until the flip".to_owned(),
-        ReplicaRole::Auto => format!(
-            "GRANT SET ON PARAMETER session_replication_role TO {} (from Postgres 15), or drop them until the flip",
-            quote_ident(&green.user)
-        ),
-    };
-    for table in tables {
-        let own = rows.iter().filter(|row| row.text(0) == Some(table.oid.to_string().as_str()));
-        let (foreign_keys, triggers) = own.partition::<Vec<_>, _>(|row| row.is_true(3));
-        let fires = |enabled: Option<&str>| {
-            matches!((enabled, permitted), (Some("A"), _) | (Some("R"), true) | (Some("O"), false))
-        };
-        let firing = triggers
-            .iter()
-            .filter(|row| fires(row.text(2)))
-            .filter_map(|row| row.text(1))
-            .collect::<Vec<_>>();
-        if !firing.is_empty() {
-            let what = format!(
-                "triggers fire on rows that blue's triggers have already dealt with: {}",
-                firing.join(", ")
-            );
-            out.warning("trigger-on-green", green.of(&table.name), what, remedy.as_str());
-        }
-        if !permitted && !foreign_keys.is_empty() {
-            let mut names = foreign_keys.iter().filter_map(|row| row.text(4)).collect::<Vec<_>>();
-            names.dedup();
-            let what =
-                format!("foreign keys are checked while rows arrive table by table: {}", names.join(", "));
-            out.warning("foreign-key-on-green", green.of(&table.name), what, remedy.as_str());
-        }
-    }
-    if !permitted {
-        out.info(
-            "replica-role-unavailable",
-            format!("green role {}", green.user),
-            "triggers and foreign keys of green stay active while rows are applied",
-        );
-    }
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use understudy_contract::{Class, Failure};
 use understudy_model::TableName;
 
 use super::describe::{TableDescription, TableKind, describe, leaves};
-use super::plan::PreflightPlan;
+use super::plan::PlannedTable;
 use crate::wire::{Client, Row};
 
 /// One server, one database, one role.
@@ -82,10 +82,10 @@ impl Side {
 
 /// A table of the plan as blue has it, and the tables that hold its rows: itself, or its leaves.
 pub(super) fn sources<'a>(
-    plan: &PreflightPlan,
+    routes: &[PlannedTable],
     blue: &'a Side,
 ) -> Vec<(&'a TableDescription, Vec<&'a TableDescription>)> {
-    let mut names = plan.tables.iter().map(|table| &table.source).collect::<Vec<_>>();
+    let mut names = routes.iter().map(|table| &table.source).collect::<Vec<_>>();
     names.sort();
     names.dedup();
     let with_leaves = |table: &'a TableDescription| match table.kind {
@@ -96,8 +96,8 @@ pub(super) fn sources<'a>(
 }
 
 /// The tables of green that the plan fills.
-pub(super) fn targets<'a>(plan: &PreflightPlan, green: &'a Side) -> Vec<&'a TableDescription> {
-    let mut names = plan.tables.iter().map(|table| &table.target).collect::<Vec<_>>();
+pub(super) fn targets<'a>(routes: &[PlannedTable], green: &'a Side) -> Vec<&'a TableDescription> {
+    let mut names = routes.iter().map(|table| &table.target).collect::<Vec<_>>();
     names.sort();
     names.dedup();
     names.into_iter().filter_map(|name| green.table(name)).collect()

@@ -4,34 +4,17 @@ use understudy_contract::Failure;
 use understudy_model::TableName;
 
 use super::finding::{Findings, Severity};
+use super::known::Known;
 use super::plan::PreflightPlan;
 use super::side::{Side, one};
 use crate::ident::{quote_ident, quote_literal};
+use crate::source::publication::{self, START_OVER};
 use crate::wire::Client;
 
 /// A writing transaction older than this holds the creation of the slot up for an uncertain time, in seconds.
 const OLD_TRANSACTION_S: i64 = 10;
 /// One older than this will not end by itself, in seconds.
 const STUCK_TRANSACTION_S: i64 = 300;
-
-/// Whether green's bookkeeping says that the migration has started.
-pub async fn has_started(client: &mut Client, migration: &str) -> Result<bool, Failure> {
-    let known = one(client
-        .query(
-            "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-             WHERE n.nspname = 'understudy' AND c.relname = 'migration')",
-        )
-        .await?)?;
-    if !known.is_true(0) {
-        return Ok(false);
-    }
-    let sql = format!(
-        "SELECT EXISTS (SELECT FROM understudy.migration WHERE name = {} AND checkpoint > '0/0')",
-        quote_literal(migration)
-    );
-    // Without the right to look, the missing right is reported elsewhere.
-    Ok(client.query(&sql).await.is_ok_and(|rows| rows.first().and_then(|row| row.text(0)) == Some("t")))
-}
 
 /// Everything about the slot.
 pub(super) async fn check_slot(
@@ -216,9 +199,10 @@ pub(super) async fn check_publication(
     client: &mut Client,
     plan: &PreflightPlan,
     blue: &Side,
-    started: bool,
+    known: &Known,
     out: &mut Findings,
 ) -> Result<Vec<TableName>, Failure> {
+    let started = known.started;
     let name = quote_literal(&plan.publication);
     let rows = client.query(&format!(
         "SELECT p.puballtables, pg_catalog.pg_has_role(p.pubowner, 'USAGE') FROM pg_catalog.pg_publication p \
@@ -239,13 +223,8 @@ pub(super) async fn check_publication(
             );
         }
         if started {
-            let remedy = "run `understudy abort`, then start anew";
-            out.error(
-                "publication-missing",
-                subject,
-                "is gone: changes since then are not in the stream",
-                remedy,
-            );
+            let what = "is gone: changes since then are not in the stream";
+            out.error("publication-missing", subject, what, START_OVER);
         }
         return Ok(Vec::new());
     };
@@ -259,17 +238,32 @@ pub(super) async fn check_publication(
             "publication-foreign",
             subject,
             what,
-            "rename the migration, or change the publication's owner",
+            if started {
+                "join that role: a new owner would count as an alteration, and every table would be copied anew"
+            } else {
+                "rename the migration, or change the publication's owner"
+            },
         );
     } else if !started {
         let what = "exists although the migration has not started: an earlier attempt left it";
         let remedy = format!("DROP PUBLICATION {}", quote_ident(&plan.publication));
         out.warning("publication-left-over", subject, what, remedy);
+    } else if let Some(failure) = missed(client, plan, known).await? {
+        let remedy = failure.remedy_text().unwrap_or_default();
+        out.error("publication-changed", subject, failure.to_string(), remedy);
     }
-    let rows = client.query(&format!(
-        "SELECT n.nspname, c.relname FROM pg_catalog.pg_publication p \
-         JOIN pg_catalog.pg_publication_rel r ON r.prpubid = p.oid JOIN pg_catalog.pg_class c ON c.oid = r.prrelid \
-         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE p.pubname = {name}"
-    )).await?;
-    rows.iter().map(|row| Ok(TableName::new(row.required(0)?, row.required(1)?))).collect()
+    let there = publication::inspect(client, &plan.publication).await?;
+    Ok(there.into_iter().flat_map(|there| there.tables).map(|table| table.name).collect())
+}
+
+/// What has been missed through the publication, since it is followed.
+async fn missed(
+    client: &mut Client,
+    plan: &PreflightPlan,
+    known: &Known,
+) -> Result<Option<Failure>, Failure> {
+    let there = publication::inspect(client, &plan.publication).await?;
+    let options = there.as_ref().map_or(Ok(()), |there| there.expect_options(&plan.publication));
+    let gap = plan.followed(known).gap(there.as_ref());
+    Ok(options.err().or_else(|| gap.map(|gap| gap.failure(&plan.publication))))
 }

@@ -5,14 +5,14 @@ use understudy_model::{ReplicaIdentity, TableName};
 
 use super::describe::{Generated, Persistence, TableDescription, TableKind};
 use super::finding::Findings;
-use super::plan::PreflightPlan;
+use super::plan::PlannedTable;
 use super::side::{Side, oids, sources};
 use crate::ident::{quote_ident, quote_table};
 use crate::wire::Client;
 
 /// Kind, persistence and identity of every table of the plan and of its leaves.
-pub(super) fn check_sources(plan: &PreflightPlan, blue: &Side, out: &mut Findings) {
-    let mut missing = plan.tables.iter().map(|table| &table.source).filter(|name| blue.table(name).is_none());
+pub(super) fn check_sources(routes: &[PlannedTable], blue: &Side, out: &mut Findings) {
+    let mut missing = routes.iter().map(|table| &table.source).filter(|name| blue.table(name).is_none());
     let mut seen = Vec::new();
     for name in missing.by_ref() {
         if !seen.contains(&name) {
@@ -21,7 +21,7 @@ pub(super) fn check_sources(plan: &PreflightPlan, blue: &Side, out: &mut Finding
             out.error("source-missing", blue.of(name), "does not exist, or is a system table", remedy);
         }
     }
-    for (table, leaves) in sources(plan, blue) {
+    for (table, leaves) in sources(routes, blue) {
         if !check_kind(table, blue, out) {
             continue;
         }
@@ -149,12 +149,12 @@ fn check_key_collation(table: &TableDescription, blue: &Side, out: &mut Findings
 /// Rights on blue's tables, and row security that would hide rows from us.
 pub(super) async fn check_source_rights(
     client: &mut Client,
-    plan: &PreflightPlan,
+    routes: &[PlannedTable],
     blue: &Side,
     published: &[TableName],
     out: &mut Findings,
 ) -> Result<(), Failure> {
-    let tables = sources(plan, blue);
+    let tables = sources(routes, blue);
     let all = tables.iter().flat_map(|(root, leaves)| std::iter::once(*root).chain(leaves.iter().copied()));
     let mut all = all.collect::<Vec<_>>();
     all.sort_by_key(|table| table.oid);

@@ -5,15 +5,15 @@ use understudy_model::TableName;
 
 use super::describe::{Generated, Identity, Persistence, TableDescription, TableKind};
 use super::finding::{Findings, some_of};
-use super::plan::{ExistingRows, PlannedTable, PreflightPlan};
+use super::plan::{ExistingRows, PlannedTable};
 use super::side::{Side, oids, targets};
 use crate::ident::{quote_ident, quote_table};
 use crate::wire::Client;
 
 /// Existence, kind and key of every table to be filled.
-pub(super) fn check_targets(plan: &PreflightPlan, blue: &Side, green: &Side, out: &mut Findings) {
+pub(super) fn check_targets(routes: &[PlannedTable], blue: &Side, green: &Side, out: &mut Findings) {
     let mut missing = Vec::new();
-    for route in &plan.tables {
+    for route in routes {
         let Some(target) = green.table(&route.target) else {
             if !missing.contains(&&route.target) {
                 let remedy = "create it on green, or correct `to` in the migration file";
@@ -134,15 +134,15 @@ fn check_other_unique(
     }
 }
 
-/// Rights on green's tables, row security, and rows that are there already.
+/// Rights on green's tables, row security, and rows that are there already, where those are not ours.
 pub(super) async fn check_target_access(
     client: &mut Client,
-    plan: &PreflightPlan,
+    routes: &[PlannedTable],
     green: &Side,
-    started: bool,
+    existing: Option<ExistingRows>,
     out: &mut Findings,
 ) -> Result<(), Failure> {
-    let tables = targets(plan, green);
+    let tables = targets(routes, green);
     let rows = client.query(&format!(
         "SELECT c.oid, pg_catalog.has_schema_privilege(c.relnamespace, 'USAGE'), \
            array_to_string(ARRAY(SELECT wanted FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS w(wanted) \
@@ -185,8 +185,13 @@ pub(super) async fn check_target_access(
             out.error("row-security", subject, what, format!("ALTER ROLE {user} BYPASSRLS"));
         }
         let writable = matches!(table.kind, TableKind::Ordinary | TableKind::Partitioned);
-        if !started && writable && schema && !rights.contains("SELECT") && !row.is_true(4) {
-            check_empty(client, plan, &table.name, green, out).await?;
+        if let Some(existing) = existing
+            && writable
+            && schema
+            && !rights.contains("SELECT")
+            && !row.is_true(4)
+        {
+            check_empty(client, existing, &table.name, green, out).await?;
         }
     }
     Ok(())
@@ -194,7 +199,7 @@ pub(super) async fn check_target_access(
 
 async fn check_empty(
     client: &mut Client,
-    plan: &PreflightPlan,
+    existing: ExistingRows,
     table: &TableName,
     green: &Side,
     out: &mut Findings,
@@ -204,7 +209,7 @@ async fn check_empty(
         return Ok(());
     }
     let what = "holds rows already";
-    match plan.existing_rows {
+    match existing {
         ExistingRows::Adopt => {
             let what =
                 format!("{what}; they count as blue's and are overwritten, and any that blue lacks stay");

@@ -17,8 +17,9 @@ pub(super) async fn check_unmoved(
     blue: &Side,
     out: &mut Findings,
 ) -> Result<(), Failure> {
-    let moved =
-        sources(plan, blue).into_iter().flat_map(|(root, leaves)| std::iter::once(root).chain(leaves));
+    let moved = sources(&plan.tables, blue)
+        .into_iter()
+        .flat_map(|(root, leaves)| std::iter::once(root).chain(leaves));
     let moved = moved.collect::<Vec<_>>();
     check_tables(blue, &moved, out);
     check_foreign_keys(client, &moved, out).await?;

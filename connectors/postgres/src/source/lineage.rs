@@ -25,6 +25,7 @@ pub async fn identify(client: &mut Client, slot: &str) -> Result<Identity, Failu
         timeline: row.parse(1)?,
         database: row.required(3)?.to_owned(),
         slot: slot.to_owned(),
+        publication: None,
     };
     Ok(Identity { lineage, flushed: row.parse(2)? })
 }
@@ -64,7 +65,7 @@ pub async fn verify(
             now.flushed
         )));
     }
-    Ok(now.lineage)
+    Ok(Lineage { publication: saved.publication.clone(), ..now.lineage })
 }
 
 fn same_place(saved: &Lineage, now: &Lineage) -> Result<(), Failure> {
@@ -85,8 +86,8 @@ fn same_place(saved: &Lineage, now: &Lineage) -> Result<(), Failure> {
 
 fn diverged(cause: String) -> Failure {
     Failure::new(Class::Diverged, cause).remedy(
-        "point blue at the server that this migration began on; if that one is gone for good, run `understudy abort` \
-         and start over, as changes may be missing",
+        "point blue at the server that this migration began on; if that one is gone for good, changes may be \
+         missing: run `understudy abort`, empty green's tables, and run again",
     )
 }
 
@@ -116,7 +117,13 @@ mod tests {
     #[test]
     fn another_cluster_or_database_is_refused() {
         // F9: a slot of the same name elsewhere must never be taken for ours.
-        let saved = Lineage { system_id: 1, timeline: 1, database: "a".into(), slot: "s".into() };
+        let saved = Lineage {
+            system_id: 1,
+            timeline: 1,
+            database: "a".into(),
+            slot: "s".into(),
+            publication: Some("1.2".into()),
+        };
         assert!(same_place(&saved, &Lineage { timeline: 2, ..saved.clone() }).is_ok());
         for other in
             [Lineage { system_id: 2, ..saved.clone() }, Lineage { database: "b".into(), ..saved.clone() }]

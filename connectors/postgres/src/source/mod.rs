@@ -3,6 +3,7 @@
 pub mod stream;
 
 mod feedback;
+pub mod followed;
 pub mod lineage;
 mod pacing;
 pub mod publication;

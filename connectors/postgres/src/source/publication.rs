@@ -1,15 +1,17 @@
 //! The publication: which tables blue streams, exactly and by name, and whether someone has changed it.
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
 
-use sha2::{Digest, Sha256};
 use understudy_contract::{Class, Failure};
 use understudy_model::TableName;
 
 use crate::error::has_sqlstate;
 use crate::ident::{quote_ident, quote_literal, quote_table};
 use crate::wire::{Client, Row};
+
+/// What to do where it cannot be told which changes were missed.
+pub const START_OVER: &str =
+    "start over with: understudy abort FILE, empty green's tables, then understudy run FILE";
 
 /// A table to be published.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +25,9 @@ pub struct PublishedTable {
 /// A publication as the catalog shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicationState {
+    /// Object id and version of its row in the catalog, as `oid.xmin`: dropped and created again it has another id, and
+    /// altered, even to what it was, another version. Tables that come and go leave it alone.
+    pub version: String,
     /// Which of insert, update, delete and truncate are published, in this order.
     pub publishes: [bool; 4],
     /// Whether changes are announced under the partition root.
@@ -38,8 +43,9 @@ pub struct PublicationState {
 /// One table of a publication.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicationTable {
-    /// Object id of the table: another one under the same name is another table.
-    pub id: u32,
+    /// Object id and version of its place in the publication, as `oid.xmin`: a table that was taken out and put back has
+    /// another one, and so has another table under the same name.
+    pub version: String,
     /// Its name.
     pub name: TableName,
     /// Whether only some columns are published.
@@ -113,7 +119,7 @@ pub async fn inspect(client: &mut Client, publication: &str) -> Result<Option<Pu
     let read = async {
         let name = quote_literal(publication);
         let sql = format!(
-            "SELECT pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot, puballtables \
+            "SELECT pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot, puballtables, oid || '.' || xmin \
              FROM pg_catalog.pg_publication WHERE pubname = {name}"
         );
         let rows = client.query(&sql).await?;
@@ -121,13 +127,14 @@ pub async fn inspect(client: &mut Client, publication: &str) -> Result<Option<Pu
         let newer = client.server_version() >= 150_000;
         let partial = if newer { "prattrs IS NOT NULL, prqual IS NOT NULL" } else { "false, false" };
         let sql = format!(
-            "SELECT c.oid, n.nspname, c.relname, {partial} FROM pg_catalog.pg_publication_rel r \
+            "SELECT r.oid || '.' || r.xmin, n.nspname, c.relname, {partial} FROM pg_catalog.pg_publication_rel r \
              JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid JOIN pg_catalog.pg_class c ON c.oid = r.prrelid \
              JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE p.pubname = {name} ORDER BY 2, 3"
         );
         let tables = client.query(&sql).await?.iter().map(table).collect::<Result<_, _>>()?;
         let schemas = if newer { schemas(client, &name).await? } else { Vec::new() };
         Ok(Some(PublicationState {
+            version: row.required(6)?.to_owned(),
             publishes: [row.is_true(0), row.is_true(1), row.is_true(2), row.is_true(3)],
             via_root: row.is_true(4),
             all_tables: row.is_true(5),
@@ -140,7 +147,7 @@ pub async fn inspect(client: &mut Client, publication: &str) -> Result<Option<Pu
 
 fn table(row: &Row) -> Result<PublicationTable, Failure> {
     Ok(PublicationTable {
-        id: row.parse(0)?,
+        version: row.required(0)?.to_owned(),
         name: TableName::new(row.required(1)?, row.required(2)?),
         some_columns: row.is_true(3),
         some_rows: row.is_true(4),
@@ -157,15 +164,6 @@ async fn schemas(client: &mut Client, name: &str) -> Result<Vec<String>, Failure
 }
 
 impl PublicationState {
-    /// A digest that changes with anything that changes what is published.
-    pub fn fingerprint(&self) -> String {
-        let digest = Sha256::digest(format!("{self:?}"));
-        digest[..8].iter().fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
-    }
-
     /// Refuses a publication that does not publish exactly these tables, whole and by themselves.
     pub fn expect(&self, publication: &str, tables: &[PublishedTable]) -> Result<(), Failure> {
         let wanted = tables.iter().map(|table| &table.name).collect::<BTreeSet<_>>();
@@ -173,29 +171,57 @@ impl PublicationState {
         let mut faults = Vec::new();
         faults.extend(wanted.difference(&there).map(|name| format!("{name} is missing")));
         faults.extend(there.difference(&wanted).map(|name| format!("{name} was added")));
-        for table in &self.tables {
-            if table.some_columns || table.some_rows {
-                faults.push(format!("{} is published only in part", table.name));
-            }
+        for table in self.tables.iter().filter(|table| table.is_partial()) {
+            faults.push(format!("{} is published only in part", table.name));
         }
+        if !faults.is_empty() {
+            let what = not_as_made(publication, &faults);
+            return Err(
+                Failure::new(Class::Diverged, what).remedy("understudy run FILE tells what to do about it")
+            );
+        }
+        self.expect_options(publication)
+    }
+
+    /// Refuses a publication that does not publish every kind of change of its tables, and those alone, by leaf.
+    pub fn expect_options(&self, publication: &str) -> Result<(), Failure> {
+        let (mut faults, mut remedies) = (Vec::new(), Vec::new());
+        let alter = |what: &str| format!("ALTER PUBLICATION {} {what}", quote_ident(publication));
         if self.publishes != [true; 4] {
             faults.push("not every kind of change is published".to_owned());
+            remedies.push(alter("SET (publish = 'insert, update, delete, truncate')"));
         }
         if self.via_root {
             faults.push("publish_via_partition_root is on".to_owned());
+            remedies.push(alter("SET (publish_via_partition_root = false)"));
         }
-        if self.all_tables || !self.schemas.is_empty() {
+        if !self.schemas.is_empty() {
             faults.push("whole schemas are published".to_owned());
+            let schemas = self.schemas.iter().map(|schema| quote_ident(schema)).collect::<Vec<_>>();
+            remedies.push(alter(&format!("DROP TABLES IN SCHEMA {}", schemas.join(", "))));
+        }
+        if self.all_tables {
+            faults.push("all tables are published".to_owned());
+            remedies.push(START_OVER.to_owned());
         }
         if faults.is_empty() {
             return Ok(());
         }
-        Err(Failure::new(
-            Class::Diverged,
-            format!("publication {publication} is not as this migration made it: {}", faults.join(", ")),
-        )
-        .remedy("changes may be missing: restore the publication and copy the tables concerned again, or start over after `understudy abort`"))
+        let remedy =
+            format!("on blue: {}; then understudy run FILE tells what was missed", remedies.join("; "));
+        Err(Failure::new(Class::Diverged, not_as_made(publication, &faults)).remedy(remedy))
     }
+}
+
+impl PublicationTable {
+    /// Whether some of its columns or rows are left out.
+    pub fn is_partial(&self) -> bool {
+        self.some_columns || self.some_rows
+    }
+}
+
+fn not_as_made(publication: &str, faults: &[String]) -> String {
+    format!("publication {publication} is not as this migration made it: {}", faults.join(", "))
 }
 
 #[cfg(test)]
@@ -204,12 +230,13 @@ mod tests {
 
     fn state(tables: &[&str]) -> PublicationState {
         let table = |name: &&str| PublicationTable {
-            id: 1,
+            version: "17000.700".into(),
             name: TableName::new("public", *name),
             some_columns: false,
             some_rows: false,
         };
         PublicationState {
+            version: "16999.700".into(),
             publishes: [true; 4],
             via_root: false,
             all_tables: false,
@@ -227,9 +254,6 @@ mod tests {
         assert!(good.expect("p", &wanted).is_ok());
         let mut partial = good.clone();
         partial.tables[0].some_rows = true;
-        let mut recreated = good.clone();
-        recreated.tables[0].id = 2;
-        assert_ne!(recreated.fingerprint(), good.fingerprint());
         for (changed, said) in [
             (state(&["a"]), "public.b is missing"),
             (state(&["a", "b", "c"]), "public.c was added"),
@@ -240,7 +264,7 @@ mod tests {
         ] {
             let failure = changed.expect("p", &wanted).unwrap_err();
             assert!(failure.to_string().contains(said), "{failure}");
-            assert_ne!(changed.fingerprint(), good.fingerprint());
+            assert!(failure.remedy_text().is_some());
         }
     }
 

@@ -187,17 +187,15 @@ async fn writers(client: &mut Client) -> Result<Vec<Blocker>, Failure> {
 
 /// Drops a slot, ending a reader of ours if there is one. False when there was none.
 ///
-/// `application` is the name under which readers of ours connect, up to the last slash.
-pub async fn drop(client: &mut Client, slot: &str, application: &str) -> Result<bool, Failure> {
+/// `ours` is what the application names of this migration's sessions begin with, up to the slash before their role.
+pub async fn drop(client: &mut Client, slot: &str, ours: &str) -> Result<bool, Failure> {
     let sql = format!("SELECT pg_catalog.pg_drop_replication_slot({})", quote_literal(slot));
     let mut wait = Waiting::new();
     loop {
         match client.query(&sql).await {
             Ok(_) => return Ok(true),
             Err(failure) if has_sqlstate(&failure, "42704") => return Ok(false),
-            Err(failure) if has_sqlstate(&failure, "55006") => {
-                wait.release(client, slot, application).await?
-            }
+            Err(failure) if has_sqlstate(&failure, "55006") => wait.release(client, slot, ours).await?,
             Err(failure) => return Err(failure.while_doing(format!("drop slot {slot}"))),
         }
     }
@@ -224,10 +222,10 @@ impl Waiting {
         &mut self,
         client: &mut Client,
         slot: &str,
-        application: &str,
+        ours: &str,
     ) -> Result<(), Failure> {
         if let Some(reader) = reader(client, slot).await? {
-            let ours = is_ours(&reader.application, application);
+            let ours = is_ours(&reader.application, ours);
             if ours {
                 tracing::warn!(
                     pid = reader.pid,
@@ -281,13 +279,15 @@ async fn reader(client: &mut Client, slot: &str) -> Result<Option<Reader>, Failu
     Ok(Some(Reader { pid, application, description }))
 }
 
-/// Whether a session with this application name belongs to the same migration.
-fn is_ours(application: &str, own: &str) -> bool {
-    // A name without a slash says nothing about a migration: only an equal one is ours then.
-    match own.rsplit_once('/') {
-        Some((migration, _)) => application.strip_prefix(migration).is_some_and(|rest| rest.starts_with('/')),
-        None => application == own,
-    }
+/// Whether a session with this application name belongs to the migration whose names begin like this.
+fn is_ours(application: &str, ours: &str) -> bool {
+    application.strip_prefix(ours).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// What the application names of a migration's sessions begin with, given one of them. A name without a slash says
+/// nothing about a migration: it stands for itself.
+pub(super) fn prefix_of(application: &str) -> &str {
+    application.rsplit_once('/').map_or(application, |(prefix, _)| prefix)
 }
 
 #[cfg(test)]
@@ -297,10 +297,12 @@ mod tests {
     #[test]
     fn only_readers_of_the_same_migration_are_ours() {
         // F14: a dead predecessor is ended, a stranger never.
-        assert!(is_ours("understudy/shop/stream", "understudy/shop/stream"));
-        assert!(is_ours("understudy/shop/slot", "understudy/shop/stream"));
-        assert!(!is_ours("understudy/shop-v2/stream", "understudy/shop/stream"));
-        assert!(!is_ours("", "understudy/shop/stream"));
-        assert!(!is_ours("debezium", "understudy/shop/stream"));
+        let ours = prefix_of("understudy/shop/stream");
+        assert_eq!(ours, "understudy/shop");
+        assert!(is_ours("understudy/shop/stream", ours) && is_ours("understudy/shop/slot", ours));
+        for other in ["understudy/shop-v2/stream", "understudy/other/stream", "understudy", "", "debezium"] {
+            assert!(!is_ours(other, ours), "{other}");
+        }
+        assert!(is_ours("reader", prefix_of("reader")) && !is_ours("readers", prefix_of("reader")));
     }
 }

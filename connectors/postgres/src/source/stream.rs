@@ -32,6 +32,9 @@ pub struct StartStream {
     pub status_interval: Duration,
     /// How long blue may stay silent although it was asked for a sign of life.
     pub stall_timeout: Duration,
+    /// Memory in which blue may gather open transactions before it writes them to its disk; the server's own limit where
+    /// that is higher.
+    pub decoding_memory_bytes: u64,
 }
 
 /// A running stream.
@@ -210,6 +213,7 @@ async fn connect(
 ) -> Result<(CopyReader, CopyWriter, Duration), Failure> {
     let mut client = Client::connect_replication(options).await?;
     let interval = status_interval(&mut client, start.status_interval).await?;
+    allow_memory(&mut client, start.decoding_memory_bytes).await?;
     let publication = quote_literal(&quote_ident(&start.publication));
     let sql = format!(
         "START_REPLICATION SLOT {} LOGICAL {} (proto_version '1', publication_names {publication}, messages 'true')",
@@ -226,7 +230,7 @@ async fn connect(
             Err((back, failure)) if has_sqlstate(&failure, "55006") => client = back,
             Err((_, failure)) => return Err(failure),
         }
-        waiting.release(&mut client, &start.slot, &options.application_name).await?;
+        waiting.release(&mut client, &start.slot, slot::prefix_of(&options.application_name)).await?;
     }
 }
 
@@ -240,12 +244,23 @@ async fn status_interval(client: &mut Client, wanted: Duration) -> Result<Durati
     }))
 }
 
+/// Writing a large transaction to disk and reading it back costs blue about as much again as decoding it.
+async fn allow_memory(client: &mut Client, bytes: u64) -> Result<(), Failure> {
+    let most_kib = u64::from(i32::MAX.unsigned_abs());
+    let sql = format!(
+        "SELECT pg_catalog.set_config(name, {}::text, false) FROM pg_catalog.pg_settings \
+         WHERE name = 'logical_decoding_work_mem' AND setting::bigint < {0}",
+        (bytes / 1024).min(most_kib)
+    );
+    client.query(&sql).await.map(drop).map_err(|failure| failure.while_doing("set logical_decoding_work_mem"))
+}
+
 /// Whether the slot can continue exactly at the checkpoint. Blue itself would move the start forward in silence.
 fn check(state: Option<SlotState>, options: &ConnectOptions, start: &StartStream) -> Result<(), Failure> {
     let slot = &start.slot;
     let gap = |cause: String| {
         Err(Failure::new(Class::Diverged, cause).remedy(
-            "changes may be missing from here on: start over with `understudy abort` and `understudy run`",
+            "changes may be missing from here on: run `understudy abort`, empty green's tables, and run again",
         ))
     };
     let Some(state) = state else {
@@ -304,6 +319,7 @@ mod tests {
             from: Checkpoint::at_commit_end(Lsn::new(50)),
             status_interval: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(60),
+            decoding_memory_bytes: 1 << 20,
         };
         assert!(check(Some(state()), &options, &start).is_ok());
         for (state, class, said) in [

@@ -76,6 +76,36 @@ impl Case {
         self
     }
 
+    /// Green's triggers and keys stay alive.
+    pub fn never_replica(mut self) -> Case {
+        self.plan.replica_role = ReplicaRole::Never;
+        self
+    }
+
+    /// Lets green remember a migration that has started: the version of its publication, and the tables that are copied
+    /// completely, each with the version of its place in it.
+    pub async fn remember(&self, publication: Option<&str>, tables: &[(&str, Option<&str>)]) {
+        let or_null = |text: Option<&str>| text.map_or("NULL".to_owned(), |text| format!("'{text}'"));
+        let mut books = format!(
+            "CREATE SCHEMA IF NOT EXISTS understudy; \
+             CREATE TABLE IF NOT EXISTS understudy.migration (name text, checkpoint pg_lsn, publication text); \
+             CREATE TABLE IF NOT EXISTS understudy.routes (migration text, route int, source_schema text, source_name text, \
+               target_schema text, target_name text, fingerprint text, complete boolean, published text); \
+             TRUNCATE understudy.migration, understudy.routes; \
+             INSERT INTO understudy.migration VALUES ('{}', '0/10', {});",
+            self.name,
+            or_null(publication)
+        );
+        for (at, (table, version)) in tables.iter().enumerate() {
+            books += &format!(
+                "INSERT INTO understudy.routes VALUES ('{}', {at}, 'public', '{table}', 'public', '{table}', '', true, {});",
+                self.name,
+                or_null(*version)
+            );
+        }
+        connect(&self.green).await.batch(&books).await.unwrap();
+    }
+
     pub async fn findings(&self) -> Vec<Finding> {
         self.try_findings().await.unwrap()
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use understudy_postgres::preflight::Severity::{Error, Info, NotMoved, Warning};
+use understudy_postgres::source::publication;
 use understudy_postgres::wire::ConnectOptions;
 
 use crate::databases::connect;
@@ -43,29 +44,38 @@ async fn f40_slots_and_publications_of_our_name_are_looked_at() {
         return;
     };
     let mut blue = connect(&case.blue).await;
-    let (slot, publication) = ("blue slot understudy_slots", "blue publication understudy_slots");
+    let (slot, subject) = ("blue slot understudy_slots", "blue publication understudy_slots");
     blue.query("SELECT pg_create_logical_replication_slot('understudy_slots', 'pgoutput')").await.unwrap();
     blue.batch("CREATE PUBLICATION understudy_slots FOR TABLE t").await.unwrap();
     case.expect(Warning, "slot-left-over", slot).await;
-    case.expect(Warning, "publication-left-over", publication).await;
+    case.expect(Warning, "publication-left-over", subject).await;
 
     // The bookkeeping knows the migration: now both belong to it, and green's rows are its own.
     let mut green = connect(&case.green).await;
-    green.batch("CREATE SCHEMA understudy; CREATE TABLE understudy.migration (name text, checkpoint pg_lsn); INSERT INTO t VALUES (1)").await.unwrap();
+    green.batch("INSERT INTO t VALUES (1)").await.unwrap();
     case.expect(Error, "target-not-empty", "green table public.t").await;
-    green.batch("INSERT INTO understudy.migration VALUES ('slots', '0/10')").await.unwrap();
-    for code in ["slot-left-over", "publication-left-over", "target-not-empty"] {
+    let there = publication::inspect(&mut blue, "understudy_slots").await.unwrap().unwrap();
+    let place = there.tables[0].version.as_str();
+    case.remember(Some(&there.version), &[("t", Some(place))]).await;
+    for code in ["slot-left-over", "publication-left-over", "target-not-empty", "publication-changed"] {
         case.expect_not(code).await;
     }
+    // What somebody has changed and put back is seen: changes may have been missed meanwhile.
+    case.remember(Some(&there.version), &[("t", Some("1.1"))]).await;
+    let finding = case.expect(Error, "publication-changed", subject).await;
+    assert!(finding.remedy.contains("--recopy public.t"), "{finding}");
+    blue.batch("ALTER PUBLICATION understudy_slots SET (publish = 'insert')").await.unwrap();
+    let finding = case.expect(Error, "publication-changed", subject).await;
+    assert!(finding.what.contains("not every kind of change"), "{finding}");
     blue.query("SELECT pg_drop_replication_slot('understudy_slots')").await.unwrap();
     blue.batch("DROP PUBLICATION understudy_slots").await.unwrap();
     case.expect(Error, "slot-missing", slot).await;
-    case.expect(Error, "publication-missing", publication).await;
+    case.expect(Error, "publication-missing", subject).await;
 
     blue.query("SELECT pg_create_physical_replication_slot('understudy_slots')").await.unwrap();
     blue.batch("CREATE PUBLICATION understudy_slots FOR ALL TABLES").await.unwrap();
     case.expect(Error, "slot-foreign", slot).await;
-    case.expect(Error, "publication-foreign", publication).await;
+    case.expect(Error, "publication-foreign", subject).await;
     blue.query("SELECT pg_drop_replication_slot('understudy_slots')").await.unwrap();
 }
 

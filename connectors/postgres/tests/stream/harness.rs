@@ -88,6 +88,7 @@ pub(crate) fn request(from: Checkpoint) -> StartStream {
         from,
         status_interval: Duration::from_secs(10),
         stall_timeout: Duration::from_secs(60),
+        decoding_memory_bytes: 64 << 20,
     }
 }
 

@@ -38,8 +38,8 @@ async fn a_slot_that_moved_or_vanished_is_refused() {
         "{failure}"
     );
 
-    assert!(slot::drop(&mut blue.admin, NAME, "understudy/t/abort").await.unwrap());
-    assert!(!slot::drop(&mut blue.admin, NAME, "understudy/t/abort").await.unwrap());
+    assert!(slot::drop(&mut blue.admin, NAME, "understudy/t").await.unwrap());
+    assert!(!slot::drop(&mut blue.admin, NAME, "understudy/t").await.unwrap());
     let failure = refused(&blue, blue.start).await;
     assert!(
         failure.class() == Class::Diverged && failure.to_string().contains("does not exist"),
@@ -105,13 +105,31 @@ async fn a_predecessor_of_ours_is_ended_and_a_stranger_is_not() {
     assert_eq!(stranger.transaction().await.0, ["insert 1,null,null"], "the stranger was harmed");
 }
 
+/// F14: dropping a slot ends readers of the same migration alone, not those of every migration.
+#[tokio::test]
+async fn a_reader_of_another_migration_survives_the_drop() {
+    let Some(mut blue) = Blue::start("").await else {
+        return;
+    };
+    let other = blue.options().with_application_name("understudy/t-v2/stream");
+    let mut reader = crate::harness::Streaming::start(&other, &request(blue.start)).await.unwrap();
+    let failure = slot::drop(&mut blue.admin, NAME, "understudy/t").await.unwrap_err();
+    assert!(
+        failure.class() == Class::Configuration && failure.to_string().contains("\"understudy/t-v2/stream\""),
+        "{failure}"
+    );
+    blue.run("INSERT INTO public.t VALUES (1)").await;
+    assert_eq!(reader.transaction().await.0, ["insert 1,null,null"], "the other migration was harmed");
+    assert!(slot::drop(&mut blue.admin, NAME, "understudy/t-v2").await.unwrap(), "its own may end it");
+}
+
 #[tokio::test]
 async fn creating_a_slot_names_who_is_in_the_way_and_leaves_nothing_behind() {
     // F15
     let Some(mut blue) = Blue::start("").await else {
         return;
     };
-    slot::drop(&mut blue.admin, NAME, "understudy/t/abort").await.unwrap();
+    slot::drop(&mut blue.admin, NAME, "understudy/t").await.unwrap();
     let options = blue.cluster.options().with_application_name("long report");
     let mut writer = Client::connect(&options).await.unwrap();
     writer.batch("BEGIN; INSERT INTO public.t VALUES (1)").await.unwrap();
@@ -141,7 +159,7 @@ async fn dropping_a_slot_ends_our_own_reader_first() {
         return;
     };
     let _streaming = blue.stream(blue.start).await.unwrap();
-    assert!(slot::drop(&mut blue.admin, NAME, "understudy/t/abort").await.unwrap());
+    assert!(slot::drop(&mut blue.admin, NAME, "understudy/t").await.unwrap());
     assert_eq!(slot::inspect(&mut blue.admin, NAME).await.unwrap(), None);
 }
 
@@ -214,12 +232,63 @@ async fn a_publication_is_exactly_what_was_asked_for() {
 
     publication::set_tables(&mut blue.admin, "p", &tables[..2]).await.unwrap();
     let changed = publication::inspect(&mut blue.admin, "p").await.unwrap().unwrap();
-    assert_ne!(changed.fingerprint(), state.fingerprint());
     assert!(changed.expect("p", &tables).unwrap_err().to_string().contains("public.root is missing"));
     assert!(publication::create(&mut blue.admin, "p", &tables).await.unwrap_err().remedy_text().is_some());
     assert!(publication::drop(&mut blue.admin, "p").await.unwrap());
     assert!(!publication::drop(&mut blue.admin, "p").await.unwrap());
     assert_eq!(publication::inspect(&mut blue.admin, "p").await.unwrap(), None);
+}
+
+/// Promise 2: an edit that was undone before anybody looked shows all the same, and our own edits do not.
+#[tokio::test]
+async fn what_was_changed_and_put_back_is_another_publication() {
+    let Some(mut blue) = Blue::start("").await else {
+        return;
+    };
+    blue.run("CREATE TABLE public.third (id int PRIMARY KEY)").await;
+    let table = |name: &str| PublishedTable { name: TableName::new("public", name), partitioned: false };
+    let tables = [table("t"), table("other")];
+    publication::create(&mut blue.admin, "p", &tables).await.unwrap();
+    let before = publication::inspect(&mut blue.admin, "p").await.unwrap().unwrap();
+    let places = |state: &publication::PublicationState| {
+        let one = |table: &publication::PublicationTable| (table.name.name.clone(), table.version.clone());
+        state.tables.iter().map(one).collect::<std::collections::BTreeMap<_, _>>()
+    };
+
+    // What this migration itself does leaves the publication and the other tables as they were.
+    publication::set_tables(&mut blue.admin, "p", &[table("t"), table("other"), table("third")])
+        .await
+        .unwrap();
+    for sql in [
+        "VACUUM FREEZE pg_publication",
+        "VACUUM FULL pg_publication_rel",
+        "ALTER TABLE public.t REPLICA IDENTITY FULL",
+    ] {
+        blue.run(sql).await;
+    }
+    publication::set_tables(&mut blue.admin, "p", &tables).await.unwrap();
+    let after = publication::inspect(&mut blue.admin, "p").await.unwrap().unwrap();
+    assert_eq!(after, before);
+
+    blue.run("ALTER PUBLICATION p DROP TABLE public.t; ALTER PUBLICATION p ADD TABLE ONLY public.t").await;
+    let put_back = publication::inspect(&mut blue.admin, "p").await.unwrap().unwrap();
+    assert_eq!(put_back.version, before.version);
+    assert_ne!(places(&put_back)["t"], places(&before)["t"]);
+    assert_eq!(places(&put_back)["other"], places(&before)["other"]);
+
+    let edits = [
+        "ALTER PUBLICATION p SET (publish = 'insert'); ALTER PUBLICATION p SET (publish = 'insert,update,delete,truncate')",
+        "ALTER PUBLICATION p RENAME TO q; ALTER PUBLICATION q RENAME TO p",
+        "DROP PUBLICATION p; CREATE PUBLICATION p FOR TABLE ONLY public.t, ONLY public.other",
+    ];
+    let mut last = put_back;
+    for edit in edits {
+        blue.run(edit).await;
+        let now = publication::inspect(&mut blue.admin, "p").await.unwrap().unwrap();
+        now.expect("p", &tables).unwrap();
+        assert_ne!(now.version, last.version, "{edit}");
+        last = now;
+    }
 }
 
 #[tokio::test]

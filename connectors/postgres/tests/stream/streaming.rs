@@ -6,7 +6,10 @@ use tokio::time::timeout;
 use understudy_contract::{ChangeStream, Confirm, StreamEvent};
 use understudy_model::Checkpoint;
 
-use crate::harness::Blue;
+use understudy_postgres::source::stream::StartStream;
+
+use crate::harness::{Blue, Streaming, request};
+use crate::support::until;
 
 #[tokio::test]
 async fn every_kind_of_change_arrives_in_order() {
@@ -88,6 +91,32 @@ async fn large_rows_and_long_transactions_pass_through() {
     let (seen, _) = streaming.transaction().await;
     assert!(seen.len() == 50_000 && seen[49_999] == "insert 50000,50000,null", "{}", seen.len());
     assert_eq!(streaming.transaction().await.0, ["insert 0,null,9000000 bytes"]);
+}
+
+/// Promise 6: a large transaction is kept in the memory that was allowed, and does not cost blue's disk; a server that
+/// allows more by itself is left alone.
+#[tokio::test]
+async fn the_memory_that_is_allowed_keeps_large_transactions_off_the_disk() {
+    let Some(mut blue) = Blue::start("logical_decoding_work_mem = 64kB").await else {
+        return;
+    };
+    blue.run("INSERT INTO public.t SELECT n, n FROM pg_catalog.generate_series(1, 5000) n").await;
+    let mut spilled = Vec::new();
+    for (decoded, decoding_memory_bytes) in [(1, 0), (2, 64 << 20)] {
+        let request = StartStream { decoding_memory_bytes, ..request(blue.start) };
+        let mut streaming = Streaming::start(&blue.options(), &request).await.unwrap();
+        assert_eq!(streaming.transaction().await.0.len(), 5000);
+        drop(streaming);
+        blue.slot_is_free().await;
+        let figures = "SELECT total_txns, spill_txns FROM pg_catalog.pg_stat_replication_slots";
+        until("the transaction is counted", || async {
+            let rows = blue.cluster.client().await.query(figures).await.unwrap();
+            rows[0].parse::<i64>(0).unwrap() >= decoded
+        })
+        .await;
+        spilled.push(blue.admin.query(figures).await.unwrap()[0].parse::<i64>(1).unwrap());
+    }
+    assert_eq!(spilled, [1, 1], "on disk once without the memory, and not again with it");
 }
 
 #[tokio::test]

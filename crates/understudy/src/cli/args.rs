@@ -131,8 +131,28 @@ pub enum ConfigVerb {
     Schema,
     /// Print a file as it takes effect: variables replaced, defaults filled in, secrets masked
     Render(FileArgs),
-    /// Check a file without connecting anywhere
-    Check(FileArgs),
+    /// Check files; only with --connect are servers asked, and nothing is created
+    #[command(after_help = "Examples:
+  understudy config check shop.yaml
+  understudy config check config/*.yaml --strict
+  understudy config check shop.yaml --connect --strict -o json
+
+Exits with 2 when a file must be mended, with 1 when a server cannot be asked.")]
+    Check(ConfigCheckArgs),
+}
+
+/// Which files are checked, and how closely.
+#[derive(Debug, Clone, Args)]
+pub struct ConfigCheckArgs {
+    /// The migration files
+    #[arg(value_name = "FILE", env = "UNDERSTUDY_FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Connect to both servers and look at every requirement, as `check` does
+    #[arg(long)]
+    pub connect: bool,
+    /// Let warnings count as errors
+    #[arg(long)]
+    pub strict: bool,
 }
 
 /// A migration file.

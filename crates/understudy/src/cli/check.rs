@@ -31,7 +31,8 @@ pub(super) async fn check(args: &FileArgs, output: Output) -> Result<(), CliErro
     Err(CliError::new(Exit::Configuration, what, format!("understudy check {file}")))
 }
 
-async fn look(settings: &Settings) -> Result<Vec<Finding>, Failure> {
+/// What stands in a migration's way.
+pub(super) async fn look(settings: &Settings) -> Result<Vec<Finding>, Failure> {
     let mut sides = Sides::connect(settings, "check").await?;
     let tables = sides.describe_blue().await?;
     let plan = routes::preflight_plan(settings, &routes::taken(settings, &tables)?)?;
@@ -47,7 +48,8 @@ const GROUPS: [(Severity, &str, &str); 4] = [
     (Severity::NotMoved, "not_moved", "Does not move"),
 ];
 
-fn text(findings: &[Finding]) -> String {
+/// Findings for people, the gravest first.
+pub(super) fn text(findings: &[Finding]) -> String {
     let mut text = String::new();
     for (severity, _, title) in GROUPS {
         let group = findings.iter().filter(|finding| finding.severity == severity).collect::<Vec<_>>();
@@ -69,17 +71,19 @@ fn text(findings: &[Finding]) -> String {
 }
 
 fn json(settings: &Settings, findings: &[Finding]) -> serde_json::Value {
-    let word = |severity| GROUPS.iter().find(|group| group.0 == severity).map(|group| group.1);
-    let one = |finding: &Finding| {
-        serde_json::json!({
-            "severity": word(finding.severity), "code": finding.code, "subject": finding.subject,
-            "what": finding.what, "remedy": finding.remedy,
-        })
-    };
     let ready = findings.iter().all(|finding| finding.severity != Severity::Error);
     serde_json::json!({
         "schema": "understudy/v1/check", "migration": settings.name.as_str(), "ready": ready,
-        "findings": findings.iter().map(one).collect::<Vec<_>>(),
+        "findings": findings.iter().map(finding_json).collect::<Vec<_>>(),
+    })
+}
+
+/// A finding for programs.
+pub(super) fn finding_json(finding: &Finding) -> serde_json::Value {
+    let word = GROUPS.iter().find(|group| group.0 == finding.severity).map(|group| group.1);
+    serde_json::json!({
+        "severity": word, "code": finding.code, "subject": finding.subject,
+        "what": finding.what, "remedy": finding.remedy,
     })
 }
 

@@ -5,6 +5,7 @@
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use understudy_contract::Failure;
+use understudy_postgres::preflight;
 use understudy_postgres::sink::{SinkSettings, forget};
 use understudy_postgres::source::{publication, slot};
 use understudy_postgres::wire::Client;
@@ -98,6 +99,7 @@ impl Ending<'_> {
         }
         if self.kind == Kind::Finish && has_books(&mut sides.green).await? {
             objections.extend(unfinished(&mut sides.green, settings.name.as_str()).await?);
+            objections.extend(missed(sides, settings).await?);
         }
         Ok(objections)
     }
@@ -159,6 +161,16 @@ async fn sessions_of_a_sidecar(client: &mut Client, name: &str) -> Result<u64, F
                AND application_name !~ '/(init|check|plan|finish|abort)$'";
     let rows = client.query_with(sql, &[Some(&format!("understudy/{name}/"))]).await?;
     rows.first().map_or(Ok(0), |row| row.parse(0))
+}
+
+/// What may be missing on green because somebody has touched the publication since the last run looked at it.
+async fn missed(sides: &mut Sides, settings: &Settings) -> Result<Option<String>, Failure> {
+    let name = settings.name.slot();
+    let there = publication::inspect(&mut sides.blue, &name).await?;
+    let followed = preflight::known(&mut sides.green, settings.name.as_str()).await?.followed(&name);
+    // One that is gone was removed by an ending that was interrupted.
+    let gap = there.and_then(|there| followed.gap(Some(&there)));
+    Ok(gap.map(|gap| gap.failure(&name).to_string()))
 }
 
 async fn has_books(green: &mut Client) -> Result<bool, Failure> {

@@ -27,8 +27,8 @@ use clap::{CommandFactory as _, Parser as _};
 use tracing_subscriber::EnvFilter;
 
 pub use args::{
-    AbortArgs, Cli, ConfigVerb, ControlArgs, EndingArgs, FileArgs, FinishArgs, InitArgs, LogFormat,
-    OutputFormat, PlanArgs, RunArgs, Shell, StatusArgs, Verb,
+    AbortArgs, Cli, ConfigCheckArgs, ConfigVerb, ControlArgs, EndingArgs, FileArgs, FinishArgs, InitArgs,
+    LogFormat, OutputFormat, PlanArgs, RunArgs, Shell, StatusArgs, Verb,
 };
 pub use exit::{CliError, Exit};
 
@@ -84,7 +84,7 @@ async fn dispatch(verb: Verb, output: Output) -> Result<ExitCode, CliError> {
         Verb::Plan(args) => plan::plan(&args, output).await,
         Verb::Run(args) => Box::pin(run::run(&args, output)).await,
         Verb::Status(args) => status::status(&args, output).await,
-        Verb::Config(verb) => config::config(&verb, output),
+        Verb::Config(verb) => config::config(&verb, output).await,
         Verb::Finish(args) => ending::finish(&args, output).await,
         Verb::Abort(args) => ending::abort(&args, output).await,
         Verb::Healthcheck(args) => status::healthcheck(&args).await,

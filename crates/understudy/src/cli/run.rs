@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use understudy_contract::Failure;
 use understudy_control::{Metrics, Status, StatusHandle};
 use understudy_model::TableName;
+use understudy_replicate::End;
 
 use super::args::RunArgs;
 use super::exit::{CliError, Exit};
@@ -39,10 +40,16 @@ pub(super) async fn run(args: &RunArgs, output: Output) -> Result<(), CliError> 
     // 4. The interface last, so that the end can be seen too.
     interface.close().await;
     match ended {
-        Some(Ok(())) => {
+        Some(Ok(End::InOrder)) => {
             output.message("stopped in order; the same command goes on from here");
             Ok(())
         }
+        Some(Ok(End::GivenUp)) => Err(CliError::new(
+            Exit::Interrupted,
+            "green did not take what was under way within `apply.stop_grace`; nothing is lost, it will be streamed again",
+            format!("understudy run {file}"),
+        )
+        .remedy("see what holds green up, such as a lock (pg_stat_activity names it)")),
         Some(Err(failure)) => Err(CliError::of(&failure, &file)),
         None => Err(CliError::new(
             Exit::Interrupted,
@@ -59,7 +66,7 @@ async fn pipeline(
     status: StatusHandle,
     until_caught_up: bool,
     signals: &mut Signals,
-) -> Option<Result<(), Failure>> {
+) -> Option<Result<End, Failure>> {
     let (trigger, shutdown): (ShutdownTrigger, Shutdown) = supervise::shutdown_channel();
     let mut pipeline = Box::pin(supervise::run(settings, options, status.clone(), shutdown));
     let mut stopping = false;

@@ -8,6 +8,7 @@ mod raw;
 mod resolve;
 mod shape;
 mod text;
+mod warnings;
 mod yaml;
 
 #[cfg(test)]
@@ -116,6 +117,8 @@ pub struct ApplySettings {
     pub batch_changes: usize,
     /// Most bytes of changes in one transaction on green, unless one transaction of blue has more.
     pub batch_bytes: usize,
+    /// How long a stop on request waits for green to take what is under way.
+    pub stop_grace: Duration,
     /// What to do with a change that green refuses.
     pub on_error: OnError,
     /// Whether `session_replication_role = replica` is used on green.
@@ -151,6 +154,8 @@ pub struct StreamSettings {
     pub status_interval: Duration,
     /// How long creating the slot may wait for older transactions.
     pub slot_create_timeout: Duration,
+    /// Memory in which blue may gather open transactions, in bytes.
+    pub decoding_memory: u64,
 }
 
 /// How much write-ahead log blue may keep for us.

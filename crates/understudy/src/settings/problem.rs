@@ -64,26 +64,34 @@ impl SettingsError {
     }
 }
 
+impl Problem {
+    /// The problem as a line, or two with its remedy, behind the name of its file.
+    pub fn in_file(&self, file: &str) -> String {
+        let place = if self.place.is_some() { ":" } else { ": " };
+        format!("{file}{place}{self}")
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(place) = self.place {
+            write!(f, "{place}: ")?;
+        }
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.what)?;
+        match &self.remedy {
+            Some(remedy) => write!(f, "\n  remedy: {remedy}"),
+            None => Ok(()),
+        }
+    }
+}
+
 impl fmt::Display for SettingsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, problem) in self.problems.iter().enumerate() {
-            if at > 0 {
-                f.write_str("\n")?;
-            }
-            f.write_str(&self.file)?;
-            if let Some(place) = problem.place {
-                write!(f, ":{place}")?;
-            }
-            f.write_str(": ")?;
-            if !problem.path.is_empty() {
-                write!(f, "{}: ", problem.path)?;
-            }
-            f.write_str(&problem.what)?;
-            if let Some(remedy) = &problem.remedy {
-                write!(f, "\n  remedy: {remedy}")?;
-            }
-        }
-        Ok(())
+        let lines = self.problems.iter().map(|problem| problem.in_file(&self.file)).collect::<Vec<_>>();
+        f.write_str(&lines.join("\n"))
     }
 }
 

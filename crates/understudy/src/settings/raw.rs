@@ -191,6 +191,8 @@ pub(super) struct RawApply {
     pub(super) batch_changes: Placed<u64>,
     /// Most bytes of changes in one transaction on green, unless one transaction of blue has more.
     pub(super) batch_bytes: Placed<Size>,
+    /// How long a stop on request waits for green to take what is under way.
+    pub(super) stop_grace: Placed<Span>,
     /// What to do with a change that green refuses.
     pub(super) on_error: RawOnError,
     /// Whether green's triggers and foreign keys are kept from firing on our writes.
@@ -235,6 +237,9 @@ pub(super) struct RawStream {
     pub(super) status_interval: Placed<Span>,
     /// How long creating the slot may wait for transactions on blue that were open before it.
     pub(super) slot_create_timeout: Placed<Span>,
+    /// Memory in which blue may gather open transactions before it writes them to its disk and reads them back. Its own
+    /// `logical_decoding_work_mem` counts where that is higher.
+    pub(super) decoding_memory: Placed<Size>,
 }
 
 /// How much write-ahead log blue may keep for us.
@@ -297,6 +302,7 @@ impl Default for RawApply {
             writers: 2.into(),
             batch_changes: 10_000.into(),
             batch_bytes: size("8MiB"),
+            stop_grace: span("30s"),
             on_error: RawOnError::default(),
             replica_role: RawReplicaRole::default(),
         }
@@ -310,6 +316,7 @@ impl Default for RawStream {
             stall_timeout: span("60s"),
             status_interval: span("10s"),
             slot_create_timeout: span("60s"),
+            decoding_memory: size("256MiB"),
         }
     }
 }

@@ -255,6 +255,7 @@ impl Resolver<'_> {
             writers: count(raw.writers.value),
             batch_changes: count(raw.batch_changes.value),
             batch_bytes: count(self.size(&raw.batch_bytes, "apply.batch_bytes")?),
+            stop_grace: self.span(&raw.stop_grace, "apply.stop_grace")?,
             on_error: match raw.on_error {
                 RawOnError::Stop => OnError::Stop,
                 RawOnError::Quarantine => OnError::Quarantine,
@@ -271,6 +272,7 @@ impl Resolver<'_> {
         let stall_timeout = self.span(&raw.stall_timeout, "stream.stall_timeout");
         let status_interval = self.span(&raw.status_interval, "stream.status_interval");
         let slot_create_timeout = self.span(&raw.slot_create_timeout, "stream.slot_create_timeout");
+        let decoding_memory = self.size(&raw.decoding_memory, "stream.decoding_memory");
         if let (Some(heartbeat), Some(stall)) = (heartbeat, stall_timeout)
             && heartbeat >= stall
         {
@@ -283,6 +285,7 @@ impl Resolver<'_> {
             stall_timeout: stall_timeout?,
             status_interval: status_interval?,
             slot_create_timeout: slot_create_timeout?,
+            decoding_memory: decoding_memory?,
         })
     }
 

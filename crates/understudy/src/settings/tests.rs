@@ -84,7 +84,7 @@ copy:
   chunk_bytes: 1MiB
   chunk_blocks: 64
   bytes_per_second: 10MB
-apply: { writers: 3, batch_changes: 5, batch_bytes: 64KiB, on_error: quarantine, replica_role: never }
+apply: { writers: 3, batch_changes: 5, batch_bytes: 64KiB, stop_grace: 5s, on_error: quarantine, replica_role: never }
 stream: { heartbeat: 500ms, stall_timeout: 1m30s, status_interval: 5s, slot_create_timeout: 1h }
 wal: { budget: 50GiB, waiver: managed server without the setting }
 control:
@@ -97,6 +97,7 @@ control:
     assert_eq!(settings.copy.readers, 7);
     assert_eq!(settings.copy.bytes_per_second, Some(10_000_000));
     assert_eq!((settings.apply.batch_bytes, settings.apply.on_error), (65_536, OnError::Quarantine));
+    assert_eq!(settings.apply.stop_grace, Duration::from_secs(5));
     assert_eq!(settings.stream.stall_timeout, Duration::from_secs(90));
     assert_eq!(settings.wal.budget, Some(50 << 30));
     assert_eq!(settings.control.listen.port(), 7171);

@@ -1,0 +1,217 @@
+//! The publication before the stream starts: made, compared with what green counts on, and brought in line with the file.
+
+use understudy_contract::{Class, Failure, Lineage, Saved, SavedRoute};
+use understudy_model::RouteId;
+use understudy_postgres::ident::quote_table;
+use understudy_postgres::preflight::{self, Known, PlannedTable, PreflightPlan};
+use understudy_postgres::sink::PostgresSink;
+use understudy_postgres::source::followed::{Followed, FollowedTable};
+use understudy_postgres::source::publication::{self, PublicationState, PublishedTable};
+use understudy_postgres::wire::Client;
+use understudy_transform::RouteSpec;
+
+use crate::assemble::Attempt;
+use crate::prepare::{self, PublicationChanges};
+use crate::settings;
+
+impl Attempt<'_> {
+    /// Before anything is created, everything must be in place; later, what joins must be.
+    pub(crate) async fn preflight(
+        &self,
+        blue: &mut Client,
+        plan: &PreflightPlan,
+        routes: &[RouteSpec],
+    ) -> Result<(), Failure> {
+        let green = Client::connect(&self.green("control")).await;
+        let mut green = green.map_err(|failure| failure.while_doing("connect to green"))?;
+        let mut known = preflight::known(&mut green, &plan.migration).await?;
+        let findings = if known.started {
+            self.forget_missed(blue, plan, &mut known).await?;
+            let joining = prepare::unfamiliar(&known, routes);
+            if joining.is_empty() {
+                return Ok(());
+            }
+            let joining =
+                joining.iter().map(|id| plan.tables[id.index()].clone()).collect::<Vec<PlannedTable>>();
+            preflight::check_joining(blue, &mut green, plan, &known, &joining).await?
+        } else {
+            preflight::check(blue, &mut green, plan).await?
+        };
+        green.close().await;
+        let errors = findings.iter().filter(|finding| finding.severity == preflight::Severity::Error);
+        let errors = errors.map(|f| format!("{}: {} ({})", f.subject, f.what, f.remedy)).collect::<Vec<_>>();
+        if errors.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::new(Class::Configuration, errors.join("\n"))
+            .remedy("mend these, then see: understudy check FILE"))
+    }
+
+    /// Tables whose changes were missed join anew, so they are looked at like new ones. A refusal comes later, once it is
+    /// known that blue is the server that green knows.
+    async fn forget_missed(
+        &self,
+        blue: &mut Client,
+        plan: &PreflightPlan,
+        known: &mut Known,
+    ) -> Result<(), Failure> {
+        let there = publication::inspect(blue, &plan.publication).await?;
+        let followed = plan.followed(known);
+        if let Ok(missed) = prepare::missed(&followed, there.as_ref(), &self.options.recopy) {
+            known.routes.retain(|route| !missed.contains(&route.source));
+        }
+        Ok(())
+    }
+
+    /// Makes the publication anew. Its versions are read before the slot is made, so that whatever happens to it from the
+    /// slot's first change on is noticed.
+    pub(crate) async fn make_publication(
+        &self,
+        blue: &mut Client,
+        sink: &mut PostgresSink,
+        (routes, tables): (&[RouteSpec], &[PublishedTable]),
+    ) -> Result<PublicationState, Failure> {
+        let name = self.settings.name.slot();
+        publication::drop(blue, &name).await?;
+        publication::create(blue, &name, tables).await?;
+        let made = publication::inspect(blue, &name).await?.ok_or_else(|| gone(&name))?;
+        made.expect(&name, tables)?;
+        sink.set_published(versions(routes, &made));
+        Ok(made)
+    }
+
+    /// Compares the publication with what green counts on. Tables whose changes were missed are forgotten where an operator
+    /// has asked for a new copy, so that they join anew.
+    pub(crate) async fn close_gap(
+        &self,
+        blue: &mut Client,
+        sink: &mut PostgresSink,
+        (saved, routes): (&mut Saved, &[RouteSpec]),
+    ) -> Result<(), Failure> {
+        let name = self.settings.name.slot();
+        let there = publication::inspect(blue, &name).await?;
+        let followed = prepare::followed(saved, &name);
+        let missed = prepare::missed(&followed, there.as_ref(), &self.options.recopy)?;
+        let version = there.ok_or_else(|| gone(&name))?.version;
+        let anew = routes.iter().filter(|route| missed.contains(&route.source)).map(|route| route.id);
+        let anew = anew.collect::<Vec<_>>();
+        if anew.is_empty() && saved.lineage.publication.as_ref() == Some(&version) {
+            return Ok(());
+        }
+        // Rows that blue has deleted meanwhile would stay for ever, whatever the file says of rows that are there.
+        self.must_be_empty(routes, &anew).await?;
+        sink.forget_routes(&anew, &version).await?;
+        prepare::forget(saved, &anew);
+        saved.lineage.publication = Some(version);
+        Ok(())
+    }
+
+    /// Brings the publication in line with the file. Returns whether tables were added, and what is followed from now on.
+    pub(crate) async fn publish(
+        &self,
+        blue: &mut Client,
+        sink: &mut PostgresSink,
+        (saved, routes, tables): (&Saved, &[RouteSpec], &[PublishedTable]),
+    ) -> Result<(bool, Followed), Failure> {
+        let name = self.settings.name.slot();
+        let there = publication::inspect(blue, &name).await?.ok_or_else(|| gone(&name))?;
+        let changes = prepare::compare_publication(routes, &there);
+        if changes != PublicationChanges::default() {
+            publication::set_tables(blue, &name, tables).await?;
+        }
+        let now = publication::inspect(blue, &name).await?.ok_or_else(|| gone(&name))?;
+        // The tables that are followed already have kept their places, unless somebody else was at it meanwhile.
+        prepare::missed(&prepare::followed(saved, &name), Some(&now), &[])?;
+        now.expect(&name, tables)?;
+        let versions = versions(routes, &now);
+        let table = |(route, version): &(RouteId, String)| FollowedTable {
+            source: routes[route.index()].source.clone(),
+            target: routes[route.index()].target.clone(),
+            version: version.clone(),
+        };
+        let followed = Followed {
+            publication: name,
+            version: Some(now.version),
+            tables: versions.iter().map(table).collect(),
+        };
+        sink.set_published(versions);
+        Ok((!changes.add.is_empty() || !changes.mend.is_empty(), followed))
+    }
+
+    /// A table that joins later starts empty on green, or rows that blue has deleted before would stay there for ever.
+    pub(crate) async fn may_join(&self, routes: &[RouteSpec], added: &[RouteId]) -> Result<(), Failure> {
+        if self.settings.existing_rows == settings::ExistingRows::Adopt {
+            return Ok(());
+        }
+        let adopt = "or set `existing_rows: adopt` if they are blue's, then run again";
+        self.must_be_empty(routes, added).await.map_err(|failure| match failure.remedy_text() {
+            Some(remedy) => {
+                Failure::new(failure.class(), failure.to_string()).remedy(format!("{remedy}, {adopt}"))
+            }
+            None => failure,
+        })
+    }
+
+    async fn must_be_empty(&self, routes: &[RouteSpec], added: &[RouteId]) -> Result<(), Failure> {
+        if added.is_empty() {
+            return Ok(());
+        }
+        let mut green = Client::connect(&self.green("control")).await?;
+        for route in added.iter().map(|id| &routes[id.index()]) {
+            let sql = format!("SELECT EXISTS (SELECT FROM {})", quote_table(&route.target));
+            let rows = green.query(&sql).await?;
+            if rows.first().is_some_and(|row| row.is_true(0)) {
+                return Err(Failure::new(
+                    Class::Configuration,
+                    format!(
+                        "{} joins the migration, but {} on green already holds rows",
+                        route.source, route.target
+                    ),
+                )
+                .remedy(format!("empty it on green: TRUNCATE {}", quote_table(&route.target))));
+            }
+        }
+        green.close().await;
+        Ok(())
+    }
+}
+
+/// What green remembers once a migration has begun with this publication.
+pub(crate) fn begun(
+    lineage: Lineage,
+    checkpoint: understudy_model::Checkpoint,
+    (routes, made): (&[RouteSpec], &PublicationState),
+) -> Saved {
+    let versions = versions(routes, made);
+    let route = |spec: &RouteSpec| SavedRoute {
+        route: Some(spec.id),
+        source: spec.source.clone(),
+        target: spec.target.clone(),
+        fingerprint: spec.fingerprint(),
+        complete: false,
+        published: versions.iter().find(|(id, _)| *id == spec.id).map(|(_, version)| version.clone()),
+    };
+    Saved {
+        lineage,
+        checkpoint,
+        unseen: Some(Vec::new()),
+        routes: routes.iter().map(route).collect(),
+        units: vec![],
+        heals: vec![],
+        quarantined: 0,
+    }
+}
+
+/// The version of each route's place in the publication.
+fn versions(routes: &[RouteSpec], there: &PublicationState) -> Vec<(RouteId, String)> {
+    let place = |route: &RouteSpec| {
+        let place = there.tables.iter().find(|table| table.name == route.source)?;
+        Some((route.id, place.version.clone()))
+    };
+    routes.iter().filter_map(place).collect()
+}
+
+fn gone(name: &str) -> Failure {
+    Failure::new(Class::Diverged, format!("the publication {name} is gone from blue"))
+        .remedy("start over with: understudy abort FILE, empty green's tables, then understudy run FILE")
+}

@@ -1,0 +1,244 @@
+//! The publication belongs to the migration: whoever else changes it, and for however short a time, no change is lost in
+//! silence, and the way back is told (F46).
+
+use understudy_tests::{
+    Migration, Pair, Port, Same, Session, Sidecar, Signal, assert_same, understudy, until,
+};
+
+/// Two followed tables in a schema of their own on the shared servers.
+struct Case {
+    name: &'static str,
+    pair: &'static Pair,
+    blue: Session,
+    green: Session,
+}
+
+const TABLES: [&str; 2] = ["item", "other"];
+
+impl Case {
+    /// The tables are copied, and the sidecar follows them.
+    async fn followed(name: &'static str) -> Option<(Case, Sidecar)> {
+        let pair = Pair::shared()?;
+        let schema = name.replace('-', "_");
+        let tables =
+            TABLES.map(|table| format!("CREATE TABLE {schema}.{table} (id int PRIMARY KEY, n int);"));
+        pair.on_both(&format!("CREATE SCHEMA {schema}; {}", tables.concat())).await;
+        let (mut blue, mut green) = (pair.on_blue().await, pair.on_green().await);
+        for session in [&mut blue, &mut green] {
+            session.batch(&format!("SET search_path = {schema}")).await;
+        }
+        for table in TABLES {
+            blue.batch(&format!("INSERT INTO {table} SELECT n, 0 FROM generate_series(1, 1000) n")).await;
+        }
+        let mut case = Case { name, pair, blue, green };
+        let mut sidecar = Sidecar::start(&case.migration());
+        sidecar.wait_copied().await;
+        sidecar.wait_caught_up(&mut case.blue, &mut case.green).await;
+        Some((case, sidecar))
+    }
+
+    fn migration(&self) -> Migration {
+        let schema = self.name.replace('-', "_");
+        let migration = Migration::between(self.pair, self.name);
+        TABLES.iter().fold(migration, |migration, table| migration.table(&format!("{schema}.{table}")))
+    }
+
+    /// The table as the command line names it.
+    fn full(&self, table: &str) -> String {
+        format!("{}.{table}", self.name.replace('-', "_"))
+    }
+
+    async fn alter(&mut self, what: &str) {
+        self.blue.batch(&format!("ALTER PUBLICATION {} {what}", self.migration().slot())).await;
+    }
+
+    /// Changes of every kind, those of deletion included, which no copy brings back.
+    async fn change(&mut self, table: &str, n: u32) {
+        let sql = format!(
+            "UPDATE {table} SET n = {n} WHERE id % 3 = 0; DELETE FROM {table} WHERE id % 100 = {n}; \
+             INSERT INTO {table} VALUES (5000 + {n}, {n})"
+        );
+        self.blue.batch(&sql).await;
+    }
+
+    /// The sidecar refuses, with exit code 9 and these words.
+    async fn refused(&self, more: &[&str], words: &[&str]) {
+        let exit = Sidecar::start_with(&self.migration(), more).exit().await;
+        assert_eq!(exit.code, Some(9), "{}", exit.stderr);
+        for word in words {
+            assert!(exit.stderr.contains(word), "`{word}` is not in:\n{}", exit.stderr);
+        }
+    }
+
+    /// The sidecar goes on with these arguments, and then without them, and green ends equal.
+    async fn goes_on(&mut self, more: &[&str]) {
+        for more in [more, &[]] {
+            let mut sidecar = Sidecar::start_with(&self.migration(), more);
+            sidecar.wait_copied().await;
+            for table in TABLES {
+                self.change(table, 7).await;
+            }
+            sidecar.wait_caught_up(&mut self.blue, &mut self.green).await;
+            sidecar.stop().await;
+            assert_same(&mut self.blue, &mut self.green, &TABLES.map(Same::table)).await;
+            self.blue.batch("DELETE FROM item WHERE id > 5000; DELETE FROM other WHERE id > 5000").await;
+        }
+        self.give_up().await;
+    }
+
+    /// Removes what it has on the shared servers, whatever state that is in.
+    async fn give_up(&mut self) {
+        let file = self.migration().write(&Port::reserve()).to_string_lossy().into_owned();
+        let args = ["abort", &file, "--yes", "--force"];
+        let exit = understudy(self.pair.scratch.path(), &args).await;
+        assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+        let left = format!(
+            "SELECT slot_name FROM pg_replication_slots WHERE slot_name = '{0}' \
+             UNION ALL SELECT pubname FROM pg_publication WHERE pubname = '{0}'",
+            self.migration().slot()
+        );
+        assert_eq!(self.blue.column(&left).await, Vec::<String>::new());
+    }
+}
+
+/// A table that was out of the publication for a while looks as if nothing had happened. Its changes were not sent, the
+/// deleted rows least of all: it starts anew, from an empty table, and the others go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_taken_out_and_put_back_while_nobody_looked() {
+    let Some((mut case, sidecar)) = Case::followed("put-back").await else {
+        return;
+    };
+    sidecar.stop().await;
+    let item = case.full("item");
+    case.alter(&format!("DROP TABLE {item}")).await;
+    case.change("item", 1).await;
+    case.alter(&format!("ADD TABLE ONLY {item}")).await;
+    case.change("other", 2).await;
+    let recopy = ["--recopy", item.as_str()];
+    let told = [item.as_str(), "out of the publication", "TRUNCATE \"put_back\".\"item\"", &recopy.join(" ")];
+    case.refused(&[], &told).await;
+    case.refused(&["--recopy", &case.full("other")], &told).await;
+    // Rows that blue has deleted meanwhile would stay.
+    let exit = Sidecar::start_with(&case.migration(), &recopy).exit().await;
+    assert!(exit.code == Some(2) && exit.stderr.contains("already holds rows"), "{}", exit.stderr);
+    case.refused(&[], &told).await;
+    case.green.batch("TRUNCATE item").await;
+    case.goes_on(&recopy).await;
+}
+
+/// The same for what the publication sends: every table of it is concerned.
+#[tokio::test(flavor = "multi_thread")]
+async fn kinds_of_changes_left_out_for_a_while() {
+    let Some((mut case, sidecar)) = Case::followed("kinds").await else {
+        return;
+    };
+    sidecar.stop().await;
+    case.alter("SET (publish = 'insert')").await;
+    case.change("item", 1).await;
+    case.refused(
+        &[],
+        &["not every kind of change", "ALTER PUBLICATION", "publish = 'insert, update, delete, truncate'"],
+    )
+    .await;
+    case.alter("SET (publish = 'insert, update, delete, truncate')").await;
+    let (item, other) = (case.full("item"), case.full("other"));
+    let told = ["altered the publication", &format!("--recopy {item} --recopy {other}")];
+    case.refused(&[], &told).await;
+    case.refused(&["--recopy", &item], &told).await;
+    case.green.batch("TRUNCATE item, other").await;
+    case.goes_on(&["--recopy", &item, "--recopy", &other]).await;
+}
+
+/// What was committed while there was no publication cannot be sent any more, under whatever publication.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publication_that_was_dropped() {
+    let Some((mut case, sidecar)) = Case::followed("pub-dropped").await else {
+        return;
+    };
+    sidecar.stop().await;
+    let (slot, item, other) = (case.migration().slot(), case.full("item"), case.full("other"));
+    case.blue.batch(&format!("DROP PUBLICATION {slot}")).await;
+    case.change("item", 1).await;
+    case.refused(&[], &["the publication", "is gone from blue", "understudy abort"]).await;
+    case.blue.batch(&format!("CREATE PUBLICATION {slot} FOR TABLE ONLY {item}, ONLY {other}")).await;
+    let recopy = ["--recopy", item.as_str(), "--recopy", other.as_str()];
+    for more in [&[][..], &recopy] {
+        case.refused(more, &["dropped on blue and created again", "understudy abort"]).await;
+    }
+    case.give_up().await;
+}
+
+/// A running sidecar notices too, also when everything is again as it was before it looked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_taken_out_and_put_back_under_way() {
+    let Some((mut case, sidecar)) = Case::followed("put-back-live").await else {
+        return;
+    };
+    let item = case.full("item");
+    case.alter(&format!("DROP TABLE {item}")).await;
+    case.change("item", 1).await;
+    case.alter(&format!("ADD TABLE ONLY {item}")).await;
+    let exit = sidecar.exit().await;
+    assert_eq!(exit.code, Some(9), "{}", exit.stderr);
+    assert!(exit.stderr.contains(&format!("--recopy {item}")), "{}", exit.stderr);
+    case.green.batch("TRUNCATE item").await;
+    case.goes_on(&["--recopy", &item]).await;
+}
+
+/// A run that was to end once green has everything does not end well on a publication that was touched at the last
+/// moment; nor is such a migration finished without a word.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_moment_counts() {
+    let Some((mut case, sidecar)) = Case::followed("last-moment").await else {
+        return;
+    };
+    let item = case.full("item");
+    // Between two looks, which are further apart than this takes.
+    case.alter(&format!("DROP TABLE {item}")).await;
+    case.alter(&format!("ADD TABLE ONLY {item}")).await;
+    sidecar.signal(Signal::Term);
+    let file = sidecar.file.to_string_lossy().into_owned();
+    let exit = sidecar.exit().await;
+    assert_eq!(exit.code, Some(9), "{}", exit.stderr);
+    let finish = understudy(case.pair.scratch.path(), &["finish", &file, "--yes"]).await;
+    assert_eq!(finish.code, Some(7), "{}", finish.stderr);
+    assert!(finish.stderr.contains(&item) && finish.stderr.contains("publication"), "{}", finish.stderr);
+    case.give_up().await;
+}
+
+/// A transaction that was open while its table was out of the publication has changes that blue never sends. A new copy
+/// waits for its end, also after a crash.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_while_missed_changes_are_fetched() {
+    let Some((mut case, sidecar)) = Case::followed("refetch").await else {
+        return;
+    };
+    sidecar.stop().await;
+    let item = case.full("item");
+    case.alter(&format!("DROP TABLE {item}")).await;
+    let mut open = case.pair.on_blue().await;
+    open.batch(&format!(
+        "BEGIN; UPDATE {item} SET n = 99 WHERE id % 5 = 0; DELETE FROM {item} WHERE id % 7 = 0"
+    ))
+    .await;
+    case.alter(&format!("ADD TABLE ONLY {item}")).await;
+    case.green.batch("TRUNCATE item").await;
+    let sidecar = Sidecar::start_with(&case.migration(), &["--recopy", &item]);
+    let known = "SELECT source_name FROM understudy.routes WHERE migration = 'refetch'";
+    until("the table is to join anew", async || (case.green.column(known).await == ["other"]).then_some(()))
+        .await;
+    sidecar.kill();
+    // What was asked for needs no second asking.
+    let mut sidecar = Sidecar::start(&case.migration());
+    sidecar
+        .wait_for("it waits for the open transaction", |status| {
+            status["waiting_for"].as_array().is_some_and(|waiting| !waiting.is_empty())
+        })
+        .await;
+    open.batch("COMMIT").await;
+    sidecar.wait_copied().await;
+    sidecar.wait_caught_up(&mut case.blue, &mut case.green).await;
+    assert_same(&mut case.blue, &mut case.green, &TABLES.map(Same::table)).await;
+    sidecar.stop().await;
+    case.give_up().await;
+}
