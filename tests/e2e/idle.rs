@@ -1,9 +1,10 @@
-//! Long silences: an idle publication beside busy tables (F7), and a green that takes nothing (F12).
+//! Long silences: an idle publication beside busy tables (F7), and a green that takes nothing (F12), also at the end.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use understudy_tests::{
-    Migration, Pair, Session, Shop, Sidecar, all_processes, hold, is_campaign, until, until_within,
+    Campaign, Migration, Pair, Same, Session, Shop, Sidecar, Signal, all_processes, assert_same, hold,
+    is_campaign, until, until_within,
 };
 
 /// Other tables write much, ours nothing: what blue keeps for the slot does not grow.
@@ -59,7 +60,15 @@ async fn streaming_pid(blue: &mut Session, slot: &str) -> String {
 }
 
 /// Runs the load against a green that takes nothing. Blue's timeout is short: feedback must not depend on green.
-async fn blocked<B>(block: impl AsyncFnOnce(&Pair) -> B) {
+async fn blocked<B>(test: &str, block: impl AsyncFn(&Pair) -> B) {
+    let campaign = Campaign::of(test, 1, 1);
+    for seed in campaign.seeds() {
+        blocked_once(&campaign, &block).await;
+        campaign.passed(seed);
+    }
+}
+
+async fn blocked_once<B>(campaign: &Campaign, block: impl AsyncFnOnce(&Pair) -> B) {
     let timeout = [("fsync", "off"), ("wal_sender_timeout", "3s")];
     let Some(pair) = Pair::start_with(15, 18, &timeout, &[("fsync", "off")]).await else {
         return;
@@ -81,14 +90,18 @@ async fn blocked<B>(block: impl AsyncFnOnce(&Pair) -> B) {
     })
     .await;
     assert!(stayed, "the stream was connected again while green was blocked:\n{}", sidecar.log());
-    drop(blocker);
     let goal = blue.value("SELECT pg_current_wal_insert_lsn()").await;
+    let released = Instant::now();
+    drop(blocker);
     let mut green = pair.on_green().await;
     let reached = format!("SELECT checkpoint >= '{goal}'::pg_lsn FROM understudy.migration");
     until_within(Duration::from_secs(20), "green catches up at once", async || {
         (green.value(&reached).await == "t").then_some(())
     })
     .await;
+    campaign.measured("seconds_blocked", period.as_secs_f64());
+    campaign.measured("seconds_until_green_has_it_all", released.elapsed().as_secs_f64());
+    campaign.measured("rss_mib", sidecar.peak_memory_bytes() as f64 / 1024.0 / 1024.0);
     assert_eq!(streaming_pid(&mut blue, &slot).await, pid, "the stream is still the same one");
     shop.prove(&pair, &mut sidecar).await;
     sidecar.stop().await;
@@ -97,7 +110,7 @@ async fn blocked<B>(block: impl AsyncFnOnce(&Pair) -> B) {
 /// Someone locks a table of green.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_locked_green_is_waited_for() {
-    blocked(async |pair| {
+    blocked("green_locked", async |pair| {
         let mut session = pair.on_green().await;
         session.batch("BEGIN; LOCK TABLE store.operations IN ACCESS EXCLUSIVE MODE").await;
         session
@@ -111,7 +124,7 @@ struct Frozen(Vec<u32>);
 impl Drop for Frozen {
     fn drop(&mut self) {
         for pid in &self.0 {
-            understudy_tests::Signal::Cont.send(*pid);
+            Signal::Cont.send(*pid);
         }
     }
 }
@@ -119,12 +132,45 @@ impl Drop for Frozen {
 /// Green's machine hangs: connections stay open and nothing answers.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_green_is_waited_for() {
-    blocked(async |pair| {
+    blocked("green_frozen", async |pair| {
         let pids = all_processes(&pair.green);
         for pid in &pids {
-            understudy_tests::Signal::Stop.send(*pid);
+            Signal::Stop.send(*pid);
         }
         Frozen(pids)
     })
     .await;
+}
+
+/// Every wait has a limit: a stop on request ends although green is blocked, says that nothing is lost, and nothing is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_does_not_wait_for_a_locked_green() {
+    let Some(pair) = Pair::start(15, 18).await else {
+        return;
+    };
+    pair.on_both("CREATE TABLE held (id int PRIMARY KEY, note text)").await;
+    let (mut blue, mut green) = (pair.on_blue().await, pair.on_green().await);
+    let migration = Migration::between(&pair, "grace").table("public.held").with("apply: { stop_grace: 1s }");
+    let mut sidecar = Sidecar::start(&migration);
+    sidecar.wait_copied().await;
+    let mut locker = pair.on_green().await;
+    locker.batch("BEGIN; LOCK TABLE held IN ACCESS EXCLUSIVE MODE").await;
+    blue.batch("INSERT INTO held SELECT n, 'while green is locked' FROM generate_series(1, 100) n").await;
+    let waiting = "SELECT count(*) FROM pg_stat_activity \
+                   WHERE wait_event_type = 'Lock' AND application_name LIKE 'understudy/%'";
+    until("the sidecar waits for the lock", async || {
+        sidecar.assert_running();
+        (green.number(waiting).await > 0).then_some(())
+    })
+    .await;
+    sidecar.signal(Signal::Term);
+    let exit = sidecar.exit().await;
+    assert_eq!(exit.code, Some(130), "as after an interruption:\n{}", exit.stderr);
+    assert!(exit.stderr.contains("nothing is lost"), "{}", exit.stderr);
+    locker.batch("ROLLBACK").await;
+    let mut sidecar = Sidecar::start(&migration);
+    sidecar.wait_caught_up(&mut blue, &mut green).await;
+    assert_same(&mut blue, &mut green, &[Same::table("held")]).await;
+    assert_eq!(green.number("SELECT count(*) FROM held").await, 100);
+    sidecar.stop().await;
 }

@@ -77,7 +77,7 @@ pub struct TableStatus {
     pub target: String,
     /// How far its first copy is.
     pub state: TableState,
-    /// Rows written by the first copy.
+    /// Rows written by the first copy, also before the last start.
     pub rows_copied: u64,
     /// The planner's estimate of its rows; `None` when unknown.
     pub rows_estimate: Option<u64>,
@@ -200,7 +200,7 @@ pub struct StatusReport {
     pub slot: Option<SlotStatus>,
     /// Changes applied.
     pub changes_total: u64,
-    /// Transactions of blue applied.
+    /// Transactions of blue with changes of the migration, applied.
     pub transactions_total: u64,
     /// The last failure, also when it has been overcome since.
     pub last_error: Option<String>,

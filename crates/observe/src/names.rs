@@ -75,7 +75,7 @@ metrics_table! {
     EVENTS_RECEIVED: Counter, Count, "understudy_events_received_total", ["op"];
     /// Changes that green has committed.
     EVENTS_APPLIED: Counter, Count, "understudy_events_applied_total", ["table", "op"];
-    /// Transactions of blue that green has committed.
+    /// Transactions of blue with changes of the migration that green has committed.
     TRANSACTIONS_APPLIED: Counter, Count, "understudy_transactions_applied_total", [];
     /// Changes that no table of the migration wants.
     EVENTS_FILTERED: Counter, Count, "understudy_events_filtered_total", [];

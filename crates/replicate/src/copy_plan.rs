@@ -37,7 +37,7 @@ pub struct UnitProgress {
     pub chunks_done: u64,
     /// Chunks not yet committed.
     pub chunks_left: u64,
-    /// Rows committed on green in this run.
+    /// Rows committed on green, in this run or before.
     pub rows_done: u64,
 }
 
@@ -50,7 +50,7 @@ impl CopyPlan {
     pub(crate) fn start(&mut self, unit: Unit) {
         let whole = BlockRange { from: Ctid::start_of(0), to: END };
         let pending = self.cut(whole, &unit);
-        self.insert(unit, pending, 0);
+        self.insert(unit, pending, (0, 0));
     }
 
     /// Goes on with a unit whose ranges are partly done. The unit is as it was when the copy was planned.
@@ -68,20 +68,18 @@ impl CopyPlan {
         if from < END {
             pending.extend(self.cut(BlockRange { from, to: END }, &unit));
         }
-        self.insert(unit, pending, done.len() as u64);
+        self.insert(unit, pending, (done.len() as u64, saved.rows_done));
     }
 
     /// Takes up a unit that is copied already.
-    pub(crate) fn copied(&mut self, unit: Unit) {
-        self.insert(unit, VecDeque::new(), 1);
+    pub(crate) fn copied(&mut self, unit: Unit, saved: &SavedUnit) {
+        self.insert(unit, VecDeque::new(), (saved.done.len().max(1) as u64, saved.rows_done));
     }
 
-    fn insert(&mut self, unit: Unit, pending: VecDeque<BlockRange>, chunks_done: u64) {
+    fn insert(&mut self, unit: Unit, pending: VecDeque<BlockRange>, (chunks_done, rows_done): (u64, u64)) {
         let under_way = HashMap::new();
-        self.units.insert(
-            unit.id,
-            UnitCopy { unit, pending, under_way, chunks_done, rows_done: 0, suspect: false },
-        );
+        self.units
+            .insert(unit.id, UnitCopy { unit, pending, under_way, chunks_done, rows_done, suspect: false });
     }
 
     /// Ranges of the chosen size up to the table's known size, the last one open-ended.
@@ -125,6 +123,12 @@ impl CopyPlan {
     pub(crate) fn untouched(&self, route: RouteId) -> impl Iterator<Item = UnitId> {
         let of_route = self.units.values().filter(move |copy| copy.unit.route == route);
         of_route.filter(|copy| copy.chunks_done == 0 && copy.under_way.is_empty()).map(|copy| copy.unit.id)
+    }
+
+    /// The units of a route of which no chunk is committed on green.
+    pub(crate) fn without_chunks(&self, route: RouteId) -> impl Iterator<Item = &Unit> {
+        let of_route = self.units.values().filter(move |copy| copy.unit.route == route);
+        of_route.filter(|copy| copy.chunks_done == 0).map(|copy| &copy.unit)
     }
 
     /// Whether a chunk belongs to the plan as it is now.
@@ -180,15 +184,23 @@ impl CopyPlan {
         }
     }
 
-    /// The unit is as planned but for its fingerprint, which does not move rows.
-    pub(crate) fn refresh(&mut self, unit: &Unit) {
-        if let Some(copy) = self.units.get_mut(&unit.id) {
-            copy.unit.fingerprint = unit.fingerprint;
-            copy.unit.identity = unit.identity;
-            copy.unit.name = unit.name.clone();
-            copy.unit.predicate = unit.predicate.clone();
-            copy.suspect = false;
-        }
+    /// The unit is as planned but for what moves no row that is still to be copied. Returns whether that differs from
+    /// what was known.
+    pub(crate) fn refresh(&mut self, unit: &Unit) -> bool {
+        let file_matters = self.is_copying(unit.id);
+        let Some(copy) = self.units.get_mut(&unit.id) else { return false };
+        copy.suspect = false;
+        copy.unit.identity = unit.identity;
+        let filenode = if file_matters { copy.unit.filenode } else { unit.filenode };
+        let seen = Unit {
+            blocks: copy.unit.blocks,
+            rows_estimate: copy.unit.rows_estimate,
+            filenode,
+            ..unit.clone()
+        };
+        let differs = copy.unit != seen;
+        copy.unit = seen;
+        differs
     }
 
     pub(crate) fn any_suspect(&self) -> bool {
@@ -297,8 +309,11 @@ mod tests {
             blocks: 12,
             predicate: None,
             done: vec![range(8, 10), range(0, 4)],
+            rows_done: 77,
         };
         plan.go_on(current, &saved);
+        let progress = plan.progress();
+        assert_eq!((progress[0].chunks_done, progress[0].rows_done), (2, 77), "what was done before counts");
         assert_eq!(drain(&mut plan), [(1, 4, 8), (1, 10, 14), (1, 14, 18), (1, 18, u32::MAX)]);
     }
 

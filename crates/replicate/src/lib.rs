@@ -21,6 +21,6 @@ mod rules;
 
 pub use crate::core::{Core, CoreSettings, CoreStart, DetachPolicy, Progress, ReadJob, Work};
 pub use copy_plan::UnitProgress;
-pub use pipeline::{Limits, Observer, Pipeline, RouteTally, Tally, Ticks};
+pub use pipeline::{End, Limits, Observer, Pipeline, RouteTally, Tally, Ticks};
 pub use retry::{Decision, decide};
 pub use rules::{Rule, Rules};

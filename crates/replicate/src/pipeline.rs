@@ -61,7 +61,7 @@ pub trait Observer: Send + Sync {
 pub struct Tally {
     /// Changes by route and kind.
     pub changes: Vec<RouteTally>,
-    /// Transactions of blue that ended in it.
+    /// Transactions of blue with changes of ours that ended in it.
     pub transactions: u64,
     /// Where green is now, when the batch ended at a commit.
     pub checkpoint: Option<Checkpoint>,
@@ -86,7 +86,8 @@ impl Tally {
     pub(crate) fn of(batch: &Batch) -> Tally {
         let mut tally = Tally {
             changes: Vec::new(),
-            transactions: batch.commits.len() as u64,
+            // A heartbeat ends a transaction too, and so does a change of our own making.
+            transactions: batch.commits.iter().filter(|mark| mark.position.ordinal > 0).count() as u64,
             checkpoint: batch.checkpoint(),
             commit_time_us: batch.commits.last().map_or(0, |mark| mark.commit_time_us),
         };
@@ -108,6 +109,15 @@ impl Tally {
     }
 }
 
+/// How a run came to its end without a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// What had been taken is durable on green.
+    InOrder,
+    /// Green did not take it in time. What it lacks will be streamed again.
+    GivenUp,
+}
+
 /// Paces, in ticks and bytes.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -115,6 +125,8 @@ pub struct Limits {
     pub heartbeat_ticks: u32,
     /// Bytes of chunks to be read in one tick, averaged; `None` for no limit.
     pub read_bytes_per_tick: Option<u64>,
+    /// Ticks for which the end of a run waits for green.
+    pub grace_ticks: u32,
 }
 
 /// Everything a run is made of.
@@ -149,12 +161,13 @@ where
     /// Runs until `shutdown` resolves or something fails. `ticks` gives each task its own beat.
     ///
     /// On shutdown, in order: no more changes are taken; whole transactions already taken are applied; chunks being
-    /// written are finished; all of it is made durable and confirmed; readers are dropped.
+    /// written are finished; all of it is made durable and confirmed; readers are dropped. A green that takes nothing is
+    /// left to itself after a grace.
     pub async fn run<T: Ticks + 'static>(
         self,
         shutdown: impl Future<Output = ()> + Send,
         ticks: impl Fn() -> T,
-    ) -> Result<(), Failure> {
+    ) -> Result<End, Failure> {
         let start = self.core.last_checkpoint();
         let (work, work_queue) = mpsc::channel(1);
         let (report_queue, reports) = mpsc::channel(64);
@@ -180,6 +193,7 @@ where
             placing: 0,
         };
         writer.spawn(writing.run(work_queue, ticks()));
+        let grace_ticks = self.limits.grace_ticks;
         let mut turn = Turn {
             idle_readers: (0..reader_jobs.len()).collect(),
             core: self.core,
@@ -199,7 +213,12 @@ where
         drop(helpers);
         // What is whole is kept, however the run ended; only a writer that has failed itself takes no more.
         turn.core.seal_last();
-        let drained = finish(turn.core, work, inputs.reports, &mut writer).await;
+        let last = finish(turn.core, work, inputs.reports, &mut writer);
+        let drained = tokio::select! {
+            biased;
+            drained = last => drained.map(|()| End::InOrder),
+            () = after(grace_ticks, ticks()) => Ok(End::GivenUp),
+        };
         ended.and(drained)
     }
 }
@@ -223,6 +242,13 @@ async fn finish(
             ended = writer.join_next() => return ended.map_or(Ok(()), joined),
             Some(_) = reports.recv() => {}
         }
+    }
+}
+
+/// Resolves after so many beats.
+async fn after(count: u32, mut ticks: impl Ticks) {
+    for _ in 0..count.max(1) {
+        ticks.tick().await;
     }
 }
 

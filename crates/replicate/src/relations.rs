@@ -19,7 +19,11 @@ pub(crate) struct Home {
     pub(crate) unit: UnitId,
     /// The relation is the route's own table, not one of its leaves.
     pub(crate) is_root: bool,
-    pub(crate) predicate: Option<String>,
+    /// The conditions that the last look at the catalog showed, and the one before it where that is another: what a look
+    /// lists can be older than the conditions that come with it.
+    pub(crate) conditions: Vec<String>,
+    /// Whether other leaves determine its condition.
+    pub(crate) is_default: bool,
 }
 
 /// A relation as this session announced it.
@@ -38,15 +42,15 @@ impl Relations {
     /// The catalog as it is now. Homes of relations that are gone are kept: the stream may still show them.
     pub(crate) fn look(&mut self, units: &[Unit]) {
         for unit in units {
-            let is_root = unit.id == unit.root;
-            let home = |unit: &Unit, is_root| Home {
-                route: unit.route,
-                unit: unit.id,
-                is_root,
-                predicate: unit.predicate.clone(),
-            };
-            self.homes.insert(RelationId(unit.id.0), home(unit, is_root));
-            let root = Home { route: unit.route, unit: unit.root, is_root: true, predicate: None };
+            let relation = RelationId(unit.id.0);
+            let mut conditions = unit.predicate.iter().cloned().collect::<Vec<_>>();
+            let before = self.homes.get(&relation).and_then(|home| home.conditions.first());
+            conditions.extend(before.filter(|before| Some(*before) != unit.predicate.as_ref()).cloned());
+            let (route, is_root) = (unit.route, unit.id == unit.root);
+            let is_default = unit.is_default_leaf();
+            self.homes.insert(relation, Home { route, unit: unit.id, is_root, conditions, is_default });
+            let root =
+                Home { route, unit: unit.root, is_root: true, conditions: Vec::new(), is_default: false };
             self.homes.insert(RelationId(unit.root.0), root);
         }
     }

@@ -24,6 +24,10 @@ pub enum Rule {
     Order,
     /// A partial row that finds no row on green is read again by key.
     Heal,
+    /// While a route is copied again over rows of green, every partial row is read again by key. Kept by green's sink.
+    Renewal,
+    /// A partial row that leaves a key which waits to be read again is read again under its new key. Kept by green's sink.
+    MovedHeal,
     /// Values sent while a heal is under way win over those that it read.
     HealMerge,
     /// A window that has overflowed is discarded, never placed.
@@ -34,13 +38,15 @@ pub enum Rule {
     DetachedLeaf,
     /// Truncating a leaf removes that leaf's rows.
     LeafTruncate,
+    /// Truncating a leaf also removes what green has of leaves that were not read yet: a default leaf may have held it.
+    DefaultLeaf,
     /// A table becomes strict once every unit of it is copied, not before.
     Strictness,
 }
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Rule; 15] = [
+    pub const ALL: [Rule; 18] = [
         Rule::TouchedKeys,
         Rule::LateVisible,
         Rule::SlotBirth,
@@ -50,11 +56,14 @@ impl Rule {
         Rule::Truncate,
         Rule::Order,
         Rule::Heal,
+        Rule::Renewal,
+        Rule::MovedHeal,
         Rule::HealMerge,
         Rule::Overflow,
         Rule::AttachedLeaf,
         Rule::DetachedLeaf,
         Rule::LeafTruncate,
+        Rule::DefaultLeaf,
         Rule::Strictness,
     ];
 }
@@ -76,7 +85,8 @@ impl Rules {
         Rules { broken: BTreeSet::from([rule]) }
     }
 
-    pub(crate) fn holds(&self, rule: Rule) -> bool {
+    /// Whether a rule is in force.
+    pub fn holds(&self, rule: Rule) -> bool {
         !self.broken.contains(&rule)
     }
 }

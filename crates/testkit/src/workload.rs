@@ -13,6 +13,8 @@ pub enum Act {
     Begin,
     /// A statement on one row.
     Write,
+    /// A transaction of one statement.
+    Single,
     /// A commit record is written.
     Commit,
     /// A committed transaction becomes visible.
@@ -91,6 +93,16 @@ fn act_once(blue: &mut Blue, dice: &mut Dice, act: Act) -> bool {
         }
         Act::Begin => false,
         Act::Write => chosen(dice, &blue.open()).is_some_and(|xid| blue.write(xid, table)),
+        Act::Single => {
+            let xid = blue.begin();
+            let done = blue.write(xid, table);
+            if done {
+                blue.commit(xid)
+            } else {
+                blue.abort(xid)
+            }
+            done
+        }
         Act::Commit => with(dice, &blue.unfinished(), |xid| blue.commit(xid)),
         Act::Settle => with(dice, &blue.late(), |xid| blue.settle(xid)),
         Act::Abort => with(dice, &blue.unfinished(), |xid| blue.abort(xid)),

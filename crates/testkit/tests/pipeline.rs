@@ -4,20 +4,22 @@
 
 use std::collections::VecDeque;
 use std::future::pending;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use understudy_contract::{
-    Applied, Blocker, BlueCatalog, ChangeSink, ChangeStream, ChunkDone, ChunkOutcome, ChunkReader,
-    ChunkRequest, Confirm, Failure, GreenTable, LedgerEntry, Lineage, StreamEvent, Unit,
+    Applied, Batch, Blocker, BlueCatalog, ChangeSink, ChangeStream, ChunkDone, ChunkOutcome, ChunkReader,
+    ChunkRequest, Confirm, Failure, GreenTable, LedgerEntry, Lineage, PlacedChunk, Saved, StreamEvent, Unit,
 };
 use understudy_model::{
     Checkpoint, Column, Lsn, Nonce, Relation, RelationId, ReplicaIdentity, RouteId, Snapshot, SourceChange,
     TableName, Tuple, TupleBuilder, UnitId, Value, Xid,
 };
 use understudy_replicate::{
-    Core, CoreSettings, CoreStart, DetachPolicy, Limits, Observer, Pipeline, Progress, Rules, Tally, Ticks,
+    Core, CoreSettings, CoreStart, DetachPolicy, End, Limits, Observer, Pipeline, Progress, Rules, Tally,
+    Ticks,
 };
 use understudy_testkit::green::{Green, MemorySink};
 use understudy_transform::{BlueTable, RouteSpec};
@@ -73,20 +75,61 @@ impl ChunkReader for Still {
     }
 }
 
-/// Remembers what was confirmed and ignores the rest.
+/// Remembers what was confirmed and counted, and whether green was given anything.
 #[derive(Default)]
-struct Ears(Mutex<Lsn>);
+struct Ears {
+    confirmed: Mutex<Lsn>,
+    transactions: AtomicU64,
+    applying: AtomicBool,
+}
 
 impl Confirm for Ears {
     fn confirm(&self, lsn: Lsn) {
-        *self.0.lock().unwrap() = lsn;
+        *self.confirmed.lock().unwrap() = lsn;
+    }
+}
+
+/// A green that takes nothing.
+struct Stuck(MemorySink);
+
+impl ChangeSink for Stuck {
+    async fn claim(&mut self) -> Result<Option<Saved>, Failure> {
+        self.0.claim().await
+    }
+
+    async fn begin(&mut self, lineage: &Lineage, checkpoint: Checkpoint) -> Result<(), Failure> {
+        self.0.begin(lineage, checkpoint).await
+    }
+
+    async fn apply(&mut self, _: Batch) -> Result<Applied, Failure> {
+        pending().await
+    }
+
+    async fn place(&mut self, chunk: PlacedChunk) -> Result<(), Failure> {
+        self.0.place(chunk).await
+    }
+
+    async fn placed(&mut self) -> Result<ChunkDone, Failure> {
+        self.0.placed().await
+    }
+
+    async fn record(&mut self, entry: LedgerEntry) -> Result<(), Failure> {
+        self.0.record(entry).await
+    }
+
+    async fn persist(&mut self) -> Result<Checkpoint, Failure> {
+        self.0.persist().await
     }
 }
 
 impl Observer for Ears {
     fn received(&self, _: Lsn) {}
-    fn applying(&self) {}
-    fn applied(&self, _: &Tally, _: &Applied) {}
+    fn applying(&self) {
+        self.applying.store(true, Ordering::Relaxed);
+    }
+    fn applied(&self, tally: &Tally, _: &Applied) {
+        self.transactions.fetch_add(tally.transactions, Ordering::Relaxed);
+    }
     fn durable(&self, _: Checkpoint) {}
     fn chunk_done(&self, _: &ChunkDone) {}
     fn heartbeat_sent(&self, _: Nonce) {}
@@ -160,7 +203,8 @@ fn burst(sizes: &[usize]) -> (Burst, Lsn) {
     (Burst(events), at)
 }
 
-async fn run(sizes: &[usize]) -> (Arc<Mutex<Green>>, Lsn, Arc<Ears>) {
+/// A green on which the migration has begun.
+async fn begun() -> Arc<Mutex<Green>> {
     let route = route();
     let table = GreenTable {
         route: route.id,
@@ -174,11 +218,20 @@ async fn run(sizes: &[usize]) -> (Arc<Mutex<Green>>, Lsn, Arc<Ears>) {
     let green = Arc::new(Mutex::new(Green::new(vec![table])));
     let mut first = MemorySink::new(green.clone());
     first.claim().await.unwrap();
-    let lineage = Lineage { system_id: 1, timeline: 1, database: "d".into(), slot: "s".into() };
+    let lineage =
+        Lineage { system_id: 1, timeline: 1, database: "d".into(), slot: "s".into(), publication: None };
     first.begin(&lineage, Checkpoint::at_commit_end(Lsn::new(10))).await.unwrap();
     first.record(LedgerEntry::Plan(unit())).await.unwrap();
     first.record(LedgerEntry::Complete(route.id)).await.unwrap();
-    let mut sink = MemorySink::new(green.clone());
+    green
+}
+
+async fn pipeline<K: ChangeSink>(
+    sizes: &[usize],
+    mut sink: K,
+    grace_ticks: u32,
+) -> (Pipeline<Burst, Still, Still, K, Ears, Ears>, Lsn) {
+    let route = route();
     let saved = sink.claim().await.unwrap().unwrap();
     let settings = CoreSettings {
         chunk_bytes: 8192,
@@ -194,11 +247,13 @@ async fn run(sizes: &[usize]) -> (Arc<Mutex<Green>>, Lsn, Arc<Ears>) {
     let start = CoreStart {
         routes: vec![route],
         units: vec![unit()],
+        units_before: Vec::new(),
         snapshot: Snapshot::new(Xid::new(3), Xid::new(3), Vec::new()),
         saved,
         slot_is_new: false,
         publication_changed: false,
         recopy: Vec::new(),
+        recopy_asked: Vec::new(),
     };
     let (stream, end) = burst(sizes);
     let ears = Arc::new(Ears::default());
@@ -210,16 +265,28 @@ async fn run(sizes: &[usize]) -> (Arc<Mutex<Green>>, Lsn, Arc<Ears>) {
         sink,
         confirm: ears.clone(),
         observer: ears.clone(),
-        limits: Limits { heartbeat_ticks: 10, read_bytes_per_tick: None },
+        limits: Limits { heartbeat_ticks: 10, read_bytes_per_tick: None, grace_ticks },
     };
+    (pipeline, end)
+}
+
+fn beat() -> Beat {
+    Beat(tokio::time::interval(Duration::from_millis(1)))
+}
+
+async fn run(sizes: &[usize]) -> (Arc<Mutex<Green>>, Lsn, Arc<Ears>) {
+    let green = begun().await;
+    let (pipeline, end) = pipeline(sizes, MemorySink::new(green.clone()), 60_000).await;
+    let ears = pipeline.observer.clone();
     let watched = green.clone();
     let arrived = async move {
         while watched.lock().unwrap().checkpoint().lsn() < end {
             tokio::task::yield_now().await;
         }
     };
-    let run = pipeline.run(arrived, || Beat(tokio::time::interval(Duration::from_millis(1))));
-    tokio::time::timeout(Duration::from_secs(60), run).await.expect("the end is reached").unwrap();
+    let run = pipeline.run(arrived, beat);
+    let ended = tokio::time::timeout(Duration::from_secs(60), run).await.expect("the end is reached");
+    assert_eq!(ended.unwrap(), End::InOrder);
     (green, end, ears)
 }
 
@@ -238,6 +305,33 @@ async fn every_event_of_a_burst_is_taken() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_end_of_a_run_is_durable_and_confirmed() {
     let (green, end, ears) = run(&[10, 20]).await;
-    assert_eq!(*ears.0.lock().unwrap(), end);
+    assert_eq!(*ears.confirmed.lock().unwrap(), end);
     assert_eq!(green.lock().unwrap().unpersisted(), 0);
+}
+
+/// A transaction without changes of ours, such as a heartbeat, is none of those that are counted; a long one counts once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transactions_with_changes_are_counted() {
+    let (_, _, ears) = run(&[3, 0, 1, 0, 0, 2_000, 0]).await;
+    assert_eq!(ears.transactions.load(Ordering::Relaxed), 3);
+}
+
+/// Everything is bounded: a green that takes nothing does not keep a run from ending, and blue is told nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_ends_although_green_takes_nothing() {
+    let green = begun().await;
+    let before = green.lock().unwrap().checkpoint();
+    let (pipeline, _) = pipeline(&[10, 20], Stuck(MemorySink::new(green.clone())), 20).await;
+    let ears = pipeline.observer.clone();
+    let watched = ears.clone();
+    let given = async move {
+        while !watched.applying.load(Ordering::Relaxed) {
+            tokio::task::yield_now().await;
+        }
+    };
+    let run = pipeline.run(given, beat);
+    let ended = tokio::time::timeout(Duration::from_secs(60), run).await.expect("the run ends");
+    assert_eq!(ended.unwrap(), End::GivenUp);
+    assert_eq!(green.lock().unwrap().checkpoint(), before);
+    assert_eq!(*ears.confirmed.lock().unwrap(), Lsn::ZERO);
 }

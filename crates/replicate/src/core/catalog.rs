@@ -6,9 +6,9 @@ use understudy_contract::{Class, Failure, LedgerEntry, Saved, SavedUnit, Unit};
 use understudy_model::{Nonce, ReplicaIdentity, RouteId, RowChange, Snapshot, UnitId, Xid};
 use understudy_transform::BindError;
 
-use super::{Core, Detach, DetachPolicy};
+use super::{Core, DetachPolicy};
 use crate::rules::Rule;
-use crate::window::WindowWork;
+use crate::window::{Window, WindowWork};
 
 pub(super) fn does_not_bind(mismatch: BindError) -> Failure {
     Failure::new(Class::SchemaChange, mismatch.to_string())
@@ -17,20 +17,29 @@ pub(super) fn does_not_bind(mismatch: BindError) -> Failure {
 
 impl Core {
     /// Takes up what green remembers: which ranges are copied, which routes are complete, which rows need healing.
-    pub(super) fn restore(&mut self, saved: &Saved, recopy: &[RouteId], units: &[Unit]) {
+    pub(super) fn restore(
+        &mut self,
+        saved: &Saved,
+        (recopy, asked): (&[RouteId], &[RouteId]),
+        units: &[Unit],
+    ) {
         let complete = |route: RouteId| {
             let known = saved.routes.iter().find(|known| known.route == Some(route));
             known.is_some_and(|known| known.complete)
         };
         let now: HashMap<UnitId, &Unit> = units.iter().map(|unit| (unit.id, unit)).collect();
-        for unit in saved.units.iter().filter(|unit| !recopy.contains(&unit.route)) {
-            let planned = planned_unit(unit, now.get(&unit.id).copied());
+        for unit in &saved.units {
+            let there = now.get(&unit.id).copied();
+            if recopy.contains(&unit.route) && (there.is_some() || self.lets_go(unit, asked)) {
+                continue;
+            }
+            let planned = planned_unit(unit, there);
             // Its blocks may have been counted too early, and none has been read.
             if unit.done.is_empty() && !complete(unit.route) {
                 self.unmeasured.insert(unit.id);
             }
             if complete(unit.route) {
-                self.plan.copied(planned);
+                self.plan.copied(planned, unit);
             } else {
                 self.plan.go_on(planned, unit);
             }
@@ -41,18 +50,28 @@ impl Core {
         }
     }
 
+    /// Whether a leaf that is gone is of no concern to a new copy of its route. Its rows are on green and have to go, unless
+    /// no condition tells them: then an operator who asks for the copy has removed them.
+    fn lets_go(&mut self, unit: &SavedUnit, asked: &[RouteId]) -> bool {
+        if !self.settings.rules.holds(Rule::DetachedLeaf) {
+            return true;
+        }
+        let removed = unit.predicate.is_none() && asked.contains(&unit.route);
+        if removed {
+            self.record(LedgerEntry::Forget(unit.id));
+        }
+        removed
+    }
+
     /// The catalog as it is now.
-    pub fn on_units(&mut self, units: Vec<Unit>) -> Result<(), Failure> {
+    pub fn on_units(&mut self, mut units: Vec<Unit>) -> Result<(), Failure> {
         self.wants_units = self.awaits_look();
+        units.iter_mut().for_each(|unit| self.keep_condition(unit));
         self.relations.look(&units);
         let now: HashMap<UnitId, &Unit> = units.iter().map(|unit| (unit.id, unit)).collect();
         let gone = self.plan.units().filter(|unit| !now.contains_key(&unit.id)).cloned().collect::<Vec<_>>();
-        let shifted = units
-            .iter()
-            .filter(|unit| self.plan.unit(unit.id).is_some_and(|known| known.predicate != unit.predicate));
-        let shifted = shifted.map(|unit| unit.id).collect::<Vec<_>>();
         for unit in gone {
-            self.on_gone(unit, &shifted)?;
+            self.on_gone(unit)?;
         }
         for unit in units {
             self.on_unit(unit)?;
@@ -62,10 +81,20 @@ impl Core {
         Ok(())
     }
 
+    /// A lock can hide a leaf's condition for a while. Unless it depends on other leaves it is what it was.
+    fn keep_condition(&self, unit: &mut Unit) {
+        if let Some(known) = self.plan.unit(unit.id).filter(|known| !known.is_default_leaf())
+            && unit.predicate.is_none()
+        {
+            unit.predicate.clone_from(&known.predicate);
+        }
+    }
+
     fn on_unit(&mut self, unit: Unit) -> Result<(), Failure> {
         let Some(known) = self.plan.unit(unit.id) else {
             if let Some(joining) = self.joining.get_mut(&unit.route) {
-                joining.insert(unit.id, unit);
+                // As it is first seen: should its rows be written anew before it joins, it is planned twice, and green knows.
+                joining.entry(unit.id).or_insert(unit);
             } else if self.settings.rules.holds(Rule::AttachedLeaf) || unit.id == unit.root {
                 self.copy_from_start(unit);
             }
@@ -73,7 +102,12 @@ impl Core {
         };
         let up_to_date = !self.awaits_look();
         if up_to_date && self.unmeasured.remove(&unit.id) {
-            self.copy_from_start(unit);
+            if (known.filenode, known.fingerprint) == (unit.filenode, unit.fingerprint) {
+                self.drop_windows(unit.id);
+                self.plan.start(unit);
+            } else {
+                self.copy_from_start(unit);
+            }
             return Ok(());
         }
         if up_to_date && self.unreadable.remove(&unit.id) {
@@ -92,16 +126,15 @@ impl Core {
         }
         if rewritten && (altered || self.plan.is_copying(unit.id)) {
             self.copy_from_start(unit);
-        } else {
-            self.plan.refresh(&unit);
+        } else if self.plan.refresh(&unit) {
+            self.record(LedgerEntry::Refresh(unit));
         }
         Ok(())
     }
 
     /// Finds the routes that join the migration now: green remembers no unit of theirs.
-    pub(super) fn find_joining(&mut self, recopy: &[RouteId]) {
-        let planned = self.plan.units().map(|unit| unit.route).collect::<Vec<_>>();
-        let new = |route: &RouteId| !planned.contains(route) && !recopy.contains(route);
+    pub(super) fn find_joining(&mut self, saved: &Saved) {
+        let new = |route: &RouteId| saved.units.iter().all(|unit| unit.route != *route);
         self.joining =
             self.incomplete.iter().copied().filter(new).map(|route| (route, BTreeMap::new())).collect();
         if !self.settings.rules.holds(Rule::PublicationChange) {
@@ -109,6 +142,13 @@ impl Core {
         } else if !self.joining.is_empty() {
             self.visibility.require_barrier();
         }
+    }
+
+    /// Plans the units as they were before the slot was created, as far as they are still there. One whose rows have been
+    /// written anew since is planned twice: green then knows that what the stream brings may be out of date.
+    pub(super) fn plan_before(&mut self, before: Vec<Unit>, now: &[Unit]) -> Result<(), Failure> {
+        let there = |unit: &Unit| now.iter().any(|other| other.id == unit.id);
+        self.on_units(before.into_iter().filter(there).collect())
     }
 
     /// Once no barrier stands, a marker tells where in the stream the last transaction lies that may hide changes of the
@@ -144,10 +184,10 @@ impl Core {
         self.windows.retain(|_, window| window.unit != unit || !is_copy(&window.work));
     }
 
-    fn on_gone(&mut self, unit: Unit, shifted: &[UnitId]) -> Result<(), Failure> {
+    fn on_gone(&mut self, unit: Unit) -> Result<(), Failure> {
         self.unreadable.remove(&unit.id);
         self.unmeasured.remove(&unit.id);
-        if self.detaching.values().any(|detach| detach.unit.id == unit.id) {
+        if self.detaching.values().any(|leaving| leaving.id == unit.id) {
             return Ok(());
         }
         if self.settings.on_detach == DetachPolicy::Stop || unit.id == unit.root || unit.predicate.is_none() {
@@ -156,7 +196,7 @@ impl Core {
         self.drop_windows(unit.id);
         let (_, nonce) = self.new_nonce();
         self.to_emit.push(nonce);
-        self.detaching.insert(nonce, Detach { unit, shifted: shifted.to_vec() });
+        self.detaching.insert(nonce, unit);
         Ok(())
     }
 
@@ -180,22 +220,27 @@ impl Core {
 
     /// Every change that the leaf published has been gathered: its rows go now.
     pub(super) fn finish_detach(&mut self, nonce: Nonce) {
-        let Some(Detach { unit, shifted }) = self.detaching.remove(&nonce) else {
+        let Some(unit) = self.detaching.remove(&nonce) else {
             return;
         };
         self.plan.forget(unit.id);
         if self.settings.rules.holds(Rule::DetachedLeaf) {
             if let Some(predicate) = unit.predicate.clone() {
                 self.discard_windows_of(unit.route);
-                self.batch.push_own(RowChange::TruncateLeaf { route: unit.route, predicate });
+                let rest = unit.is_default_leaf().then(|| self.rows_of_no_leaf(unit.route)).flatten();
+                for predicate in [predicate].into_iter().chain(rest) {
+                    self.batch.push_own(RowChange::TruncateLeaf { route: unit.route, predicate });
+                }
                 self.seal_here();
             }
-            // Rows of the same range may since have gone to a new leaf, or to one whose own range grew: they were deleted
-            // with them. A new leaf has not been read yet; its blocks are counted anew, as it has grown meanwhile.
-            let leaving = self.detaching.values().map(|detach| detach.unit.id).collect::<Vec<_>>();
+            // Rows of the same range may since have gone to a new leaf, or to a default leaf, whose range has grown: they were
+            // deleted with them. A new leaf has not been read yet; its blocks are counted anew, as it has grown meanwhile.
+            let leaving = self.detaching.values().map(|unit| unit.id).collect::<Vec<_>>();
             let untouched = self.plan.untouched(unit.route).filter(|id| !leaving.contains(id));
             self.unmeasured.extend(untouched);
-            let heirs = |other: &&Unit| other.route == unit.route && shifted.contains(&other.id);
+            let heirs = |other: &&Unit| {
+                other.route == unit.route && other.is_default_leaf() && !leaving.contains(&other.id)
+            };
             let others = self.plan.units().filter(heirs).cloned();
             for other in others.collect::<Vec<_>>() {
                 self.unmeasured.insert(other.id);
@@ -206,9 +251,27 @@ impl Core {
         self.need_look();
     }
 
+    /// The condition of rows that belong to no leaf of a route. A default leaf can have had more than its condition told
+    /// when it was last looked at. `None` when the condition of some leaf is not known.
+    fn rows_of_no_leaf(&self, route: RouteId) -> Option<String> {
+        let leaves = self.plan.units().filter(|unit| unit.route == route);
+        let conditions = leaves.map(|leaf| Some(format!("({}) IS NOT TRUE", leaf.predicate.as_ref()?)));
+        let conditions = conditions.collect::<Option<Vec<_>>>().filter(|all| !all.is_empty())?;
+        Some(format!("({})", conditions.join(" AND ")))
+    }
+
     /// Windows of a route some of whose rows green loses now: their rows may be among the lost.
     fn discard_windows_of(&mut self, route: RouteId) {
-        let ids = self.windows.values().filter(|window| window.route == route).map(|window| window.id);
+        self.discard_windows(|window| window.route == route);
+    }
+
+    /// Copies of a unit all of whose rows green loses now.
+    pub(super) fn discard_copies_of(&mut self, unit: UnitId) {
+        self.discard_windows(|window| window.unit == unit && matches!(window.work, WindowWork::Copy(_)));
+    }
+
+    fn discard_windows(&mut self, which: impl Fn(&Window) -> bool) {
+        let ids = self.windows.values().filter(|window| which(window)).map(|window| window.id);
         for id in ids.collect::<Vec<_>>() {
             if let Some(window) = self.windows.remove(&id) {
                 self.discard(window, false);

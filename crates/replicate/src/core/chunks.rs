@@ -42,7 +42,7 @@ impl Core {
 
     fn next_copy(&mut self) -> Option<ReadJob> {
         // A leaf that takes over the range of a detached one is read once the rows of that one are gone.
-        let detaching = self.detaching.values().map(|detach| detach.unit.route).collect::<Vec<_>>();
+        let detaching = self.detaching.values().map(|unit| unit.route).collect::<Vec<_>>();
         let (id, nonce) = self.new_nonce();
         let (unit, range) = self.plan.next(id, |route| !detaching.contains(&route))?;
         let (route, unit) = (unit.route, unit.id);

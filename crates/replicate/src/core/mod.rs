@@ -61,6 +61,8 @@ pub struct CoreStart {
     pub routes: Vec<RouteSpec>,
     /// The catalog, read after the slot and the publication were made ready.
     pub units: Vec<Unit>,
+    /// The catalog as it was before the slot was created, if it was created in this run.
+    pub units_before: Vec<Unit>,
     /// A snapshot, read after the slot and the publication were made ready.
     pub snapshot: Snapshot,
     /// What green remembers.
@@ -71,6 +73,8 @@ pub struct CoreStart {
     pub publication_changed: bool,
     /// Routes to be copied again from the start.
     pub recopy: Vec<RouteId>,
+    /// Those of them that an operator asked for.
+    pub recopy_asked: Vec<RouteId>,
 }
 
 /// Work for green, to be done in order.
@@ -122,7 +126,8 @@ pub struct Core {
     incomplete: BTreeSet<RouteId>,
     windows: FxHashMap<ChunkId, Window>,
     placed: HashMap<ChunkId, PlacedNote>,
-    detaching: HashMap<Nonce, Detach>,
+    /// Leaves that the catalog no longer shows, whose last changes may still be on their way.
+    detaching: HashMap<Nonce, Unit>,
     /// Markers whose commit has not arrived yet.
     markers: Vec<Nonce>,
     heartbeats: Vec<(Nonce, Checkpoint)>,
@@ -155,18 +160,11 @@ enum PlacedNote {
     Heal { route: RouteId, keys: Vec<Key> },
 }
 
-/// A leaf that the catalog no longer shows, whose last changes may still be on their way.
-#[derive(Debug)]
-struct Detach {
-    unit: Unit,
-    /// Leaves whose own range has changed since: they may have taken over rows of this one.
-    shifted: Vec<UnitId>,
-}
-
 impl Core {
     /// Starts from what green remembers and what blue's catalog shows.
     pub fn new(settings: CoreSettings, start: CoreStart) -> Result<Core, Failure> {
-        let CoreStart { routes, units, snapshot, saved, slot_is_new, publication_changed, recopy } = start;
+        let CoreStart { routes, units, snapshot, saved, slot_is_new, publication_changed, .. } = start;
+        let (recopy, asked) = (start.recopy, start.recopy_asked);
         let chunk_bindings = routes
             .iter()
             .map(|route| route.bind_chunk().map_err(catalog::does_not_bind))
@@ -207,9 +205,11 @@ impl Core {
             joining: BTreeMap::new(),
             join_marker: None,
         };
-        core.restore(&saved, &recopy, &units);
-        if !slot_is_new {
-            core.find_joining(&recopy);
+        core.restore(&saved, (&recopy, &asked), &units);
+        if slot_is_new {
+            core.plan_before(start.units_before, &units)?;
+        } else {
+            core.find_joining(&saved);
         }
         core.on_units(units)?;
         Ok(core)
@@ -352,7 +352,7 @@ impl Core {
     }
 
     fn is_detaching(&self, route: RouteId) -> bool {
-        self.detaching.values().any(|detach| detach.unit.route == route)
+        self.detaching.values().any(|unit| unit.route == route)
     }
 }
 

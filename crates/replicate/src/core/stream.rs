@@ -3,7 +3,8 @@
 use understudy_contract::{Class, Failure, StreamEvent};
 use understudy_model::{Nonce, Relation, RelationId, RouteId, RowChange, SourceChange, UnitId};
 
-use super::{Core, Work};
+use super::{Core, PlacedNote, Work};
+use crate::relations::Home;
 use crate::rules::Rule;
 use crate::window::Touch;
 
@@ -131,34 +132,52 @@ impl Core {
             self.batch.push(RowChange::Truncate { routes: whole.clone() });
         }
         for leaf in leaves.into_iter().filter(|leaf| !whole.contains(&leaf.route)) {
-            self.truncate_leaf(leaf.route, leaf.unit, leaf.predicate)?;
+            self.truncate_leaf(leaf)?;
         }
         Ok(())
     }
 
-    fn truncate_leaf(
-        &mut self,
-        route: RouteId,
-        unit: UnitId,
-        predicate: Option<String>,
-    ) -> Result<(), Failure> {
+    fn truncate_leaf(&mut self, leaf: Home) -> Result<(), Failure> {
+        let Home { route, unit, conditions, is_default, .. } = leaf;
         self.note_streamed();
         self.observe(route, &Touch::Emptied { unit: Some(unit) });
         if !self.settings.rules.holds(Rule::LeafTruncate) {
             return Ok(());
         }
-        let predicate = predicate.ok_or_else(|| {
+        if conditions.is_empty() {
             let source = &self.routes[route.index()].source;
-            Failure::new(
+            return Err(Failure::new(
                 Class::SchemaChange,
                 format!(
                     "a partition of {source} was truncated on blue, and no condition tells its rows on green"
                 ),
             )
-            .remedy(format!("empty the table on green and run with --recopy {source}"))
-        })?;
-        self.batch.push(RowChange::TruncateLeaf { route, predicate });
+            .remedy(format!("empty the table on green and run with --recopy {source}")));
+        }
+        for predicate in conditions {
+            self.batch.push(RowChange::TruncateLeaf { route, predicate });
+        }
+        if is_default && self.settings.rules.holds(Rule::DefaultLeaf) {
+            self.truncate_young_leaves(route, unit);
+        }
         Ok(())
+    }
+
+    /// A default leaf that was emptied may have held rows of leaves that were attached since, and its condition, as known now,
+    /// leaves them out. Such a leaf has not been read yet: what green has of its values goes too, and its copy brings
+    /// back what belongs there.
+    fn truncate_young_leaves(&mut self, route: RouteId, emptied: UnitId) {
+        let is_placed = |unit: UnitId| {
+            let copies =
+                |note: &PlacedNote| matches!(note, PlacedNote::Copy { unit: copied } if *copied == unit);
+            self.placed.values().any(copies)
+        };
+        let young = self.plan.without_chunks(route).filter(|unit| unit.id != emptied && !is_placed(unit.id));
+        let young = young.filter_map(|unit| Some((unit.id, unit.predicate.clone()?))).collect::<Vec<_>>();
+        for (unit, predicate) in young {
+            self.discard_copies_of(unit);
+            self.batch.push(RowChange::TruncateLeaf { route, predicate });
+        }
     }
 
     fn observe(&mut self, route: RouteId, touch: &Touch) {
@@ -184,7 +203,7 @@ impl Core {
             return;
         }
         if self.settings.rules.holds(Rule::Order) {
-            self.seal_here();
+            self.seal();
             self.out.extend(placed.into_iter().map(Work::Place));
         } else {
             self.out.extend(placed.into_iter().map(Work::Place));
@@ -195,6 +214,8 @@ impl Core {
     fn on_marker(&mut self, nonce: Nonce) -> Option<understudy_contract::PlacedChunk> {
         let checkpoint = self.batch.last_checkpoint();
         if self.join_marker == Some(nonce) {
+            // The plans say that the routes are followed from here on: green must be here before it has them.
+            self.seal();
             self.end_joining();
             return None;
         }

@@ -78,13 +78,15 @@ impl Blue {
         }
     }
 
-    /// ALTER TABLE ... TYPE of the small columns: their texts change, every row is rewritten, nothing is streamed.
+    /// ALTER TABLE ... TYPE of the small or of the large columns: their texts change, every row is rewritten, nothing is
+    /// streamed.
     pub fn alter_type(&mut self, xid: Xid, table: usize) -> bool {
         let heaps = self.leaves(table);
         if heaps.is_empty() || !self.seize(xid, &heaps) {
             return false;
         }
         let running: BTreeSet<Xid> = self.running.keys().copied().collect();
+        let altered = if self.dice.percent(50) { ColumnKind::Small } else { ColumnKind::Large };
         for heap in heaps {
             let (filenode, choice) = (self.oid(), self.dice.below(100));
             let store = &mut self.heaps[heap];
@@ -94,7 +96,7 @@ impl Blue {
             for version in &mut store.versions {
                 version.xmin = xid;
                 for (cell, (_, kind)) in version.cells.iter_mut().zip(&store.shape.columns) {
-                    if let (Some(text), ColumnKind::Small) = (&cell, kind) {
+                    if let Some(text) = cell.as_ref().filter(|_| *kind == altered) {
                         *cell = Some(Bytes::from([text.as_ref(), b".0"].concat()));
                     }
                 }

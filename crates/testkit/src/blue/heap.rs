@@ -36,7 +36,7 @@ pub(super) struct Heap {
     pub(super) oid: u32,
     /// Its place in the schema's list of tables; `None` while it stands alone.
     pub(super) table: Option<usize>,
-    /// The one value of the partition column that it holds.
+    /// The one value of the partition column that it holds, or that it holds what the others do not.
     pub(super) bound: Option<&'static str>,
     pub(super) shape: Shape,
     pub(super) filenode: u32,
@@ -44,6 +44,8 @@ pub(super) struct Heap {
     pub(super) versions: Vec<Version>,
     pub(super) locks: Vec<Lock>,
     pub(super) dropped: bool,
+    /// The table that it was a leaf of.
+    pub(super) left: Option<usize>,
 }
 
 impl Heap {
@@ -99,6 +101,18 @@ impl Heap {
     /// The key of a version, from the key columns in order.
     pub(super) fn key(&self, cells: &[Cell]) -> Key {
         Key::from_texts(self.shape.key.iter().map(|at| cells[*at].as_deref().unwrap_or_default()))
+    }
+
+    /// Whether a row that nobody has deleted has this value in the partition column.
+    pub(super) fn has_row_of(&self, bound: &str) -> bool {
+        let column = self.shape.bound_column();
+        let is = |cells: &[Cell]| column.is_some_and(|at| cells[at].as_deref() == Some(bound.as_bytes()));
+        self.versions.iter().any(|version| version.xmax.is_none() && is(&version.cells))
+    }
+
+    /// Whether any version of this key is there, seen or unseen.
+    pub(super) fn holds(&self, key: &Key) -> bool {
+        self.versions.iter().any(|version| self.key(&version.cells) == *key)
     }
 
     /// The digest that the catalog reports: of its columns, and of its place in a table.

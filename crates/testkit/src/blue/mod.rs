@@ -22,7 +22,7 @@ mod tests;
 pub use heap::Cell;
 pub use log::{Feed, Logged, Record};
 pub use read::RowMap;
-pub use schema::{ColumnKind, Shape, TableKind, TableSpec};
+pub use schema::{BOUND, ColumnKind, Shape, TableKind, TableSpec};
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ use understudy_model::{ReplicaIdentity, TableName, Xid};
 
 use crate::dice::Dice;
 use heap::Heap;
-use schema::BOUNDS;
+use schema::{BOUNDS, DEFAULT};
 use transaction::Running;
 
 /// The transaction that made every row which is there from the start.
@@ -96,6 +96,12 @@ impl Blue {
         self.statements = [12, 1, 1, 1, 1];
     }
 
+    /// From now on large values are rarely sent, and many statements change keys.
+    pub fn change_keys(&mut self) {
+        self.leave_large_values();
+        self.statements = [9, 1, 1, 7, 2];
+    }
+
     /// The tables.
     pub fn tables(&self) -> &[TableSpec] {
         &self.tables
@@ -122,10 +128,10 @@ impl Blue {
         let identities = [shape.identity, ReplicaIdentity::Full];
         shape.identity = identities[usize::from(self.dice.percent(25))];
         if kind.is_partitioned() {
-            for bound in &BOUNDS[..2 + self.dice.below(2)] {
-                let leaf = self.heap(Some(table), Some(bound), shape.clone());
-                self.fill(leaf);
-            }
+            let mut bounds = BOUNDS[..2 + self.dice.below(2)].to_vec();
+            bounds.extend(self.dice.percent(40).then_some(DEFAULT));
+            let leaves = bounds.into_iter().map(|bound| self.heap(Some(table), Some(bound), shape.clone()));
+            leaves.collect::<Vec<_>>().into_iter().for_each(|leaf| self.fill(leaf));
         } else {
             let heap = self.heap(Some(table), None, shape);
             self.heaps[heap].oid = oid;
@@ -136,7 +142,18 @@ impl Blue {
     fn heap(&mut self, table: Option<usize>, bound: Option<&'static str>, shape: Shape) -> usize {
         let (oid, filenode) = (self.oid(), self.oid());
         let (versions, locks) = (Vec::new(), Vec::new());
-        let heap = Heap { oid, table, bound, shape, filenode, blocks: 0, versions, locks, dropped: false };
+        let heap = Heap {
+            oid,
+            table,
+            bound,
+            shape,
+            filenode,
+            blocks: 0,
+            versions,
+            locks,
+            dropped: false,
+            left: None,
+        };
         self.heaps.push(heap);
         self.heaps.len() - 1
     }
@@ -171,9 +188,10 @@ impl Blue {
 
     /// A value for a column of this kind, for a row of this heap.
     fn random_cell(&mut self, heap: usize, column: usize) -> Cell {
-        let (bound, kind) = (self.heaps[heap].bound, self.heaps[heap].shape.columns[column]);
+        let kind = self.heaps[heap].shape.columns[column];
         if kind.0 == schema::BOUND {
-            return bound.map(|bound| Bytes::from_static(bound.as_bytes()));
+            let values = self.regions(heap);
+            return self.dice.pick(&values).map(|value| Bytes::from_static(value.as_bytes()));
         }
         match kind.1 {
             ColumnKind::Key => {

@@ -8,7 +8,6 @@ use understudy_model::{Key, RouteId, Snapshot, Tuple, TupleBuilder, UnitId, Valu
 
 use super::Blue;
 use super::heap::{Cell, Heap, Version};
-use super::schema::BOUND;
 
 /// The rows of a table by key.
 pub type RowMap = BTreeMap<Key, Vec<Cell>>;
@@ -30,7 +29,6 @@ impl Blue {
         for (route, table) in tables.iter().enumerate() {
             for at in self.leaves(*table) {
                 let heap = &self.heaps[at];
-                let predicate = heap.bound.map(|bound| format!("({BOUND} = '{bound}')"));
                 units.push(Unit {
                     id: UnitId(heap.oid),
                     route: RouteId(route as u16),
@@ -42,12 +40,23 @@ impl Blue {
                     block_bytes: 8_192,
                     rows_estimate: None,
                     identity: heap.shape.identity,
-                    predicate,
+                    predicate: self.predicate(at),
                 });
             }
         }
         let free = |heap: &Heap| heap.locks.iter().all(|lock| !lock.exclusive);
         self.heaps.iter().all(free).then_some(units)
+    }
+
+    /// Asks for the conditions of leaves again, which are not part of the snapshot that the units were listed in. Those of
+    /// leaves that have gone since stay.
+    pub fn describe_leaves(&self, units: &mut [Unit]) {
+        for unit in units {
+            let leaf = self.heaps.iter().position(|heap| heap.oid == unit.id.0);
+            if let Some(leaf) = leaf.filter(|leaf| self.heaps[*leaf].table.is_some()) {
+                unit.predicate = self.predicate(leaf);
+            }
+        }
     }
 
     /// Reads a chunk. `None` while a lock makes the reader wait.

@@ -63,10 +63,16 @@ impl Shape {
 }
 
 /// Name of the column that partitions are cut by.
-pub(super) const BOUND: &str = "region";
+pub const BOUND: &str = "region";
 
 /// The values that a leaf can be bound to.
 pub(super) const BOUNDS: [&str; 4] = ["east", "north", "south", "west"];
+
+/// What the leaf is bound to that takes the rows which no other leaf wants.
+pub(super) const DEFAULT: &str = "default";
+
+/// A value that no leaf is bound to.
+pub(super) const OTHER: &str = "other";
 
 /// A kind of table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

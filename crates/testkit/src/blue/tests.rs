@@ -15,16 +15,19 @@ use crate::workload::{self, Act};
 struct Replica {
     tables: Vec<RowMap>,
     route: HashMap<RelationId, usize>,
-    bound: HashMap<RelationId, Option<&'static str>>,
+    regions: HashMap<RelationId, Vec<&'static str>>,
 }
 
 impl Replica {
     fn of(blue: &Blue) -> Replica {
-        let attached = || blue.heaps.iter().filter_map(|heap| Some((heap, heap.table?)));
+        let attached = || {
+            let heaps = blue.heaps.iter().enumerate();
+            heaps.filter_map(|(at, heap)| Some((at, RelationId(heap.oid), heap.table?)))
+        };
         Replica {
             tables: (0..blue.tables.len()).map(|table| blue.rows(table)).collect(),
-            route: attached().map(|(heap, table)| (RelationId(heap.oid), table)).collect(),
-            bound: attached().map(|(heap, _)| (RelationId(heap.oid), heap.bound)).collect(),
+            route: attached().map(|(_, relation, table)| (relation, table)).collect(),
+            regions: attached().map(|(at, relation, _)| (relation, blue.regions(at))).collect(),
         }
     }
 
@@ -47,10 +50,11 @@ impl Replica {
             }
             SourceChange::Truncate { relations } => {
                 for relation in relations {
-                    let (table, bound) = (self.route[relation], self.bound[relation]);
+                    let (table, regions) = (self.route[relation], &self.regions[relation]);
                     let column = blue.shape(table).bound_column();
                     self.tables[table].retain(|_, row| {
-                        column.is_some_and(|at| row[at].as_deref() != bound.map(str::as_bytes))
+                        let is = |region: &&str, at: usize| row[at].as_deref() == Some(region.as_bytes());
+                        column.is_some_and(|at| !regions.iter().any(|region| is(region, at)))
                     });
                 }
             }

@@ -48,6 +48,9 @@ impl Blue {
 
     fn find(&self, table: usize, key: &Key, xid: Xid) -> Found {
         let ended = |other: Xid| !self.running.contains_key(&other);
+        if self.left_with(table, key) {
+            return Found::Locked;
+        }
         for heap in self.leaves(table) {
             let store = &self.heaps[heap];
             if !store.can_lock(Some(xid), false) {
@@ -70,6 +73,13 @@ impl Blue {
         Found::Nothing
     }
 
+    /// Whether a leaf that left this table holds a row of this key. Where the leaf is not part of the key such keys are
+    /// numbers that nobody gives out twice.
+    fn left_with(&self, table: usize, key: &Key) -> bool {
+        let left = |heap: &&Heap| heap.left == Some(table) && heap.shape.key.len() == 1;
+        self.heaps.iter().filter(left).any(|heap| heap.holds(key))
+    }
+
     fn insert(&mut self, xid: Xid, heap: usize, row: Vec<Cell>) -> bool {
         if !self.heaps[heap].can_lock(Some(xid), false) {
             return false;
@@ -89,6 +99,23 @@ impl Blue {
             }
         }
         self.replace(xid, heap, at, row)
+    }
+
+    /// Changes one row's small columns, or its key, in a transaction of its own. False when a lock or the data stood in its
+    /// way.
+    pub fn change_row(&mut self, table: usize, key: &Key, its_key: bool) -> bool {
+        let xid = self.begin();
+        let changed = match self.find(table, key, xid) {
+            Found::Row(heap, at) if its_key => self.rename(xid, table, heap, at),
+            Found::Row(heap, at) => self.update(xid, heap, at, &[ColumnKind::Small]),
+            Found::Nothing | Found::Locked => false,
+        };
+        if changed {
+            self.commit(xid)
+        } else {
+            self.abort(xid)
+        }
+        changed
     }
 
     /// Changes the key, or the leaf, or both; sometimes other columns along with it.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use understudy_contract::{Applied, Class, Failure, GreenTable, Lineage, Saved, SavedRoute, SavedUnit, Unit};
 use understudy_model::{BlockRange, Checkpoint, Key, RouteId, RowChange, Tuple, UnitId, Value, Xid};
+use understudy_replicate::{Rule, Rules};
 
 /// One row: its texts and nulls, in the route's columns.
 pub type GreenRow = Arc<[Option<Bytes>]>;
@@ -21,6 +22,8 @@ pub(super) struct State {
     pub(super) unseen: Option<Vec<Xid>>,
     pub(super) rows: Vec<Arc<GreenRows>>,
     pub(super) complete: Vec<bool>,
+    /// For each route, whether the copy that is not complete writes over rows that were there before it.
+    pub(super) renewed: Vec<bool>,
     pub(super) units: BTreeMap<UnitId, SavedUnit>,
     pub(super) heals: BTreeSet<(RouteId, Key)>,
     pub(super) mismatches: u64,
@@ -34,6 +37,7 @@ impl State {
             unseen: None,
             rows: vec![Arc::default(); routes],
             complete: vec![false; routes],
+            renewed: vec![false; routes],
             units: BTreeMap::new(),
             heals: BTreeSet::new(),
             mismatches: 0,
@@ -48,6 +52,7 @@ impl State {
             target: table.name.clone(),
             fingerprint: table.fingerprint.clone(),
             complete: self.complete[table.route.index()],
+            published: None,
         };
         Some(Saved {
             lineage: self.lineage.clone()?,
@@ -63,7 +68,7 @@ impl State {
     /// Applies one change; what does not fit is mended, and counted once the route is complete.
     pub(super) fn apply(
         &mut self,
-        tables: &[GreenTable],
+        (tables, rules): (&[GreenTable], &Rules),
         change: &RowChange,
         applied: &mut Applied,
     ) -> Result<(), Failure> {
@@ -74,7 +79,8 @@ impl State {
                 self.expect(*route, &key, !replaced, applied);
             }
             RowChange::Update { route, old_key, new } => {
-                self.update(*route, old_key.as_ref(), (key_of(tables, *route, new)?, new), applied)?;
+                let key = key_of(tables, *route, new)?;
+                self.update(rules, *route, (old_key.as_ref(), key, new), applied)?;
             }
             RowChange::Delete { route, key } => {
                 let found = self.rows_mut(*route).remove(key).is_some();
@@ -82,10 +88,10 @@ impl State {
             }
             RowChange::Truncate { routes } => routes.iter().for_each(|route| self.rows_mut(*route).clear()),
             RowChange::TruncateLeaf { route, predicate } => {
-                if let Some((column, value)) = parse(&tables[route.index()], predicate) {
-                    let inside = |row: &GreenRow| row[column].as_deref() == Some(value.as_bytes());
-                    self.rows_mut(*route).retain(|_, row| !inside(row));
-                }
+                let leaves = leaves(&tables[route.index()], predicate);
+                let none = predicate.contains(NOT_HERE);
+                let goes = |row: &GreenRow| leaves.iter().any(|leaf| leaf.holds(row)) != none;
+                self.rows_mut(*route).retain(|_, row| !goes(row));
             }
         }
         Ok(())
@@ -93,9 +99,9 @@ impl State {
 
     fn update(
         &mut self,
+        rules: &Rules,
         route: RouteId,
-        old_key: Option<&Key>,
-        (key, new): (Key, &Tuple),
+        (old_key, key, new): (Option<&Key>, Key, &Tuple),
         applied: &mut Applied,
     ) -> Result<(), Failure> {
         let from = old_key.unwrap_or(&key);
@@ -105,13 +111,26 @@ impl State {
             let free = self.rows_mut(route).remove(&key).is_none();
             self.expect(route, &key, free, applied);
         }
-        if before.is_none() && new.has_unchanged() {
+        let missing = before.is_none() && new.has_unchanged();
+        if missing || (new.has_unchanged() && self.may_be_stale(rules, route, (old_key, &key))) {
             self.heals.insert((route, key.clone()));
-            applied.heals.push((route, key));
-        } else {
+            applied.heals.push((route, key.clone()));
+        }
+        if !missing {
             self.rows_mut(route).insert(key, cells(new, before.as_ref())?);
         }
         Ok(())
+    }
+
+    /// Whether a row that was there before a partial update must be read again for what the update left alone.
+    fn may_be_stale(&self, rules: &Rules, route: RouteId, (old_key, key): (Option<&Key>, &Key)) -> bool {
+        let waits = |key: &Key| self.heals.contains(&(route, key.clone()));
+        let copied_over = self.renewed[route.index()] && !self.complete[route.index()];
+        match old_key {
+            Some(old) if rules.holds(Rule::MovedHeal) && waits(old) => true,
+            None if waits(key) => false,
+            Some(_) | None => copied_over && rules.holds(Rule::Renewal),
+        }
     }
 
     /// A complete route keeps what its changes promise, but for rows that wait to be read again.
@@ -128,23 +147,61 @@ impl State {
     }
 
     pub(super) fn plan(&mut self, unit: &Unit) {
-        self.complete[unit.route.index()] = false;
-        let saved = SavedUnit {
-            id: unit.id,
-            route: unit.route,
-            name: unit.name.clone(),
-            filenode: unit.filenode,
-            fingerprint: unit.fingerprint,
-            blocks: unit.blocks,
-            predicate: unit.predicate.clone(),
-            done: Vec::new(),
-        };
-        self.units.insert(unit.id, saved);
+        self.copy_again(unit.route);
+        let rewritten = |known: &SavedUnit| known.filenode != unit.filenode;
+        self.renewed[unit.route.index()] |= self.units.get(&unit.id).is_some_and(rewritten);
+        self.units.insert(unit.id, saved(unit, Vec::new()));
     }
 
-    pub(super) fn done(&mut self, unit: UnitId, range: BlockRange) -> bool {
-        let planned = self.units.get_mut(&unit);
-        planned.map(|planned| planned.done.push(range)).is_some()
+    /// What is known of a unit has changed; what is done stays done.
+    pub(super) fn refresh(&mut self, unit: &Unit) {
+        if let Some(known) = self.units.get_mut(&unit.id) {
+            let blocks = known.blocks;
+            let rows_done = known.rows_done;
+            *known = SavedUnit { blocks, rows_done, ..saved(unit, std::mem::take(&mut known.done)) };
+        }
+    }
+
+    /// The copy of a route is not complete from here on; what is there already may be out of date.
+    fn copy_again(&mut self, route: RouteId) {
+        let at = route.index();
+        self.renewed[at] |= self.complete[at] || !self.rows[at].is_empty();
+        self.complete[at] = false;
+    }
+
+    /// Every unit of a route is to be copied again.
+    pub(super) fn start_again(&mut self, route: RouteId) {
+        self.copy_again(route);
+        for unit in self.units.values_mut().filter(|unit| unit.route == route) {
+            unit.done.clear();
+            unit.rows_done = 0;
+        }
+    }
+
+    pub(super) fn completed(&mut self, route: RouteId) {
+        self.complete[route.index()] = true;
+        self.renewed[route.index()] = false;
+    }
+
+    pub(super) fn done(&mut self, unit: UnitId, range: BlockRange, rows: u64) -> bool {
+        let Some(planned) = self.units.get_mut(&unit) else { return false };
+        planned.done.push(range);
+        planned.rows_done += rows;
+        true
+    }
+}
+
+fn saved(unit: &Unit, done: Vec<BlockRange>) -> SavedUnit {
+    SavedUnit {
+        id: unit.id,
+        route: unit.route,
+        name: unit.name.clone(),
+        filenode: unit.filenode,
+        fingerprint: unit.fingerprint,
+        blocks: unit.blocks,
+        predicate: unit.predicate.clone(),
+        done,
+        rows_done: 0,
     }
 }
 
@@ -163,9 +220,40 @@ pub(super) fn cells(new: &Tuple, before: Option<&GreenRow>) -> Result<GreenRow, 
     new.values().enumerate().map(one).collect()
 }
 
-/// The column and value of a leaf's condition, which is of the form `(column = 'value')` here.
-fn parse<'a>(table: &GreenTable, predicate: &'a str) -> Option<(usize, &'a str)> {
-    let (column, value) = predicate.strip_prefix('(')?.strip_suffix("')")?.split_once(" = '")?;
-    let at = table.source_columns.iter().position(|source| source.as_deref() == Some(column))?;
-    Some((at, value))
+/// What stands behind each leaf's condition in that of rows which belong to no leaf.
+const NOT_HERE: &str = ") IS NOT TRUE";
+
+/// The leaf that a condition tells of, or those that it leaves out: `((one) IS NOT TRUE AND (other) IS NOT TRUE)`.
+fn leaves<'a>(table: &GreenTable, condition: &'a str) -> Vec<Leaf<'a>> {
+    if !condition.contains(NOT_HERE) {
+        return Leaf::parse(table, condition).into_iter().collect();
+    }
+    let inner = condition.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')).unwrap_or_default();
+    let one = |part: &'a str| Leaf::parse(table, part.strip_prefix('(')?.strip_suffix(NOT_HERE)?);
+    inner.split(" AND ").filter_map(one).collect()
+}
+
+/// The condition of a leaf: `(column = 'value')`, or `(NOT (column = ANY ('value', 'value')))` for a default leaf.
+struct Leaf<'a> {
+    column: usize,
+    values: Vec<&'a str>,
+    is_default: bool,
+}
+
+impl<'a> Leaf<'a> {
+    fn parse(table: &GreenTable, predicate: &'a str) -> Option<Leaf<'a>> {
+        let default = predicate.strip_prefix("(NOT ").and_then(|rest| rest.strip_suffix("))"));
+        let (column, values) = match default {
+            Some(rest) => rest.strip_prefix('(')?.strip_suffix(')')?.split_once(" = ANY (")?,
+            None => predicate.strip_prefix('(')?.strip_suffix(')')?.split_once(" = ")?,
+        };
+        let column = table.source_columns.iter().position(|source| source.as_deref() == Some(column))?;
+        let values = values.split(", ").map(|value| value.trim_matches('\'')).collect();
+        Some(Leaf { column, values, is_default: default.is_some() })
+    }
+
+    fn holds(&self, row: &GreenRow) -> bool {
+        let listed = self.values.iter().any(|value| row[self.column].as_deref() == Some(value.as_bytes()));
+        listed != self.is_default
+    }
 }

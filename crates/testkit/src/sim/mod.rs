@@ -4,6 +4,7 @@
 //! A run follows from its seed alone. `UNDERSTUDY_TRACE=1` makes a failing test print the run step by step.
 
 mod check;
+mod outdated;
 mod scenario;
 mod sidecar;
 mod trace;
@@ -13,8 +14,8 @@ mod tests;
 
 pub use scenario::Class;
 
-use understudy_contract::{Failure, Lineage};
-use understudy_model::Checkpoint;
+use understudy_contract::{Failure, Lineage, Unit};
+use understudy_model::{Checkpoint, RouteId};
 use understudy_replicate::{Core, CoreStart, Rules};
 use understudy_transform::RouteSpec;
 
@@ -56,6 +57,8 @@ pub struct Seen {
     pub leaves: u64,
     /// Tables that joined later.
     pub later_tables: u64,
+    /// Copies over rows of green that are out of date.
+    pub recopies: u64,
 }
 
 impl Seen {
@@ -72,6 +75,7 @@ impl Seen {
         self.truncates += other.truncates;
         self.leaves += other.leaves;
         self.later_tables += other.later_tables;
+        self.recopies += other.recopies;
     }
 }
 
@@ -98,6 +102,15 @@ pub fn run(seed: u64, class: Class, rules: &Rules, traced: bool) -> Result<Seen,
     }
 }
 
+/// What a start of the sidecar finds changed.
+#[derive(Debug, Default)]
+struct Start {
+    slot_is_new: bool,
+    publication_changed: bool,
+    /// Routes to be copied again.
+    recopy: Vec<RouteId>,
+}
+
 /// How the sidecar comes to be started again.
 #[derive(Debug, Clone, Copy)]
 enum Accident {
@@ -122,12 +135,14 @@ struct Sim {
 impl Sim {
     fn new(seed: u64, class: Class, rules: Rules, traced: bool) -> Sim {
         let mut dice = Dice::new(seed ^ 0x5eed_0000);
-        let scenario = Scenario::draw(class, &mut dice, rules);
+        let scenario = Scenario::draw(class, &mut dice, rules.clone());
         let mut blue = Blue::new(seed, &scenario.tables, scenario.later);
-        if class == Class::Heal {
-            blue.leave_large_values();
+        match class {
+            Class::Heal => blue.leave_large_values(),
+            Class::Recopy => blue.change_keys(),
+            _ => {}
         }
-        let (green, trace) = (Green::new(Vec::new()), Trace::new(traced));
+        let (green, trace) = (Green::with_rules(Vec::new(), rules), Trace::new(traced));
         let (routes, tables) = (Vec::new(), Vec::new());
         let mut sim = Sim { scenario, dice, blue, green, routes, tables, trace, seen: Seen::default() };
         for table in 0..sim.blue.tables().len() {
@@ -150,20 +165,27 @@ impl Sim {
         for _ in 0..self.scenario.acts_before {
             self.act();
         }
-        let mut sidecar = self.start(true, false).map_err(|failure| format!("start: {failure}"))?;
-        let pace = self.scenario.pace.clone();
-        self.scenario.pace = sidecar::without_reads(&pace);
-        for _ in 0..self.scenario.head_start {
-            self.step(&mut sidecar)?;
+        if self.scenario.adopts {
+            self.fill_green();
         }
-        self.scenario.pace = pace;
+        let mut sidecar = self
+            .start(Start { slot_is_new: true, ..Start::default() })
+            .map_err(|failure| format!("start: {failure}"))?;
+        let pace = self.scenario.pace.clone();
+        let mut without_reads = self.scenario.head_start;
         let mut restarts = self.scenario.restarts;
-        for _ in 0..self.scenario.steps {
-            if restarts > 0 && self.dice.below(self.scenario.steps) < restarts * 2 {
+        for at in 0..self.scenario.head_start + self.scenario.steps {
+            let follows = at >= self.scenario.head_start;
+            if self.scenario.rests && self.press(&mut sidecar) {
+                without_reads = at + 100 + self.dice.below(200);
+            }
+            let reads = at >= without_reads;
+            self.scenario.pace = if reads { pace.clone() } else { sidecar::without_reads(&pace) };
+            if follows && restarts > 0 && self.dice.below(self.scenario.steps) < restarts * 2 {
                 restarts -= 1;
                 sidecar = self.restart(sidecar).map_err(|failure| format!("restart: {failure}"))?;
             }
-            if self.dice.percent(self.scenario.blue_share) {
+            if follows && self.dice.percent(self.scenario.blue_share) {
                 self.act();
             } else {
                 self.step(&mut sidecar)?;
@@ -174,7 +196,7 @@ impl Sim {
         }
         self.rest(&mut sidecar)?;
         self.seen.add(&sidecar.seen);
-        check::equal(&self.blue, &self.green, &self.routes, &self.tables)
+        check::equal((&self.blue, &self.green), &self.routes, &self.tables, self.scenario.adopts)
     }
 
     /// Blue comes to rest, then the pipeline must.
@@ -230,20 +252,18 @@ impl Sim {
     }
 
     /// Starts the sidecar from what green remembers, creating the slot when it is new.
-    fn start(&mut self, slot_is_new: bool, publication_changed: bool) -> Result<Sidecar, Failure> {
+    fn start(&mut self, start: Start) -> Result<Sidecar, Failure> {
+        let Start { slot_is_new, publication_changed, recopy } = start;
+        let mut units_before = Vec::new();
         if slot_is_new {
+            units_before = self.units();
             self.seen.born_into += (self.blue.unfinished().len() + self.blue.late().len()) as u64;
             let checkpoint = self.blue.create_slot();
             let (session, _) = self.green.claim();
             session.begin(&mut self.green, &lineage(), checkpoint)?;
         }
-        let (session, saved) = self.green.claim();
-        let units = loop {
-            match self.blue.units(&self.tables) {
-                Some(units) => break units,
-                None => self.wait_for_locks(),
-            }
-        };
+        let (mut session, saved) = self.green.claim();
+        let units = self.units();
         let mut saved = saved.ok_or_else(|| {
             Failure::new(understudy_contract::Class::Internal, "green has forgotten the migration")
         })?;
@@ -251,21 +271,36 @@ impl Sim {
             saved.unseen = saved.unseen.or_else(|| Some(Vec::new()));
         }
         let from: Checkpoint = saved.checkpoint;
+        for route in &recopy {
+            session.start_again(&mut self.green, *route)?;
+        }
         let trace = &mut self.trace;
-        trace.note(|| format!("start from {from}, unseen {:?}", saved.unseen));
+        trace.note(|| format!("start from {from}, unseen {:?}, again {recopy:?}", saved.unseen));
         self.scenario.settings.nonce_base = self.scenario.settings.nonce_base.wrapping_add(1);
         let start = CoreStart {
             routes: self.routes.clone(),
             units,
+            units_before,
             snapshot: self.blue.snapshot(),
             saved,
             slot_is_new,
             publication_changed,
-            recopy: Vec::new(),
+            recopy_asked: if self.dice.percent(50) { recopy.clone() } else { Vec::new() },
+            recopy,
         };
         let core = Core::new(self.scenario.settings.clone(), start)?;
         let feed = self.blue.stream(from, self.scenario.show_empty);
         Ok(Sidecar::new(core, session, feed, self.scenario.readers))
+    }
+
+    /// The catalog, once no lock keeps it from answering.
+    fn units(&mut self) -> Vec<Unit> {
+        loop {
+            match self.blue.units(&self.tables) {
+                Some(units) => return units,
+                None => self.wait_for_locks(),
+            }
+        }
     }
 
     fn wait_for_locks(&mut self) {
@@ -303,7 +338,7 @@ impl Sim {
             }
         }
         let joining = (0..self.blue.tables().len()).find(|table| !self.tables.contains(table));
-        let changed = match joining.filter(|_| self.dice.percent(60) || self.seen.restarts > 2) {
+        let publication_changed = match joining.filter(|_| self.dice.percent(60) || self.seen.restarts > 2) {
             Some(table) => {
                 self.trace.note(|| format!("table {table} joins"));
                 self.blue.publish(table);
@@ -313,10 +348,22 @@ impl Sim {
             }
             None => false,
         };
-        self.start(false, changed)
+        let recopy = self.outdate();
+        if !recopy.is_empty() && self.dice.percent(20) {
+            // Killed before anything is planned anew: the next start is not told that it was asked for.
+            drop(self.start(Start { publication_changed, recopy, ..Start::default() })?);
+            return self.start(Start::default());
+        }
+        self.start(Start { publication_changed, recopy, ..Start::default() })
     }
 }
 
 fn lineage() -> Lineage {
-    Lineage { system_id: 1, timeline: 1, database: "shop".to_owned(), slot: "understudy_sim".to_owned() }
+    Lineage {
+        system_id: 1,
+        timeline: 1,
+        database: "shop".to_owned(),
+        slot: "understudy_sim".to_owned(),
+        publication: None,
+    }
 }

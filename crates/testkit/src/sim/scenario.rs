@@ -2,7 +2,7 @@
 
 use understudy_replicate::{CoreSettings, DetachPolicy, Rules};
 
-use super::sidecar::STEPS;
+use super::sidecar::{STEPS, Step};
 use crate::blue::TableKind;
 use crate::dice::Dice;
 use crate::workload::{Act, Weights, traffic};
@@ -26,13 +26,15 @@ pub enum Class {
     Heal,
     /// A table joins the migration while it runs.
     LaterTable,
+    /// Tables are copied over rows of green that are out of date.
+    Recopy,
     /// Everything at once.
     Mixed,
 }
 
 impl Class {
     /// Every class.
-    pub const ALL: [Class; 9] = [
+    pub const ALL: [Class; 10] = [
         Class::LateVisibility,
         Class::SlotBirth,
         Class::Rewrite,
@@ -41,6 +43,7 @@ impl Class {
         Class::Truncate,
         Class::Heal,
         Class::LaterTable,
+        Class::Recopy,
         Class::Mixed,
     ];
 
@@ -65,6 +68,12 @@ pub(super) struct Scenario {
     pub(super) steps: usize,
     /// Stops and starts, at most.
     pub(super) restarts: usize,
+    /// In how many of a hundred stops green's rows of a table go out of date, and the table is copied again.
+    pub(super) recopies: u32,
+    /// Nothing is read for a while once everything is copied, so that what is to be healed stays so.
+    pub(super) rests: bool,
+    /// Green holds rows of blue's keys before anything has been copied.
+    pub(super) adopts: bool,
     pub(super) settings: CoreSettings,
     pub(super) readers: usize,
     /// Whether the stream shows transactions without changes of ours, as version 14 does.
@@ -78,30 +87,59 @@ pub(super) struct Scenario {
 impl Scenario {
     pub(super) fn draw(class: Class, dice: &mut Dice, rules: Rules) -> Scenario {
         let tables = tables(class, dice);
-        let restarting =
-            matches!(class, Class::Restart | Class::Mixed | Class::LaterTable | Class::LateVisibility);
+        let restarting = matches!(
+            class,
+            Class::Restart | Class::Mixed | Class::LaterTable | Class::LateVisibility | Class::Recopy
+        );
         Scenario {
             later: usize::from(class == Class::LaterTable || (class == Class::Mixed && dice.percent(30))),
             weights: weights(class, dice),
             acts_before: if class == Class::SlotBirth || dice.percent(40) { 10 + dice.below(40) } else { 0 },
             head_start: if class == Class::Heal || dice.percent(60) { dice.below(80) } else { 0 },
-            steps: 150 + dice.below(350),
-            restarts: if restarting { 1 + dice.below(4) } else { usize::from(dice.percent(25)) },
+            steps: (150 + dice.below(350)) * if class == Class::Recopy { 3 } else { 1 },
+            restarts: if class == Class::Recopy {
+                1 + dice.below(2)
+            } else if restarting {
+                1 + dice.below(4)
+            } else {
+                usize::from(dice.percent(25))
+            },
+            recopies: match class {
+                Class::Recopy => 80,
+                Class::Mixed => 30,
+                _ => 0,
+            },
+            rests: class == Class::Recopy && dice.percent(60),
+            adopts: class == Class::Recopy && dice.percent(40),
             settings: settings(dice, rules),
             readers: 1 + dice.below(3),
             show_empty: dice.percent(30),
-            blue_share: [10, 25, 40, 55][dice.below(4)],
-            pace: STEPS.iter().map(|(_, weight)| weight * [1, 1, 2, 4][dice.below(4)]).collect(),
+            blue_share: [10, 25, 40, 55][dice.below(if class == Class::Recopy { 2 } else { 4 })],
+            pace: pace(class, dice),
             tables,
         }
     }
 }
 
+/// A rhythm. Where a heal shall outlive the copy, windows stay open for long.
+fn pace(class: Class, dice: &mut Dice) -> Vec<u32> {
+    let slow = class == Class::Recopy && dice.percent(50);
+    let one = |(step, weight): &(Step, u32)| {
+        if slow && *step == Step::Mark { 2 } else { weight * [1, 1, 2, 4][dice.below(4)] }
+    };
+    STEPS.iter().map(one).collect()
+}
+
 fn tables(class: Class, dice: &mut Dice) -> Vec<TableKind> {
     let partitioned = [TableKind::Partitioned, TableKind::PartitionedApart];
     // Where every change carries the whole old row nothing is left to heal.
-    let kinds: &[TableKind] =
-        if class == Class::Heal { &[TableKind::Plain, TableKind::Partitioned] } else { &TableKind::ALL };
+    let kinds: &[TableKind] = match class {
+        Class::Heal => &[TableKind::Plain, TableKind::Partitioned],
+        Class::Recopy => {
+            &[TableKind::Plain, TableKind::Plain, TableKind::Partitioned, TableKind::PartitionedApart]
+        }
+        _ => &TableKind::ALL,
+    };
     let any = |dice: &mut Dice| kinds[dice.below(kinds.len())];
     let mut tables = match class {
         Class::Partitions => vec![partitioned[dice.below(2)]],
@@ -119,7 +157,7 @@ fn weights(class: Class, dice: &mut Dice) -> Weights {
     let mut weights = traffic();
     let mut add = |more: &[(Act, u32)]| weights.extend_from_slice(more);
     let partitions =
-        [(Act::Attach, 3), (Act::Detach, 2), (Act::Drop, 1), (Act::WriteApart, 2), (Act::TruncateLeaf, 1)];
+        [(Act::Attach, 3), (Act::Detach, 2), (Act::Drop, 1), (Act::WriteApart, 2), (Act::TruncateLeaf, 3)];
     let rewrites = [(Act::Rewrite, 5), (Act::AlterType, 1), (Act::AlterIdentity, 1)];
     match class {
         Class::LateVisibility => {
@@ -129,6 +167,12 @@ fn weights(class: Class, dice: &mut Dice) -> Weights {
         Class::SlotBirth | Class::Restart | Class::Heal | Class::LaterTable => {}
         Class::Rewrite => add(&rewrites),
         Class::Partitions => add(&partitions),
+        Class::Recopy => {
+            add(&[(Act::Single, 40), (Act::Settle, 40)]);
+            if dice.percent(30) {
+                add(&[(Act::Detach, 1), (Act::Rewrite, 1), (Act::Truncate, 1)]);
+            }
+        }
         Class::Truncate => add(&[(Act::Truncate, 6), (Act::TruncateLeaf, 4)]),
         Class::Mixed => {
             add(&partitions);

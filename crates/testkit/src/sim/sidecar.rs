@@ -2,10 +2,10 @@
 //!
 //! Each step hands over one thing, and anything may happen on blue between two steps.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
-use understudy_contract::{Applied, ChunkDone, ChunkOutcome, Failure, StreamEvent, Unit};
-use understudy_model::{Checkpoint, Nonce, Snapshot, Xid};
+use understudy_contract::{Applied, ChunkDone, ChunkOutcome, ChunkScope, Failure, StreamEvent, Unit};
+use understudy_model::{Checkpoint, Nonce, Snapshot, UnitId, Xid};
 use understudy_replicate::{Core, ReadJob, Work};
 
 use super::trace::{self, Trace};
@@ -55,11 +55,15 @@ pub(super) struct Sidecar {
     /// Markers to be committed on blue.
     marks: Vec<Nonce>,
     units: Option<Vec<Unit>>,
+    /// Units that a look at the catalog has shown.
+    listed: BTreeSet<UnitId>,
     snapshot: Option<Snapshot>,
     barrier: Option<Xid>,
     queue: VecDeque<Work>,
     reports: VecDeque<Report>,
     persisted: Option<Checkpoint>,
+    /// A chunk of a copy has just been read.
+    pub(super) has_read: bool,
     /// What has been observed, for the shares of the sample.
     pub(super) seen: super::Seen,
 }
@@ -125,11 +129,13 @@ impl Sidecar {
             reads: Vec::new(),
             marks: Vec::new(),
             units: None,
+            listed: BTreeSet::new(),
             snapshot: None,
             barrier: None,
             queue: VecDeque::new(),
             reports: VecDeque::new(),
             persisted: None,
+            has_read: false,
             seen: super::Seen::default(),
         }
     }
@@ -232,6 +238,7 @@ impl Sidecar {
                     let busy = || world.dice.percent(50).then_some(ChunkOutcome::Busy);
                     read.outcome = world.blue.read(&read.job.request).or_else(busy);
                     if let Some(outcome) = &read.outcome {
+                        self.has_read |= matches!(read.job.request.scope, ChunkScope::Blocks(_));
                         world.trace.note(|| {
                             format!("rows of {:?}: {}", read.job.request.id, trace::outcome(outcome))
                         });
@@ -267,7 +274,8 @@ impl Sidecar {
     fn catalog(&mut self, step: Step, world: &mut World<'_>) -> Result<(), Failure> {
         match step {
             Step::Units => match self.units.take() {
-                Some(units) => {
+                Some(mut units) => {
+                    self.describe_leaves(&mut units, world);
                     world.trace.note(|| format!("units: {}", units_text(&units)));
                     self.core.on_units(units)?;
                     let answered = !self.core.awaits_look();
@@ -302,6 +310,19 @@ impl Sidecar {
             },
         }
         Ok(())
+    }
+
+    /// The conditions of leaves are asked for after the units are listed, and a lock can hide them.
+    fn describe_leaves(&mut self, units: &mut [Unit], world: &mut World<'_>) {
+        if world.dice.percent(30) {
+            world.blue.describe_leaves(units);
+        }
+        for unit in units {
+            let seen = !self.listed.insert(unit.id);
+            if seen && !unit.is_default_leaf() && world.dice.percent(5) {
+                unit.predicate = None;
+            }
+        }
     }
 
     /// Does the oldest piece of work.
@@ -391,6 +412,8 @@ impl Sidecar {
 }
 
 fn units_text(units: &[Unit]) -> String {
-    let one = |unit: &Unit| format!("{} file {} blocks {}", unit.id.0, unit.filenode, unit.blocks);
+    let leaf = |unit: &Unit| unit.predicate.as_ref().map_or(String::new(), |leaf| format!(" {leaf}"));
+    let one =
+        |unit: &Unit| format!("{} file {} blocks {}{}", unit.id.0, unit.filenode, unit.blocks, leaf(unit));
     units.iter().map(one).collect::<Vec<_>>().join(", ")
 }

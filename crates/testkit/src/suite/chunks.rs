@@ -32,7 +32,9 @@ pub(super) async fn rows_are_written_with_the_range_that_is_done<S: SinkUnderTes
     ensure(rows == [(5, 2), (6, 0)], format!("finished chunks are reported as {rows:?}"))?;
     holds(store, ITEMS, &[["1", "b", "y"], ["2", "c", "z"]]).await?;
     drop(sink);
-    let mut done = saved(store).await?.units.into_iter().flat_map(|unit| unit.done).collect::<Vec<_>>();
+    let units = saved(store).await?.units;
+    ensure(units.iter().map(|unit| unit.rows_done).sum::<u64>() == 2, "the rows written are not remembered")?;
+    let mut done = units.into_iter().flat_map(|unit| unit.done).collect::<Vec<_>>();
     done.sort_by_key(|range| range.from);
     ensure(done == [blocks(0, 3), blocks(3, 6)], "the ranges that are done are not remembered")
 }

@@ -7,6 +7,7 @@ mod changes;
 mod chunks;
 mod owners;
 mod progress;
+mod renewal;
 
 #[cfg(test)]
 mod tests;
@@ -68,9 +69,15 @@ where
         chunks::later_changes_win_over_a_chunk,
         chunks::a_chunk_belongs_at_its_checkpoint,
         chunks::entries_wait_for_chunks,
+        renewal::partial_rows_of_a_new_copy_are_reported,
+        renewal::rows_of_unknown_origin_are_out_of_date,
+        renewal::a_file_written_anew_puts_rows_out_of_date,
+        renewal::a_heal_goes_with_its_row,
+        renewal::a_settled_key_waits_no_more,
         owners::the_last_claim_owns_the_migration,
         owners::entries_are_remembered,
         owners::entries_join_the_open_transaction,
+        owners::a_unit_is_known_as_it_is_now,
     ];
     Ok(())
 }
@@ -161,7 +168,13 @@ fn commit_of(number: u64) -> Lsn {
 }
 
 pub(crate) fn lineage() -> Lineage {
-    Lineage { system_id: 42, timeline: 3, database: "shop".to_owned(), slot: "understudy_suite".to_owned() }
+    Lineage {
+        system_id: 42,
+        timeline: 3,
+        database: "shop".to_owned(),
+        slot: "understudy_suite".to_owned(),
+        publication: Some("16500.741".to_owned()),
+    }
 }
 
 pub(crate) fn unit(route: RouteId) -> Unit {

@@ -62,3 +62,25 @@ pub(super) async fn entries_join_the_open_transaction<S: SinkUnderTest>(store: &
     ensure(saved(store).await?.units.len() == 1, "an entry is lost with its transaction committed")?;
     holds(store, ITEMS, &[["1", "b", "y"]]).await
 }
+
+pub(super) async fn a_unit_is_known_as_it_is_now<S: SinkUnderTest>(store: &S) -> Verdict {
+    let mut sink = begun(store).await?;
+    sink.record(LedgerEntry::Plan(unit(ITEMS))).await.map_err(failed)?;
+    let range = BlockRange { from: Ctid::start_of(0), to: Ctid::start_of(2) };
+    let kind = PlacedKind::Copy { unit: unit(ITEMS).id, range };
+    let rows = vec![row(["1", "a", "x"])];
+    let chunk = PlacedChunk { id: ChunkId(1), route: ITEMS, at: checkpoint(0), kind, rows };
+    sink.place(chunk).await.map_err(failed)?;
+    sink.record(LedgerEntry::Complete(ITEMS)).await.map_err(failed)?;
+    let name = TableName::new("archive", "renamed");
+    let now = Unit { name, filenode: 77, fingerprint: 5, predicate: None, blocks: 1, ..unit(ITEMS) };
+    sink.record(LedgerEntry::Refresh(now.clone())).await.map_err(failed)?;
+    drop(sink);
+    let saved = saved(store).await?;
+    ensure(saved.routes.iter().any(|known| known.complete), "a copy is begun again by what is only noted")?;
+    let known = &saved.units[0];
+    let same = (&known.name, known.filenode, known.fingerprint) == (&now.name, 77, 5);
+    ensure(same && known.predicate.is_none(), "a unit is not known as it is now")?;
+    let kept = (known.blocks, known.rows_done) == (unit(ITEMS).blocks, 1) && known.done == [range];
+    ensure(kept, "what is done of a unit is lost")
+}
