@@ -42,6 +42,14 @@ impl Who {
             Who::Understudy => "Understudy",
         }
     }
+
+    /// Its slot on blue.
+    const fn slot(self) -> &'static str {
+        match self {
+            Who::Native => "native",
+            Who::Understudy => "understudy_bench",
+        }
+    }
 }
 
 /// The three servers.
@@ -203,12 +211,9 @@ impl Rig {
                 }
             }
         }
-        let slot = match who {
-            Who::Native => "native",
-            Who::Understudy => "understudy_bench",
-        };
         let active = format!(
-            "SELECT count(*) FROM pg_catalog.pg_replication_slots WHERE active AND slot_name = '{slot}'"
+            "SELECT count(*) FROM pg_catalog.pg_replication_slots WHERE active AND slot_name = '{}'",
+            who.slot()
         );
         wait_for_zero(&mut self.on_blue().await?, &active, self.patience).await
     }
@@ -237,21 +242,34 @@ impl Rig {
     pub(crate) async fn work_done(&mut self, who: Who) -> Result<String, Failure> {
         let senders = "SELECT pid FROM pg_catalog.pg_stat_replication";
         let blue = seconds_of(&mut self.on_blue().await?, senders).await?;
+        let spilled = self.spilled(who).await?;
         let mut green = self.on_green(who).await?;
         Ok(match who {
             Who::Native => {
                 let workers = "SELECT pid FROM pg_catalog.pg_stat_subscription WHERE pid IS NOT NULL";
                 let applying = seconds_of(&mut green, workers).await?;
-                format!("walsender {blue:.2}, apply worker {applying:.2}")
+                format!("walsender {blue:.2}, apply worker {applying:.2}; spilled by blue so far: {spilled}")
             }
             Who::Understudy => {
                 let backends =
                     "SELECT pid FROM pg_catalog.pg_stat_activity WHERE application_name LIKE 'understudy/%'";
                 let applying = seconds_of(&mut green, backends).await?;
                 let own = processor_seconds(self.sidecar()?.pid());
-                format!("walsender {blue:.2}, sidecar {own:.2}, green's backends {applying:.2}")
+                format!(
+                    "walsender {blue:.2}, sidecar {own:.2}, green's backends {applying:.2}; spilled by blue so far: {spilled}"
+                )
             }
         })
+    }
+
+    /// What blue's walsender has written to disk because a transaction did not fit into its memory.
+    async fn spilled(&self, who: Who) -> Result<String, Failure> {
+        let sql = format!(
+            "SELECT pg_catalog.pg_size_pretty(spill_bytes) FROM pg_catalog.pg_stat_replication_slots WHERE slot_name = '{}'",
+            who.slot()
+        );
+        let rows = self.on_blue().await?.query(&sql).await?;
+        Ok(rows.first().and_then(|row| row.text(0)).unwrap_or("unknown").to_owned())
     }
 
     /// Waits until a marker shows on a green, and so everything before it.
