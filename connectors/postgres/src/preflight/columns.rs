@@ -1,10 +1,11 @@
 //! Column by column: that both ends exist, that green's type takes blue's texts, and that null is allowed where it comes.
 
-use super::describe::{ColumnDescription, Generated, TableDescription};
+use super::describe::{ColumnDescription, Generated, Identity, TableDescription};
 use super::finding::Findings;
 use super::plan::{PlannedSource, PlannedTable};
 use super::side::Side;
 use super::types::{Fit, Types, fit, is_cluster_bound};
+use crate::ident::{quote_ident, quote_table};
 
 /// The two ends of one mapped column.
 struct Pair<'a> {
@@ -44,6 +45,9 @@ pub(super) fn check_columns(
         };
         for planned in &route.columns {
             let to = target_column(target, &planned.target, green, out);
+            if let Some(to) = to {
+                check_settable(route, source, (target, to), green, out);
+            }
             match &planned.source {
                 PlannedSource::Column(name) => {
                     let from = source_column(source, name, blue, out);
@@ -112,6 +116,30 @@ fn target_column<'a>(
         return None;
     }
     Some(column)
+}
+
+/// An existing row cannot take another value in a column that is GENERATED ALWAYS AS IDENTITY. In the key none has to: a
+/// row that takes another key is put in anew.
+fn check_settable(
+    route: &PlannedTable,
+    source: &TableDescription,
+    (target, column): (&TableDescription, &ColumnDescription),
+    green: &Side,
+    out: &mut Findings,
+) {
+    // Without a key there is an error about that.
+    let Some(key) = &source.key else { return };
+    if column.identity != Identity::Always
+        || key.iter().any(|name| route.target_of(name) == Some(column.name.as_str()))
+    {
+        return;
+    }
+    let what = "is GENERATED ALWAYS AS IDENTITY and not part of the key: rows that green holds could not take blue's \
+                changes to it";
+    let (table, name) = (quote_table(&target.name), quote_ident(&column.name));
+    let alter = format!("ALTER TABLE {table} ALTER COLUMN {name} SET GENERATED");
+    let remedy = format!("{alter} BY DEFAULT; after the flip {alter} ALWAYS");
+    out.error("target-identity-always", green.column_of(&target.name, &column.name), what, remedy);
 }
 
 fn check_types(

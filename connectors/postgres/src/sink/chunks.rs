@@ -274,7 +274,7 @@ impl Writer {
         let op = RowOp { at, route: target.green.route, body: RowBody::Insert(row.clone()) };
         let mut pipeline = Pipeline::new();
         pipeline.simple("SAVEPOINT understudy_row");
-        statements::push(&mut pipeline, statement, &RowStatement::Upsert, target, &op);
+        statements::push(&mut pipeline, statement, &op);
         pipeline.simple("RELEASE understudy_row");
         self.client.run(&mut pipeline).await.map(drop).map_err(|error| error.failure)
     }

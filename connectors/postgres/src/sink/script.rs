@@ -93,7 +93,7 @@ impl Applier {
             };
             let kind = RowStatement::for_op(target, op);
             let statement = self.statements.get(&mut self.client, target, kind.clone()).await?;
-            statements::push(&mut script.pipeline, statement, &kind, target, op);
+            statements::push(&mut script.pipeline, statement, op);
             let expect = match &op.body {
                 RowBody::Absent(_) if target.strict() => Expect::Rows(0),
                 RowBody::Insert(_) | RowBody::Delete(_) | RowBody::Absent(_) if !target.strict() => {

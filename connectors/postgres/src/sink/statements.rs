@@ -21,7 +21,7 @@ pub(super) enum RowStatement {
     Upsert,
     Update(Presence),
     Rekey(Presence),
-    /// Takes the row out and puts it in again, for columns that cannot be set.
+    /// Takes the row out and puts it in under another key, where that cannot be set.
     Replace(Presence),
     Delete,
 }
@@ -97,19 +97,9 @@ impl Statements {
 }
 
 /// Adds the execution of a statement for an operation.
-pub(super) fn push(
-    pipeline: &mut Pipeline,
-    statement: &Statement,
-    kind: &RowStatement,
-    target: &Target,
-    op: &RowOp,
-) {
+pub(super) fn push(pipeline: &mut Pipeline, statement: &Statement, op: &RowOp) {
     match &op.body {
-        RowBody::Insert(new) | RowBody::Update(new) => {
-            let own_key =
-                matches!(kind, RowStatement::Replace(_)).then(|| new.key(&target.green.key)).flatten();
-            push_row(pipeline, statement, new, own_key.as_ref());
-        }
+        RowBody::Insert(new) | RowBody::Update(new) => push_row(pipeline, statement, new, None),
         RowBody::Rekey(old, new) => push_row(pipeline, statement, new, Some(old)),
         RowBody::Delete(key) | RowBody::Absent(key) => pipeline.execute(statement, key.texts().map(Some)),
     }

@@ -257,10 +257,22 @@ fn check_columns(
             let what = format!("computes its column {} itself", quote_ident(name));
             return Err(refuse(table, what, "leave the column out under `columns`: green computes it"));
         }
+        if column.drawn && !table.key.contains(&at) {
+            return Err(refuse_drawn(table, name));
+        }
         drawn.push(column.drawn);
         traits.key_text_is_exact &= column.text_is_exact || !table.key.contains(&at);
     }
     Ok(drawn)
+}
+
+/// Postgres lets such a column be set to nothing but its next number: what blue changes there would not arrive.
+fn refuse_drawn(table: &GreenTable, name: &str) -> Failure {
+    let column = quote_ident(name);
+    let alter = format!("ALTER TABLE {} ALTER COLUMN {column} SET GENERATED", quote_table(&table.name));
+    let what =
+        format!("lets nobody set its column {column}: it is GENERATED ALWAYS AS IDENTITY and not in the key");
+    refuse(table, what, format!("{alter} BY DEFAULT; after the flip {alter} ALWAYS"))
 }
 
 fn check_indexes(table: &GreenTable, indexes: &[Index], traits: &mut Traits) -> Result<(), Failure> {

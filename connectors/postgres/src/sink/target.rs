@@ -10,7 +10,8 @@ use crate::ident::{quote_ident, quote_table};
 pub(super) struct TargetColumn {
     /// Its quoted name.
     pub(super) name: String,
-    /// Whether green insists on drawing it itself (GENERATED ALWAYS AS IDENTITY): it can be inserted, never set.
+    /// Whether green insists on drawing it itself (GENERATED ALWAYS AS IDENTITY): it can be inserted, never set. Only
+    /// columns of the key are.
     pub(super) drawn: bool,
     /// Whether it is part of the key.
     pub(super) in_key: bool,
@@ -129,7 +130,7 @@ impl Target {
 
     /// Whether green insists on drawing a column of the key itself: a row that takes another key is put in again.
     pub(super) fn draws_key(&self) -> bool {
-        self.columns.iter().any(|column| column.drawn && column.in_key)
+        self.columns.iter().any(|column| column.drawn)
     }
 
     fn names(&self, prefix: &str, pick: impl Fn(usize, &TargetColumn) -> bool) -> String {
@@ -143,14 +144,14 @@ impl Target {
     }
 
     fn overriding(&self) -> &'static str {
-        if self.columns.iter().any(|column| column.drawn) { " OVERRIDING SYSTEM VALUE" } else { "" }
+        if self.draws_key() { " OVERRIDING SYSTEM VALUE" } else { "" }
     }
 
     fn on_conflict_update(&self) -> String {
         let set = self
             .columns
             .iter()
-            .filter(|column| !column.in_key && !column.drawn)
+            .filter(|column| !column.in_key)
             .map(|column| format!("{0} = EXCLUDED.{0}", column.name))
             .collect::<Vec<_>>()
             .join(", ");
@@ -170,6 +171,13 @@ impl Target {
         format!("INSERT INTO {} ({columns}){overriding} VALUES ({places}){conflict}", self.table)
     }
 
+    /// An assignment that changes nothing, for rows that are to be found and counted all the same. `None` where green lets
+    /// no column be set.
+    fn idle(&self, prefix: &str) -> Option<String> {
+        let free = self.columns.iter().find(|column| !column.drawn);
+        free.map(|column| format!("{0} = {prefix}{0}", column.name))
+    }
+
     /// Updates one row: parameters are the columns that were sent, in order, then for a changed key the old key.
     pub(super) fn update_sql(&self, presence: &Presence, rekey: bool) -> String {
         let sent = |at: usize| presence.as_ref().is_none_or(|sent| sent[at]);
@@ -178,7 +186,7 @@ impl Target {
         for (at, column) in self.columns.iter().enumerate().filter(|(at, _)| sent(*at)) {
             place += 1;
             places[at] = place;
-            if !column.drawn && (rekey || !column.in_key) {
+            if rekey || !column.in_key {
                 set.push(format!("{} = ${place}", column.name));
             }
         }
@@ -187,25 +195,14 @@ impl Target {
             let value = if rekey { place + 1 + nth } else { places[*at] };
             wanted.push(format!("{} = ${value}", self.columns[*at].name));
         }
-        // A column that cannot be set must hold the value already; no row is found where it does not.
-        for (at, column) in self.columns.iter().enumerate() {
-            if column.drawn && places[at] > 0 && (rekey || !column.in_key) {
-                wanted.push(format!("{} = ${}", column.name, places[at]));
-            }
-        }
+        let wanted = wanted.join(" AND ");
         if set.is_empty() {
-            let name = self.columns.iter().find(|column| !column.drawn).map(|column| &column.name);
-            match name {
-                Some(name) => set.push(format!("{name} = {name}")),
-                None => return self.lock_sql(&wanted),
-            }
+            let Some(idle) = self.idle("") else {
+                return format!("SELECT FROM {} WHERE {wanted} FOR UPDATE", self.table);
+            };
+            set.push(idle);
         }
-        format!("UPDATE {} SET {} WHERE {}", self.table, set.join(", "), wanted.join(" AND "))
-    }
-
-    /// For a table where nothing can be set: finds the row all the same, so that it is counted.
-    fn lock_sql(&self, wanted: &[String]) -> String {
-        format!("SELECT FROM {} WHERE {} FOR UPDATE", self.table, wanted.join(" AND "))
+        format!("UPDATE {} SET {} WHERE {wanted}", self.table, set.join(", "))
     }
 
     fn by_key(&self) -> Vec<String> {
@@ -213,43 +210,29 @@ impl Target {
         names.map(|(n, name)| format!("{name} = ${}", n + 1)).collect()
     }
 
-    /// Finds one row by its key.
-    pub(super) fn lock_key_sql(&self) -> String {
-        self.lock_sql(&self.by_key())
-    }
-
     /// Deletes one row by its key.
     pub(super) fn delete_sql(&self) -> String {
         format!("DELETE FROM {} WHERE {}", self.table, self.by_key().join(" AND "))
     }
 
-    /// Takes a row out under its old key and puts it in with new values; parameters as for a changed key. For columns
-    /// that green insists on drawing itself.
+    /// Takes a row out under its old key and puts it in with new values, for a key that green insists on drawing itself;
+    /// parameters as for a changed key. What was not sent stays, and so do the columns of green alone.
     pub(super) fn replace_sql(&self, presence: &Presence) -> String {
-        let sent = |at: usize| presence.as_ref().is_none_or(|sent| sent[at]);
-        let mut place = 0;
-        let mut values = Vec::new();
-        for (at, column) in self.columns.iter().enumerate() {
-            values.push(if sent(at) {
-                place += 1;
-                format!("${place}")
-            } else {
-                format!("gone.{}", column.name)
-            });
-        }
-        let wanted = self
-            .key_names()
-            .iter()
-            .enumerate()
-            .map(|(n, name)| format!("{name} = ${}", place + 1 + n))
-            .collect::<Vec<_>>();
+        let sent = |at: &usize| presence.as_ref().is_none_or(|sent| sent[*at]);
+        let given = (0..self.columns.len()).filter(sent).collect::<Vec<_>>();
+        let value = |name: &String| match given.iter().position(|at| self.columns[*at].name == *name) {
+            Some(place) => format!("${}", place + 1),
+            None => format!("gone.{name}"),
+        };
+        let old_key = self.key_names().into_iter().enumerate();
+        let wanted = old_key.map(|(n, name)| format!("{name} = ${}", given.len() + 1 + n));
         format!(
-            "WITH gone AS (DELETE FROM {0} WHERE {1} RETURNING *) INSERT INTO {0} ({2}){3} SELECT {4} FROM gone",
+            "WITH gone AS (DELETE FROM {0} WHERE {1} RETURNING *) \
+             INSERT INTO {0} ({2}) OVERRIDING SYSTEM VALUE SELECT {3} FROM gone",
             self.table,
-            wanted.join(" AND "),
-            self.names("", |_, _| true),
-            self.overriding(),
-            values.join(", "),
+            wanted.collect::<Vec<_>>().join(" AND "),
+            self.traits.writable.join(", "),
+            self.traits.writable.iter().map(value).collect::<Vec<_>>().join(", "),
         )
     }
 
@@ -268,28 +251,24 @@ impl Target {
         )
     }
 
-    fn joined(&self, also_drawn: bool) -> String {
-        let columns = self.columns.iter().filter(|column| column.in_key || (also_drawn && column.drawn));
-        columns.map(|column| format!("g.{0} = s.{0}", column.name)).collect::<Vec<_>>().join(" AND ")
+    fn joined(&self) -> String {
+        let names = self.key_names().into_iter();
+        names.map(|name| format!("g.{name} = s.{name}")).collect::<Vec<_>>().join(" AND ")
     }
 
     /// Updates from `stage`.
     pub(super) fn update_from_sql(&self, stage: &str, shape: &Shape) -> String {
-        let set = self
-            .columns
-            .iter()
-            .enumerate()
-            .filter(|(at, column)| shape.holds(*at, column) && !column.drawn && !column.in_key);
+        let set = self.columns.iter().enumerate();
+        let set = set.filter(|(at, column)| shape.holds(*at, column) && !column.in_key);
         let mut set = set.map(|(_, column)| format!("{0} = s.{0}", column.name)).collect::<Vec<_>>();
+        let (table, wanted) = (&self.table, self.joined());
         if set.is_empty() {
-            set.push(format!("{0} = s.{0}", self.columns[self.green.key[0]].name));
+            let Some(idle) = self.idle("g.") else {
+                return format!("SELECT FROM {table} AS g, {stage} AS s WHERE {wanted} FOR UPDATE OF g");
+            };
+            set.push(idle);
         }
-        format!(
-            "UPDATE {} AS g SET {} FROM {stage} AS s WHERE {}",
-            self.table,
-            set.join(", "),
-            self.joined(true)
-        )
+        format!("UPDATE {table} AS g SET {} FROM {stage} AS s WHERE {wanted}", set.join(", "))
     }
 
     /// Inserts from `stage`, over existing rows.
@@ -307,7 +286,7 @@ impl Target {
 
     /// Deletes the keys in `stage`.
     pub(super) fn delete_using_sql(&self, stage: &str) -> String {
-        format!("DELETE FROM {} AS g USING {stage} AS s WHERE {}", self.table, self.joined(false))
+        format!("DELETE FROM {} AS g USING {stage} AS s WHERE {}", self.table, self.joined())
     }
 
     /// The numbers of the staged rows that have no row on green.
@@ -315,7 +294,7 @@ impl Target {
         format!(
             "SELECT s.understudy_n FROM {stage} AS s WHERE NOT EXISTS (SELECT 1 FROM {} AS g WHERE {})",
             self.table,
-            self.joined(false)
+            self.joined()
         )
     }
 

@@ -55,7 +55,7 @@ fn workload(seed: u64, transactions: usize) -> (Vec<Vec<RowChange>>, Model) {
 }
 
 /// Applies the same work in small batches, in one large one, and as parts of one giant transaction.
-async fn same_in_every_form(name: &str, sql: &str, limited: bool) {
+pub(crate) async fn same_in_every_form(name: &str, sql: &str, limited: bool) {
     let (work, model) = workload(11, 400);
     let wanted =
         model.iter().map(|(id, [name, note])| format!("{id}|{name}|{note}")).collect::<Vec<_>>().join("\n");
@@ -154,28 +154,6 @@ async fn a_table_with_live_triggers_ends_the_same() {
         $$ BEGIN INSERT INTO public.log VALUES (1); RETURN NULL; END $$; \
         CREATE TRIGGER t AFTER INSERT OR UPDATE OR DELETE ON items FOR EACH ROW EXECUTE FUNCTION note()";
     same_in_every_form("forms_triggers", sql, true).await;
-}
-
-/// F22: identity columns take blue's values, and a changed key of that kind works.
-#[tokio::test]
-async fn generated_always_identity_takes_blues_values() {
-    let sql = "CREATE TABLE items (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text, note text)";
-    same_in_every_form("forms_identity", sql, false).await;
-
-    let sql = "CREATE TABLE items (id int PRIMARY KEY, serial int GENERATED ALWAYS AS IDENTITY, note text)";
-    let Some(mut green) = Green::with("forms_serial", sql).await else {
-        return;
-    };
-    let mut sink = green.sink(vec![table(0, "items", &["id", "serial", "note"])]).await;
-    let batch = green.batch(vec![vec![
-        insert(0, &["1", "10", "a"]),
-        insert(0, &["2", "20", "b"]),
-        update(0, &["1", "10", "changed"]),
-        update(0, &["2", "21", UNSENT]),
-    ]]);
-    assert_eq!(sink.apply(batch).await.unwrap(), Applied::default());
-    let found = green.rows("SELECT concat_ws('|', id, serial, note) FROM public.items ORDER BY id").await;
-    assert_eq!(found, "1|10|changed\n2|21|b");
 }
 
 /// F28: keys of several columns, wherever they stand; columns that no route fills keep what they hold on green.
