@@ -280,6 +280,41 @@ async fn a_slot_of_another_cluster() {
     refused(&migration, 9, &["another cluster", "understudy abort"]).await;
 }
 
+/// A wrong blue may have fewer tables. Nothing is forgotten for that: the right one goes on where it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_cluster_with_fewer_tables() {
+    let Some(mut case) = Case::open("fewer-tables").await else {
+        return;
+    };
+    case.pair.on_both("CREATE TABLE fewer_tables.more (id int PRIMARY KEY, n int)").await;
+    case.blue.batch("INSERT INTO more SELECT n, n FROM generate_series(1, 100) n").await;
+    let all = || Migration::between(case.pair, "fewer-tables").table("fewer_tables.*");
+    let right = all();
+    case.followed_and_stopped(&right).await;
+    // Whoever starts owns the migration from then on; everything else is to stay.
+    let remembered = "SELECT (to_jsonb(m) - 'owner' - 'claimed_at')::text FROM understudy.migration m \
+                        WHERE name = 'fewer-tables' \
+                      UNION ALL SELECT r::text FROM understudy.routes r WHERE migration = 'fewer-tables' \
+                      UNION ALL SELECT u::text FROM understudy.units u WHERE migration = 'fewer-tables' \
+                      UNION ALL SELECT c::text FROM understudy.chunks_done c WHERE migration = 'fewer-tables' ORDER BY 1";
+    let before = case.green.column(remembered).await;
+    let Some(other) = Pair::start(15, 15).await else {
+        return;
+    };
+    let schema =
+        "CREATE SCHEMA fewer_tables; CREATE TABLE fewer_tables.item (id int PRIMARY KEY, n int, note text)";
+    other.on_blue().await.batch(schema).await;
+    let wrong = all().blue_url(&other.blue.url("shop")).blue_password(other.blue.password());
+    refused(&wrong, 9, &["blue is another cluster", "point blue at the server"]).await;
+    assert_eq!(case.green.column(remembered).await, before);
+    case.blue
+        .batch("UPDATE item SET note = 'later'; UPDATE more SET n = -n; DELETE FROM more WHERE id = 7")
+        .await;
+    let right = Migration::between(case.pair, "fewer-tables").table("fewer_tables.*");
+    case.followed_and_stopped(&right).await;
+    assert_same(&mut case.blue, &mut case.green, &[Same::table("item"), Same::table("more")]).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_blue_does_not_have() {
     let Some(mut case) = Case::open("no-table").await else {

@@ -1,5 +1,7 @@
 //! Mistakes in a migration file and on the command line: exit code 2, with line, column and a suggestion.
 
+use std::path::Path;
+
 use understudy_tests::{Scratch, understudy};
 
 const GOOD: &str = "version: 1\nname: shop\nblue:\n  url: postgres://u@blue/shop\ngreen:\n  postgres:\n    url: postgres://u@green/shop\n\
@@ -76,4 +78,25 @@ async fn a_command_line_that_is_wrong() {
         assert_eq!(exit.code, Some(2), "{args:?}: {}", exit.stderr);
         assert!(exit.stderr.contains("Usage") || exit.stderr.contains("--help"), "{}", exit.stderr);
     }
+}
+
+/// Examples are copied. Each says how its connections are protected, and none has anything that a strict check objects to;
+/// the demo's own file, whose servers share a network, tells of nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_example_passes_a_strict_check() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config");
+    let entries = std::fs::read_dir(&folder).expect("the examples");
+    let files = entries.map(|entry| entry.expect("an example").path().to_string_lossy().into_owned());
+    let files = files.filter(|file| file.ends_with(".yaml")).collect::<Vec<_>>();
+    assert!(files.len() >= 3, "{files:?}");
+    let mut args = vec!["config", "check", "--strict"];
+    args.extend(files.iter().map(String::as_str));
+    let scratch = Scratch::create("tests").expect("a throw-away folder");
+    let exit = understudy(scratch.path(), &args).await;
+    assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+    let demo = folder.join("compose/migration.yaml").to_string_lossy().into_owned();
+    let exit = understudy(scratch.path(), &["config", "check", "--strict", &demo]).await;
+    let problems = exit.stderr.lines().filter(|line| line.contains("migration.yaml:")).collect::<Vec<_>>();
+    assert_eq!(problems.len(), 2, "{}", exit.stderr);
+    assert!(problems.iter().all(|line| line.contains("is not encrypted")), "{}", exit.stderr);
 }

@@ -1,6 +1,6 @@
 //! Two instances of one migration: the newer one owns it, the older one stops without harm.
 
-use understudy_tests::{Migration, Pair, Shop, Sidecar, Signal, until};
+use understudy_tests::{Exit, Migration, Pair, Shop, Sidecar, Signal, until};
 
 /// Whether the migration's progress row on green moves from here on.
 async fn wait_for_progress(pair: &Pair, sidecar: &mut Sidecar) {
@@ -61,4 +61,74 @@ async fn an_instance_frozen_in_the_copy_is_replaced() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_frozen_in_the_follow_is_replaced() {
     frozen_and_replaced(false).await;
+}
+
+const TABLES: &str =
+    "CREATE TABLE item (id int PRIMARY KEY, n int); CREATE TABLE other (id int PRIMARY KEY, n int)";
+
+/// It says that it was superseded, and of nothing that somebody might then mend or give up.
+fn assert_superseded(exit: &Exit) {
+    assert_eq!(exit.code, Some(9), "{}", exit.stderr);
+    assert!(exit.stderr.contains("another instance"), "it says why it stopped:\n{}", exit.stderr);
+    let (_, error) = exit.stderr.rsplit_once("error:").expect("an error");
+    for word in ["publication", "the slot", "missed", "abort", "--recopy"] {
+        assert!(!error.contains(word), "`{word}` is in:\n{error}");
+    }
+}
+
+/// Promise 2: a successor with another file has altered the publication and moved the slot on. The instance that wakes up
+/// behind it takes neither for a gap.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_successor_with_another_file_is_no_gap() {
+    let Some(pair) = Pair::start(15, 18).await else {
+        return;
+    };
+    pair.on_both(TABLES).await;
+    let (mut blue, mut green) = (pair.on_blue().await, pair.on_green().await);
+    let narrow = || Migration::between(&pair, "successor").table("public.item");
+    let mut older = Sidecar::start(&narrow().table("public.other"));
+    older.wait_copied().await;
+    older.wait_caught_up(&mut blue, &mut green).await;
+    older.signal(Signal::Stop);
+    let mut newer = Sidecar::start(&narrow());
+    newer.wait_copied().await;
+    blue.batch("INSERT INTO item VALUES (1, 1)").await;
+    newer.wait_caught_up(&mut blue, &mut green).await;
+    assert_eq!(blue.column("SELECT tablename FROM pg_publication_tables").await, ["item"]);
+    older.signal(Signal::Cont);
+    assert_superseded(&older.exit().await);
+    wait_for_progress(&pair, &mut newer).await;
+    newer.stop().await;
+}
+
+/// While green takes no writes, what a successor did on blue is all that shows of it: green is asked who owns the
+/// migration before that is called a gap.
+#[tokio::test(flavor = "multi_thread")]
+async fn green_is_asked_before_a_gap_is_reported() {
+    let Some(pair) = Pair::start(15, 18).await else {
+        return;
+    };
+    pair.on_both(TABLES).await;
+    let (mut blue, mut green) = (pair.on_blue().await, pair.on_green().await);
+    let migration = Migration::between(&pair, "asked").table("public.item").table("public.other");
+    let mut older = Sidecar::start(&migration.with("apply: { stop_grace: 1s }"));
+    older.wait_copied().await;
+    older.wait_caught_up(&mut blue, &mut green).await;
+    let open = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'understudy/%' AND xact_start IS NOT NULL";
+    until("it is stopped between two transactions", async || {
+        older.signal(Signal::Stop);
+        if green.value(open).await == "0" {
+            return Some(());
+        }
+        older.signal(Signal::Cont);
+        None
+    })
+    .await;
+    // As a successor does it, which then finds green busy.
+    green.batch("UPDATE understudy.migration SET owner = repeat('f', 32)").await;
+    green.batch("BEGIN; LOCK TABLE understudy.migration IN EXCLUSIVE MODE").await;
+    blue.batch("ALTER PUBLICATION understudy_asked DROP TABLE other").await;
+    older.signal(Signal::Cont);
+    assert_superseded(&older.exit().await);
+    green.batch("ROLLBACK").await;
 }

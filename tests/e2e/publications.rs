@@ -1,6 +1,7 @@
 //! The publication belongs to the migration: whoever else changes it, and for however short a time, no change is lost in
 //! silence, and the way back is told (F46).
 
+use understudy::demo::cluster::Stop;
 use understudy_tests::{
     Migration, Pair, Port, Same, Session, Sidecar, Signal, assert_same, understudy, until,
 };
@@ -11,6 +12,8 @@ struct Case {
     pair: &'static Pair,
     blue: Session,
     green: Session,
+    /// There is a partitioned table too.
+    has_tree: bool,
 }
 
 const TABLES: [&str; 2] = ["item", "other"];
@@ -22,7 +25,7 @@ impl Case {
         let schema = name.replace('-', "_");
         let tables =
             TABLES.map(|table| format!("CREATE TABLE {schema}.{table} (id int PRIMARY KEY, n int);"));
-        pair.on_both(&format!("CREATE SCHEMA {schema}; {}", tables.concat())).await;
+        pair.on_both(&format!("CREATE SCHEMA IF NOT EXISTS {schema}; {}", tables.concat())).await;
         let (mut blue, mut green) = (pair.on_blue().await, pair.on_green().await);
         for session in [&mut blue, &mut green] {
             session.batch(&format!("SET search_path = {schema}")).await;
@@ -30,7 +33,7 @@ impl Case {
         for table in TABLES {
             blue.batch(&format!("INSERT INTO {table} SELECT n, 0 FROM generate_series(1, 1000) n")).await;
         }
-        let mut case = Case { name, pair, blue, green };
+        let mut case = Case { name, pair, blue, green, has_tree: false };
         let mut sidecar = Sidecar::start(&case.migration());
         sidecar.wait_copied().await;
         sidecar.wait_caught_up(&mut case.blue, &mut case.green).await;
@@ -40,7 +43,11 @@ impl Case {
     fn migration(&self) -> Migration {
         let schema = self.name.replace('-', "_");
         let migration = Migration::between(self.pair, self.name);
-        TABLES.iter().fold(migration, |migration, table| migration.table(&format!("{schema}.{table}")))
+        let tree = self.has_tree.then_some("tree");
+        TABLES
+            .into_iter()
+            .chain(tree)
+            .fold(migration, |migration, table| migration.table(&format!("{schema}.{table}")))
     }
 
     /// The table as the command line names it.
@@ -241,4 +248,195 @@ async fn a_crash_while_missed_changes_are_fetched() {
     assert_same(&mut case.blue, &mut case.green, &TABLES.map(Same::table)).await;
     sidecar.stop().await;
     case.give_up().await;
+}
+
+/// Who notices first that a table is not there any more.
+#[derive(Clone, Copy, PartialEq)]
+enum First {
+    /// Whichever looks first.
+    Either,
+    /// The look at the tables: a new partition asks for it, and the next look at the publication is far away.
+    Tables,
+}
+
+/// A table leaves under way. Returns the case, once the sidecar has said `words` and nothing that is not true.
+async fn left(name: &'static str, first: First, change: &str, words: &[&str]) -> Option<Case> {
+    let pair = Pair::shared()?;
+    let schema = name.replace('-', "_");
+    pair.on_both(&format!(
+        "CREATE SCHEMA {schema}; CREATE TABLE {schema}.tree (id int PRIMARY KEY) PARTITION BY RANGE (id)"
+    ))
+    .await;
+    let (mut case, sidecar) = Case::followed(name).await?;
+    sidecar.stop().await;
+    case.has_tree = true;
+    let mut migration = case.migration();
+    if first == First::Tables {
+        migration = migration.with("stream: { heartbeat: 30s }");
+    }
+    let mut sidecar = Sidecar::start(&migration);
+    sidecar.wait_copied().await;
+    case.change("item", 1).await;
+    let applied = "SELECT count(*) FROM item WHERE id = 5001";
+    until("the change is on green", async || (case.green.value(applied).await == "1").then_some(())).await;
+    case.blue.batch(change).await;
+    if first == First::Tables {
+        let leaf = "CREATE TABLE leaf PARTITION OF tree FOR VALUES FROM (0) TO (9)";
+        case.green.batch(leaf).await;
+        case.blue.batch(&format!("{leaf}; INSERT INTO tree VALUES (1)")).await;
+    }
+    let exit = sidecar.exit().await;
+    assert_eq!(exit.code, Some(9), "{}", exit.stderr);
+    for word in words {
+        assert!(exit.stderr.contains(word), "`{word}` is not in:\n{}", exit.stderr);
+    }
+    for wrong in ["publication", "--recopy", "abort"] {
+        assert!(!exit.stderr.contains(wrong), "`{wrong}` is in:\n{}", exit.stderr);
+    }
+    Some(case)
+}
+
+/// A table that is dropped under way was not taken out of anything: the message is the same whoever notices first, and
+/// without the table the migration goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_dropped_under_way() {
+    for (name, first) in [("drop-either", First::Either), ("drop-tables", First::Tables)] {
+        let gone = format!("{}.item is gone from blue", name.replace('-', "_"));
+        let words = [gone.as_str(), "out of the migration file", "its rows stay on green"];
+        let Some(mut case) = left(name, first, "DROP TABLE item", &words).await else {
+            return;
+        };
+        let migration =
+            Migration::between(case.pair, name).table(&case.full("other")).table(&case.full("tree"));
+        let mut sidecar = Sidecar::start(&migration);
+        case.change("other", 2).await;
+        sidecar.wait_caught_up(&mut case.blue, &mut case.green).await;
+        assert!(sidecar.log().contains(&gone), "{}", sidecar.log());
+        sidecar.stop().await;
+        assert_same(&mut case.blue, &mut case.green, &[Same::table("other")]).await;
+        case.give_up().await;
+    }
+}
+
+/// One that is renamed is still sent. Renamed back, nothing of it is missed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_renamed_under_way() {
+    for (name, first) in [("rename-either", First::Either), ("rename-tables", First::Tables)] {
+        let schema = name.replace('-', "_");
+        let renamed = format!("{schema}.item was renamed to {schema}.article on blue");
+        let back = format!("rename {schema}.article back to {schema}.item");
+        let change = "ALTER TABLE item RENAME TO article";
+        let Some(mut case) = left(name, first, change, &[&renamed, &back]).await else {
+            return;
+        };
+        case.change("article", 2).await;
+        case.blue.batch("ALTER TABLE article RENAME TO item").await;
+        case.goes_on(&[]).await;
+    }
+}
+
+/// Under a pattern, a table that has left while nobody looked is followed no more. Nobody has to find that out by himself:
+/// it is told before the next run, and in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_left_while_nobody_looked() {
+    for (name, leave, fate) in [
+        ("left-drop", "DROP TABLE item", "left_drop.item is gone from blue"),
+        (
+            "left-move",
+            "CREATE SCHEMA left_elsewhere; ALTER TABLE item SET SCHEMA left_elsewhere",
+            "left_move.item was renamed to left_elsewhere.item on blue",
+        ),
+        (
+            "left-attach",
+            "CREATE SCHEMA left_whole; CREATE TABLE left_whole.whole (id int PRIMARY KEY, n int) PARTITION BY RANGE (id); \
+             ALTER TABLE left_whole.whole ATTACH PARTITION item FOR VALUES FROM (MINVALUE) TO (MAXVALUE)",
+            "left_attach.item is no longer a table by itself on blue",
+        ),
+    ] {
+        let Some((mut case, sidecar)) = Case::followed(name).await else {
+            return;
+        };
+        sidecar.stop().await;
+        let pattern = Migration::between(case.pair, name).table(&case.full("*"));
+        let file = pattern.write(&Port::reserve()).to_string_lossy().into_owned();
+        // The stream still has changes of it.
+        case.change("item", 1).await;
+        case.blue.batch(leave).await;
+        let told = [fate, &format!("its rows stay in {} on green", case.full("item")), "copied anew"];
+        let look = async |verb: &str| {
+            let exit = understudy(case.pair.scratch.path(), &[verb, &file]).await;
+            assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+            exit.stdout
+        };
+        for verb in ["check", "plan"] {
+            let stdout = look(verb).await;
+            assert!(told.iter().all(|word| stdout.contains(word)), "{told:?} are not in:\n{stdout}");
+        }
+        let mut sidecar = Sidecar::start(&pattern);
+        case.change("other", 3).await;
+        sidecar.wait_caught_up(&mut case.blue, &mut case.green).await;
+        assert!(
+            told.iter().all(|word| sidecar.log().contains(word)),
+            "{told:?} are not in:\n{}",
+            sidecar.log()
+        );
+        sidecar.stop().await;
+        assert!(!look("check").await.contains(fate), "it is told once");
+        assert_same(&mut case.blue, &mut case.green, &[Same::table("other")]).await;
+        // Should it come back, it comes back as it was told.
+        let back = match name {
+            "left-drop" => "CREATE TABLE item (id int PRIMARY KEY, n int); INSERT INTO item VALUES (1, 1)",
+            "left-move" => "ALTER TABLE left_elsewhere.item SET SCHEMA left_move",
+            _ => "ALTER TABLE left_whole.whole DETACH PARTITION item",
+        };
+        case.blue.batch(back).await;
+        let exit = Sidecar::start(&pattern).exit().await;
+        assert!(exit.code == Some(2) && exit.stderr.contains("already holds rows"), "{}", exit.stderr);
+        case.green.batch("TRUNCATE item").await;
+        case.goes_on(&[]).await;
+    }
+}
+
+/// A standby takes blue's place, with slot and publication. What joins on the new timeline is looked at and copied like
+/// everything else, however often it was refused before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_joins_after_a_failover() {
+    let Some(mut pair) = Pair::start(15, 18).await else {
+        return;
+    };
+    pair.on_both(
+        "CREATE TABLE item (id int PRIMARY KEY, n int); CREATE TABLE late (id int PRIMARY KEY, n int)",
+    )
+    .await;
+    let (mut blue, mut green) = (pair.on_blue().await, pair.on_green().await);
+    blue.batch(
+        "INSERT INTO item SELECT n, 0 FROM generate_series(1, 1000) n; INSERT INTO late SELECT * FROM item",
+    )
+    .await;
+    let item = |pair: &Pair| Migration::between(pair, "failover").table("public.item");
+    let mut sidecar = Sidecar::start(&item(&pair));
+    sidecar.wait_copied().await;
+    sidecar.wait_caught_up(&mut blue, &mut green).await;
+    sidecar.stop().await;
+    // The same server as its own standby: what it has is what a standby with a synchronised slot has.
+    pair.blue.stop(Stop::Fast).await.expect("blue stops");
+    std::fs::write(pair.blue.data_directory().join("standby.signal"), "").expect("make blue a standby");
+    pair.blue.start().await.expect("the standby starts");
+    let mut blue = pair.on_blue().await;
+    blue.batch("SELECT pg_promote()").await;
+    blue.batch("UPDATE item SET n = 1 WHERE id % 3 = 0; DELETE FROM late WHERE id % 7 = 0").await;
+    green.batch("INSERT INTO late VALUES (7, 7)").await;
+    let both = item(&pair).table("public.late");
+    for _ in 0..2 {
+        let exit = Sidecar::start(&both).exit().await;
+        assert!(exit.code == Some(2) && exit.stderr.contains("already holds rows"), "{}", exit.stderr);
+        assert_eq!(green.column("SELECT timeline FROM understudy.migration").await, ["2"]);
+    }
+    green.batch("TRUNCATE late").await;
+    let mut sidecar = Sidecar::start(&both);
+    blue.batch("UPDATE item SET n = 2 WHERE id % 5 = 0; UPDATE late SET n = 2 WHERE id % 5 = 0").await;
+    sidecar.wait_copied().await;
+    sidecar.wait_caught_up(&mut blue, &mut green).await;
+    assert_same(&mut blue, &mut green, &[Same::table("item"), Same::table("late")]).await;
+    sidecar.stop().await;
 }

@@ -7,13 +7,13 @@ use std::time::Duration;
 use rand::Rng as _;
 use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior};
-use understudy_contract::{Blocker, BlueCatalog, ChangeSink, Failure, Lineage, Saved, Unit};
+use understudy_contract::{Blocker, BlueCatalog, ChangeSink, Class, Failure, Lineage, Saved, Unit};
 use understudy_control::{StatusHandle, TableStatus};
 use understudy_model::{Checkpoint, RouteId, Snapshot, TableName};
 use understudy_observe::Recorder;
-use understudy_postgres::preflight::{self, TableKind};
+use understudy_postgres::preflight::{self, TableDescription, TableKind};
 use understudy_postgres::sink::{PostgresSink, SinkSettings};
-use understudy_postgres::source::catalog::PostgresCatalog;
+use understudy_postgres::source::catalog::{ListedTable, PostgresCatalog};
 use understudy_postgres::source::chunk_reader::PostgresChunkReader;
 use understudy_postgres::source::followed::Followed;
 use understudy_postgres::source::publication::PublishedTable;
@@ -58,6 +58,11 @@ fn published(taken: &[Taken<'_>]) -> Vec<PublishedTable> {
         partitioned: one.table.kind == TableKind::Partitioned,
     };
     taken.iter().map(one).collect()
+}
+
+/// The table of a route, as its units are to be listed.
+fn listed(route: &RouteSpec) -> ListedTable {
+    ListedTable { route: route.id, name: route.source.clone(), columns: route.source_columns() }
 }
 
 /// Both sides, compared and made ready.
@@ -124,7 +129,7 @@ impl Attempt<'_> {
         };
         let judge = ready.sink.judge_alone();
         let pipeline = Pipeline {
-            core: Core::new(self.core_settings(), start)?,
+            core: Core::new(self.core_settings(&ready.published), start)?,
             stream,
             readers,
             catalog: ready.catalog,
@@ -152,11 +157,13 @@ impl Attempt<'_> {
         if flushed.is_err() {
             feedback_task.abort_all();
         }
-        let looked = match (found, &ended) {
-            (Some(failure), _) => Err(failure),
-            // What is called complete must not rest on a look that is a heartbeat old.
-            (None, Ok(End::InOrder)) => self.monitor(watched).last_look().await,
-            (None, _) => Ok(()),
+        let is_schema = ended.as_ref().is_err_and(|failure| failure.class() == Class::SchemaChange);
+        let looked = match found {
+            Some(failure) => Err(failure),
+            // What is called complete must not rest on a look that is a heartbeat old; and whoever notices first that a
+            // table is gone, it is the publication that tells what has become of it.
+            None if is_schema || matches!(ended, Ok(End::InOrder)) => self.monitor(watched).last_look().await,
+            None => Ok(()),
         };
         match looked {
             Ok(()) => ended,
@@ -223,10 +230,10 @@ impl Attempt<'_> {
             .await
             .map_err(|failure| failure.while_doing("connect to green"))?;
         let published = published(&taken);
-        let names = routes.iter().map(|route| (route.id, route.source.clone())).collect();
-        let mut catalog = PostgresCatalog::connect(&self.blue("catalog"), self.prefix(), names).await?;
+        let listed = routes.iter().map(listed).collect::<Vec<_>>();
+        let mut catalog = PostgresCatalog::connect(&self.blue("catalog"), self.prefix(), &listed).await?;
         let units_before = catalog.units().await?;
-        let resumed = self.resume(&mut blue, &mut sink, (&routes, &published)).await;
+        let resumed = self.resume(&mut blue, &mut sink, (&routes, &published, &tables)).await;
         let (saved, slot_is_new) = match resumed {
             Ok(resumed) => resumed,
             Err(failure) => return Err(sink.judge(failure).await),
@@ -268,7 +275,7 @@ impl Attempt<'_> {
         &self,
         blue: &mut Client,
         sink: &mut PostgresSink,
-        (routes, tables): (&[RouteSpec], &[PublishedTable]),
+        (routes, tables, on_blue): (&[RouteSpec], &[PublishedTable], &[TableDescription]),
     ) -> Result<(Saved, bool), Failure> {
         let saved = sink.claim().await?;
         self.has_owned.store(true, Ordering::Relaxed);
@@ -285,6 +292,9 @@ impl Attempt<'_> {
         replication.close().await;
         let state = slot::inspect(blue, &slot_name).await?;
         let found = prepare::beginning(saved.as_ref(), &slot_name, state.as_ref())?;
+        if let Some(saved) = &saved {
+            self.tell_of_left(blue, on_blue, saved).await?;
+        }
         sink.forget_absent().await?;
         match (found, saved) {
             (Beginning::GoOn, Some(mut saved)) => {
@@ -365,7 +375,7 @@ impl Attempt<'_> {
         }
     }
 
-    fn core_settings(&self) -> CoreSettings {
+    fn core_settings(&self, tables: &[PublishedTable]) -> CoreSettings {
         let (copy, apply) = (&self.settings.copy, &self.settings.apply);
         CoreSettings {
             chunk_bytes: u64::from(copy.chunk_blocks) * BLOCK_BYTES,
@@ -375,8 +385,12 @@ impl Attempt<'_> {
             batch_changes_max: apply.batch_changes,
             batch_bytes_max: apply.batch_bytes,
             on_detach: match self.settings.on_detach {
-                settings::OnDetach::Stop => DetachPolicy::Stop,
-                settings::OnDetach::Delete => DetachPolicy::Delete,
+                settings::OnDetach::Stop if tables.iter().any(|table| table.partitioned) => {
+                    DetachPolicy::Stop
+                }
+                // Where nothing is partitioned, what the stream has of strange tables are last changes of tables that have
+                // left the migration.
+                settings::OnDetach::Stop | settings::OnDetach::Delete => DetachPolicy::Delete,
             },
             nonce_base: rand::rng().next_u64(),
             rules: Rules::all(),

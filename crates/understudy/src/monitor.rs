@@ -27,7 +27,7 @@ impl Watched {
     async fn look(&self, client: &mut Client) -> Result<(), Failure> {
         let name = &self.followed.publication;
         let there = publication::inspect(client, name).await?;
-        if let Some(gap) = self.followed.gap(there.as_ref()) {
+        if let Some(gap) = self.followed.gap_on(client, there.as_ref()).await? {
             return Err(gap.failure(name));
         }
         there.map_or(Ok(()), |there| there.expect(name, &self.tables))

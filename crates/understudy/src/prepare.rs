@@ -6,7 +6,7 @@ use understudy_contract::{Class, Failure, Saved, SavedRoute};
 use understudy_model::{Lsn, RouteId, TableName};
 use understudy_postgres::preflight::Known;
 use understudy_postgres::source::followed::{Followed, FollowedTable, Gap};
-use understudy_postgres::source::publication::PublicationState;
+use understudy_postgres::source::publication::{PublicationState, START_OVER};
 use understudy_postgres::source::slot::SlotState;
 use understudy_transform::RouteSpec;
 
@@ -44,7 +44,7 @@ pub fn beginning(saved: Option<&Saved>, name: &str, slot: Option<&SlotState>) ->
             "the slot `{}` is gone from blue, and with it the changes since {}",
             name, saved.checkpoint
         ))
-        .remedy(start_over()));
+        .remedy(START_OVER));
     };
     if slot.is_lost() {
         let cause = slot.invalidation_reason.as_deref().unwrap_or("wal_removed");
@@ -52,7 +52,7 @@ pub fn beginning(saved: Option<&Saved>, name: &str, slot: Option<&SlotState>) ->
             "blue has dropped the log that the slot `{}` still needed ({cause}); changes since {} are lost to it",
             name, saved.checkpoint
         ))
-        .remedy(start_over()));
+        .remedy(START_OVER));
     }
     if let Some(confirmed) = slot.confirmed
         && confirmed > saved.checkpoint.lsn()
@@ -62,17 +62,13 @@ pub fn beginning(saved: Option<&Saved>, name: &str, slot: Option<&SlotState>) ->
              lost to it",
             name, saved.checkpoint
         ))
-        .remedy(start_over()));
+        .remedy(START_OVER));
     }
     Ok(Beginning::GoOn)
 }
 
 fn diverged(what: String) -> Failure {
     Failure::new(Class::Diverged, what)
-}
-
-fn start_over() -> &'static str {
-    "start over with: understudy abort FILE, empty green's tables, then understudy run FILE"
 }
 
 /// How the file's routes compare with what green remembers.
@@ -126,16 +122,26 @@ pub fn compare_routes(
 
 /// The publication as green counts on it: its own version, and that of each followed table's place in it.
 pub fn followed(saved: &Saved, publication: &str) -> Followed {
-    let table = |known: &SavedRoute| {
-        known.route?;
-        let (source, target) = (known.source.clone(), known.target.clone());
-        Some(FollowedTable { source, target, version: known.published.clone()? })
-    };
     Followed {
         publication: publication.to_owned(),
         version: saved.lineage.publication.clone(),
-        tables: saved.routes.iter().filter_map(table).collect(),
+        tables: saved
+            .routes
+            .iter()
+            .filter(|known| known.route.is_some())
+            .filter_map(followed_table)
+            .collect(),
     }
+}
+
+/// The tables that green has followed and that are no route any more.
+pub fn no_longer_routed(saved: &Saved) -> Vec<FollowedTable> {
+    saved.routes.iter().filter(|known| known.route.is_none()).filter_map(followed_table).collect()
+}
+
+fn followed_table(known: &SavedRoute) -> Option<FollowedTable> {
+    let (source, target) = (known.source.clone(), known.target.clone());
+    Some(FollowedTable { source, target, version: known.published.clone()? })
 }
 
 /// The followed tables whose changes may have been missed, when an operator has asked for a new copy of each of them;
@@ -155,7 +161,7 @@ pub fn missed(
         Gap::Tables { tables, .. } if tables.iter().all(|table| recopy.contains(&table.source)) => {
             Ok(tables.iter().map(|table| table.source.clone()).collect())
         }
-        Gap::Tables { .. } | Gap::Gone { .. } => Err(gap.failure(&followed.publication)),
+        Gap::Tables { .. } | Gap::Gone { .. } | Gap::Left(_) => Err(gap.failure(&followed.publication)),
     }
 }
 

@@ -3,7 +3,7 @@
 use understudy_contract::{Class, Failure, Lineage, Saved, SavedRoute};
 use understudy_model::RouteId;
 use understudy_postgres::ident::quote_table;
-use understudy_postgres::preflight::{self, Known, PlannedTable, PreflightPlan};
+use understudy_postgres::preflight::{self, Known, PlannedTable, PreflightPlan, TableDescription};
 use understudy_postgres::sink::PostgresSink;
 use understudy_postgres::source::followed::{Followed, FollowedTable};
 use understudy_postgres::source::publication::{self, PublicationState, PublishedTable};
@@ -12,7 +12,7 @@ use understudy_transform::RouteSpec;
 
 use crate::assemble::Attempt;
 use crate::prepare::{self, PublicationChanges};
-use crate::settings;
+use crate::{routes, settings};
 
 impl Attempt<'_> {
     /// Before anything is created, everything must be in place; later, what joins must be.
@@ -59,6 +59,21 @@ impl Attempt<'_> {
         let followed = plan.followed(known);
         if let Ok(missed) = prepare::missed(&followed, there.as_ref(), &self.options.recopy) {
             known.routes.retain(|route| !missed.contains(&route.source));
+        }
+        Ok(())
+    }
+
+    /// Warns of tables that are forgotten because blue has them no more.
+    pub(crate) async fn tell_of_left(
+        &self,
+        blue: &mut Client,
+        on_blue: &[TableDescription],
+        saved: &Saved,
+    ) -> Result<(), Failure> {
+        let there = publication::inspect(blue, &self.settings.name.slot()).await?;
+        let known = prepare::no_longer_routed(saved);
+        for left in routes::left(self.settings, (on_blue, there.as_ref()), known)? {
+            tracing::warn!("{left}, so it is followed no more: {}", left.aftermath());
         }
         Ok(())
     }
@@ -213,5 +228,5 @@ fn versions(routes: &[RouteSpec], there: &PublicationState) -> Vec<(RouteId, Str
 
 fn gone(name: &str) -> Failure {
     Failure::new(Class::Diverged, format!("the publication {name} is gone from blue"))
-        .remedy("start over with: understudy abort FILE, empty green's tables, then understudy run FILE")
+        .remedy(publication::START_OVER)
 }

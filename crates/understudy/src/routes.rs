@@ -8,6 +8,8 @@ use understudy_postgres::preflight::{
     ExistingRows, Generated, PlannedColumn, PlannedSource, PlannedTable, PreflightPlan, ReplicaRole,
     TableDescription, TableKind,
 };
+use understudy_postgres::source::followed::{Fate, FollowedTable, Left};
+use understudy_postgres::source::publication::PublicationState;
 use understudy_transform::{BlueTable, ColumnSource, Requested, RouteSpec, map_columns};
 
 use crate::settings::{self, Settings, TablePattern, TableSettings};
@@ -49,6 +51,28 @@ pub fn taken<'a>(settings: &'a Settings, blue: &'a [TableDescription]) -> Result
     }
     Err(Failure::new(Class::Configuration, problems.join("\n"))
         .remedy("list blue's tables with: understudy init, and correct `tables` in the migration file"))
+}
+
+/// The tables that green has followed so far and that the file would still have, were they on blue as they were: the next
+/// run forgets them.
+pub(crate) fn left(
+    settings: &Settings,
+    (blue, there): (&[TableDescription], Option<&PublicationState>),
+    followed: impl IntoIterator<Item = FollowedTable>,
+) -> Result<Vec<Left>, Failure> {
+    let taken = taken(settings, blue)?;
+    let fate = |table: FollowedTable| {
+        if taken.iter().any(|one| one.table.name == table.source) {
+            return None;
+        }
+        if !blue.iter().any(|one| one.name == table.source) {
+            return Some(Left::absent(table, there));
+        }
+        let entries = settings.entries_for(&table.source);
+        let is_wanted = entries.iter().any(|entry| entry.target_of(&table.source) == table.target);
+        is_wanted.then_some(Left { table, fate: Fate::Absorbed })
+    };
+    Ok(followed.into_iter().filter_map(fate).collect())
 }
 
 /// Partitions move with their root; views and foreign tables never match a pattern, but may be named, to be refused.
@@ -128,6 +152,7 @@ pub fn preflight_plan(settings: &Settings, taken: &[Taken<'_>]) -> Result<Prefli
             settings::ExistingRows::Adopt => ExistingRows::Adopt,
         },
         wal_waiver: settings.wal.waiver.is_some(),
+        decoding_memory_bytes: settings.stream.decoding_memory,
     })
 }
 

@@ -156,16 +156,14 @@ fn check_foreign_key(
 ) {
     let subject = format!("green foreign key {} of {}", key.name, key.table);
     let always = key.states.chars().all(|state| state != 'O');
-    let server = role.green.version;
+    let (drop, add) = (key.drop_statement(), key.add_statement(role.green.version));
     let [child, parent] = ends;
     if let (Some(parent), Some(actions)) = (parent, key.actions()) {
         let what = format!(
             "{actions} acts on green by itself whenever a change of {parent} arrives, beside the same changes from blue"
         );
         let statement = format!(
-            "give it up until the flip: {}; and then {} (with NO ACTION it may come back as soon as the copy is complete)",
-            key.drop_statement(),
-            key.add_statement(server)
+            "give it up until the flip: {drop}; and then {add} (with NO ACTION it may come back as soon as the copy is complete)"
         );
         out.error("foreign-key-acts-on-green", subject, what, role.remedy(always, &statement));
         return;
@@ -175,11 +173,7 @@ fn check_foreign_key(
             let what = format!(
                 "is checked while {parent} is being copied, and rows arrive in no order that it could follow"
             );
-            let statement = format!(
-                "run now on green: {}; and once the copy is complete: {}",
-                key.drop_statement(),
-                key.add_statement(server)
-            );
+            let statement = format!("run now on green: {drop}; and once the copy is complete: {add}");
             out.error("foreign-key-on-green", subject, what, role.remedy(always, &statement));
         }
         (Some(_), Some(_)) => {

@@ -52,7 +52,7 @@ pub async fn check(
     let known = known(green, &plan.migration).await?;
 
     server::check_servers(&on_blue, &on_green, &mut out);
-    server::check_replication(&on_blue, &mut out);
+    server::check_replication(&on_blue, plan.decoding_memory_bytes, &mut out);
     server::check_green(green, &on_green, &mut out).await?;
     alive::check_alive(green, plan, &on_green, (&known, None), &mut out).await?;
     slot::check_slot(blue, plan, &on_blue, known.started, &mut out).await?;

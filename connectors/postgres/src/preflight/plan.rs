@@ -22,6 +22,8 @@ pub struct PreflightPlan {
     pub existing_rows: ExistingRows,
     /// Whether the migration file records that blue may keep write-ahead log without limit.
     pub wal_waiver: bool,
+    /// How much memory of blue's a large transaction may be gathered in.
+    pub decoding_memory_bytes: u64,
 }
 
 impl PreflightPlan {

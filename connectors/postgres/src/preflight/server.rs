@@ -105,7 +105,7 @@ fn check_encodings(blue: &Side, green: &Side, out: &mut Findings) {
 }
 
 /// Blue as a source of logical replication.
-pub(super) fn check_replication(blue: &Side, out: &mut Findings) {
+pub(super) fn check_replication(blue: &Side, decoding_memory_bytes: u64, out: &mut Findings) {
     if blue.setting("wal_level") != "logical" {
         out.error(
             "wal-level-too-low",
@@ -128,6 +128,22 @@ pub(super) fn check_replication(blue: &Side, out: &mut Findings) {
     if blue.number("wal_sender_timeout") == Some(0) {
         let what = "is 0: blue does not notice a reader that is gone, and keeps the slot occupied";
         out.info("wal-sender-timeout-off", "blue setting wal_sender_timeout", what);
+    }
+    check_decoding_memory(blue, decoding_memory_bytes, out);
+}
+
+/// Blue sets a transaction that does not fit aside on its disk, so it counts what its sessions may take.
+fn check_decoding_memory(blue: &Side, wanted_bytes: u64, out: &mut Findings) {
+    let setting = "logical_decoding_work_mem";
+    let wanted_kib = wanted_bytes / 1024;
+    let own_kib = blue.number(setting).and_then(|kib| u64::try_from(kib).ok());
+    if let Some(own_kib) = own_kib.filter(|own| *own < wanted_kib) {
+        let (own, wanted) = (own_kib / 1024, wanted_kib / 1024);
+        let what = format!(
+            "is {own} MiB; for the one session that streams it is raised to {wanted} MiB, so a large transaction may take up \
+             that much of blue's memory (`stream.decoding_memory` sets it)"
+        );
+        out.info("decoding-memory-raised", format!("blue setting {setting}"), what);
     }
 }
 

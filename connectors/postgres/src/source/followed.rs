@@ -1,11 +1,15 @@
 //! Whether anybody else has touched the publication since tables are followed through it: what was committed on blue
 //! meanwhile may never have been sent, although the publication is again as it was.
 
+use std::collections::BTreeSet;
+use std::fmt;
+
 use understudy_contract::{Class, Failure};
 use understudy_model::TableName;
 
 use super::publication::{PublicationState, START_OVER};
-use crate::ident::quote_table;
+use crate::ident::{quote_literal, quote_table};
+use crate::wire::Client;
 
 /// A publication as green remembers it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -44,6 +48,58 @@ pub enum Gap {
         /// The tables.
         tables: Vec<FollowedTable>,
     },
+    /// Nothing has been missed, and these tables can be followed no further.
+    Left(Vec<Left>),
+}
+
+/// A followed table that blue no longer has, at least not as it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Left {
+    /// The table.
+    pub table: FollowedTable,
+    /// What has become of it.
+    pub fate: Fate,
+}
+
+/// What has become of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// It was dropped.
+    Gone,
+    /// It has another name, or is in another schema.
+    Renamed(TableName),
+    /// It is still there, and moves no more by itself: it became a partition, or an extension's.
+    Absorbed,
+}
+
+impl Left {
+    /// A table that is not there under its name, as far as the publication tells.
+    pub fn absent(table: FollowedTable, there: Option<&PublicationState>) -> Left {
+        let place = there.and_then(|there| there.tables.iter().find(|place| place.version == table.version));
+        let renamed = place.filter(|place| place.name != table.source);
+        let fate = renamed.map_or(Fate::Gone, |place| Fate::Renamed(place.name.clone()));
+        Left { table, fate }
+    }
+
+    /// What green keeps of it, and what must be done should it come back.
+    pub fn aftermath(&self) -> String {
+        let target = &self.table.target;
+        format!(
+            "its rows stay in {target} on green; should it come back, it is copied anew, for which {target} must be \
+             empty, unless `existing_rows` is `adopt`"
+        )
+    }
+}
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let source = &self.table.source;
+        match &self.fate {
+            Fate::Gone => write!(f, "{source} is gone from blue"),
+            Fate::Renamed(name) => write!(f, "{source} was renamed to {name} on blue"),
+            Fate::Absorbed => write!(f, "{source} is no longer a table by itself on blue"),
+        }
+    }
 }
 
 /// So many tables are named in a message; where more are concerned, starting over is less work.
@@ -62,15 +118,56 @@ impl Followed {
         if object_id(known) != object_id(&now.version) {
             return Some(Gap::Gone { replaced: true });
         }
-        let altered = known != now.version;
-        let is_untouched = |table: &FollowedTable| {
-            let place = now.tables.iter().find(|place| place.name == table.source);
-            place.is_some_and(|place| place.version == table.version)
-        };
-        let tables = self.tables.iter().filter(|table| altered || !is_untouched(table));
-        let tables = tables.cloned().collect::<Vec<_>>();
-        (!tables.is_empty()).then_some(Gap::Tables { altered, tables })
+        if known != now.version {
+            return Some(Gap::Tables { altered: true, tables: self.tables.clone() });
+        }
+        let is_in_place =
+            |table: &&FollowedTable| now.tables.iter().any(|place| place.version == table.version);
+        let tables = self.tables.iter().filter(|table| !is_in_place(table)).cloned().collect::<Vec<_>>();
+        if !tables.is_empty() {
+            return Some(Gap::Tables { altered: false, tables });
+        }
+        let renamed = self.renamed(now);
+        (!renamed.is_empty()).then_some(Gap::Left(renamed))
     }
+
+    /// The same, and tables that are gone from blue are told from those that somebody has taken out.
+    pub async fn gap_on(
+        &self,
+        blue: &mut Client,
+        now: Option<&PublicationState>,
+    ) -> Result<Option<Gap>, Failure> {
+        let gap = self.gap(now);
+        let (Some(Gap::Tables { altered: false, tables }), Some(there)) = (&gap, now) else {
+            return Ok(gap);
+        };
+        let (mut touched, mut left) = (Vec::new(), self.renamed(there));
+        for table in tables {
+            if exists(blue, &table.source).await? {
+                touched.push(table.clone());
+            } else {
+                left.push(Left { table: table.clone(), fate: Fate::Gone });
+            }
+        }
+        let missed = !touched.is_empty();
+        Ok(Some(if missed { Gap::Tables { altered: false, tables: touched } } else { Gap::Left(left) }))
+    }
+
+    /// Tables whose place in the publication is as it was, under another name.
+    fn renamed(&self, there: &PublicationState) -> Vec<Left> {
+        let absent = self.tables.iter().map(|table| Left::absent(table.clone(), Some(there)));
+        absent.filter(|left| left.fate != Fate::Gone).collect()
+    }
+}
+
+async fn exists(blue: &mut Client, table: &TableName) -> Result<bool, Failure> {
+    let sql = format!(
+        "SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE n.nspname = {} AND c.relname = {}",
+        quote_literal(&table.schema),
+        quote_literal(&table.name)
+    );
+    Ok(!blue.query(&sql).await?.is_empty())
 }
 
 fn object_id(version: &str) -> &str {
@@ -98,7 +195,8 @@ impl Gap {
                     )
                 } else {
                     format!(
-                        "someone has taken {} out of the publication {publication}, so changes may have been missed",
+                        "someone has taken {} out of the publication {publication}, or has dropped and created it anew, so \
+                         changes may have been missed",
                         first_of(&sources)
                     )
                 };
@@ -113,6 +211,27 @@ impl Gap {
                     targets.join(", ")
                 ))
             }
+            Gap::Left(left) => {
+                let what = left.iter().map(Left::to_string).collect::<Vec<_>>();
+                let remedies = left.iter().map(way_on).collect::<BTreeSet<_>>();
+                let remedies = remedies.into_iter().take(NAMED).collect::<Vec<_>>();
+                diverged(first_of(&what)).remedy(remedies.join("; "))
+            }
+        }
+    }
+}
+
+/// How a migration goes on without a table, or with it.
+fn way_on(left: &Left) -> String {
+    let FollowedTable { source, target, .. } = &left.table;
+    match &left.fate {
+        Fate::Renamed(name) => format!(
+            "rename {name} back to {source} and run again, then nothing is missed; or let the migration file take {name} in \
+             its place and run again, then it is copied anew into an empty table, and {target} keeps its rows"
+        ),
+        Fate::Gone | Fate::Absorbed => {
+            "take what is gone out of the migration file, where it is named there, then run again; its rows stay on green"
+                .to_owned()
         }
     }
 }
@@ -182,12 +301,35 @@ mod tests {
         assert_eq!(concerned(taken_out), (false, vec!["a".to_owned()]));
         let altered = gap("10.810", &[("a", "11.701"), ("b", "12.701")]);
         assert_eq!(concerned(altered), (true, vec!["a".to_owned(), "b".to_owned()]));
+        let renamed = gap("10.700", &[("z", "11.701"), ("b", "12.701")]).expect("a gap");
+        assert!(
+            matches!(&renamed, Gap::Left(left) if left.len() == 1 && left[0].fate == Fate::Renamed(name("z"))),
+            "{renamed:?}"
+        );
         assert_eq!(gap("30.900", &[("a", "31.900")]), Some(Gap::Gone { replaced: true }));
         assert_eq!(followed.gap(None), Some(Gap::Gone { replaced: false }));
         assert_eq!(
             Followed { tables: vec![], ..followed.clone() }.gap(None),
             None,
             "nobody counts on it yet"
+        );
+    }
+
+    /// A table that is gone was not taken out of anything: nobody is told to copy it anew.
+    #[test]
+    fn what_left_is_told_from_what_was_missed() {
+        let tables = followed(&[("a", "11.701"), ("b", "12.701")]).tables;
+        let there = now("10.700", &[("z", "12.701")]);
+        let left = tables.into_iter().map(|table| Left::absent(table, Some(&there))).collect::<Vec<_>>();
+        let failure = Gap::Left(left).failure("p");
+        assert_eq!(
+            failure.to_string(),
+            "public.a is gone from blue, public.b was renamed to public.z on blue"
+        );
+        let remedy = failure.remedy_text().expect("a remedy");
+        assert!(
+            remedy.contains("rename public.z back to public.b") && !remedy.contains("--recopy"),
+            "{remedy}"
         );
     }
 

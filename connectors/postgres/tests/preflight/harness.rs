@@ -42,6 +42,7 @@ pub async fn case_on(cluster: Arc<Cluster>, name: &str, on_blue: &str, on_green:
         replica_role: ReplicaRole::Auto,
         existing_rows: ExistingRows::Refuse,
         wal_waiver: true,
+        decoding_memory_bytes: 0,
     };
     Some(Case { cluster, name: name.to_owned(), blue, green, plan })
 }

@@ -38,6 +38,19 @@ async fn unlimited_wal_needs_a_recorded_waiver() {
     case.expect(Error, "wal-retention-unlimited", "blue setting max_slot_wal_keep_size").await;
 }
 
+/// Whoever counts blue's memory learns before the start that a session may take more of it than blue's own setting says.
+#[tokio::test]
+async fn more_memory_for_decoding_is_told() {
+    let Some(mut case) = case("decoding", PLAIN, PLAIN).await else {
+        return;
+    };
+    case.plan.decoding_memory_bytes = 64 << 20;
+    case.expect_not("decoding-memory-raised").await;
+    case.plan.decoding_memory_bytes = 256 << 20;
+    let finding = case.expect(Info, "decoding-memory-raised", "blue setting logical_decoding_work_mem").await;
+    assert!(finding.what.contains("is 64 MiB") && finding.what.contains("to 256 MiB"), "{finding}");
+}
+
 #[tokio::test]
 async fn f40_slots_and_publications_of_our_name_are_looked_at() {
     let Some(case) = case("slots", PLAIN, PLAIN).await.map(|case| case.route("t", &["id", "v"])) else {

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use understudy_contract::Failure;
-use understudy_postgres::preflight::{self, Finding, Severity};
+use understudy_postgres::preflight::{self, Finding, Severity, TableDescription};
+use understudy_postgres::source::followed::Left;
+use understudy_postgres::source::publication;
 
 use super::args::FileArgs;
 use super::exit::{CliError, Exit};
@@ -11,6 +13,9 @@ use super::output::Output;
 use super::sides::{Sides, load};
 use crate::routes;
 use crate::settings::Settings;
+
+/// The code of a finding about a table that the next run forgets.
+pub(super) const TABLE_LEFT: &str = "table-left-blue";
 
 /// Looks, prints what was found, and fails when an error is among it.
 pub(super) async fn check(args: &FileArgs, output: Output) -> Result<(), CliError> {
@@ -35,10 +40,37 @@ pub(super) async fn check(args: &FileArgs, output: Output) -> Result<(), CliErro
 pub(super) async fn look(settings: &Settings) -> Result<Vec<Finding>, Failure> {
     let mut sides = Sides::connect(settings, "check").await?;
     let tables = sides.describe_blue().await?;
-    let plan = routes::preflight_plan(settings, &routes::taken(settings, &tables)?)?;
-    let findings = preflight::check(&mut sides.blue, &mut sides.green, &plan).await?;
+    let findings = findings(&mut sides, settings, &tables).await?;
     sides.close().await;
     Ok(findings)
+}
+
+/// The same on connections that are there, with the tables that blue has.
+pub(super) async fn findings(
+    sides: &mut Sides,
+    settings: &Settings,
+    tables: &[TableDescription],
+) -> Result<Vec<Finding>, Failure> {
+    let plan = routes::preflight_plan(settings, &routes::taken(settings, tables)?)?;
+    let mut findings = preflight::check(&mut sides.blue, &mut sides.green, &plan).await?;
+    let known = preflight::known(&mut sides.green, &plan.migration).await?;
+    let there = publication::inspect(&mut sides.blue, &plan.publication).await?;
+    let followed = known.followed(&plan.publication).tables;
+    findings.extend(routes::left(settings, (tables, there.as_ref()), followed)?.iter().map(forgotten));
+    findings.sort_by_key(|finding| finding.severity);
+    Ok(findings)
+}
+
+/// A followed table that the next run forgets.
+fn forgotten(left: &Left) -> Finding {
+    Finding {
+        severity: Severity::Warning,
+        code: TABLE_LEFT,
+        subject: format!("blue table {}", left.table.source),
+        what: format!("{left}: the next run forgets it; {}", left.aftermath()),
+        remedy: "if that was not meant, bring it back as it was before the next run: nothing is missed then"
+            .to_owned(),
+    }
 }
 
 const GROUPS: [(Severity, &str, &str); 4] = [

@@ -169,7 +169,8 @@ async fn missed(sides: &mut Sides, settings: &Settings) -> Result<Option<String>
     let there = publication::inspect(&mut sides.blue, &name).await?;
     let followed = preflight::known(&mut sides.green, settings.name.as_str()).await?.followed(&name);
     // One that is gone was removed by an ending that was interrupted.
-    let gap = there.and_then(|there| followed.gap(Some(&there)));
+    let Some(there) = there else { return Ok(None) };
+    let gap = followed.gap_on(&mut sides.blue, Some(&there)).await?;
     Ok(gap.map(|gap| gap.failure(&name).to_string()))
 }
 

@@ -5,11 +5,12 @@ use std::fmt::Write as _;
 use serde_json::{Value as Json, json};
 use understudy_contract::Failure;
 use understudy_postgres::ident::{quote_ident, quote_table};
-use understudy_postgres::preflight::{self, Finding, Severity};
+use understudy_postgres::preflight::{Finding, Severity};
 use understudy_postgres::wire::Client;
 use understudy_transform::{ColumnSource, RouteSpec};
 
 use super::args::PlanArgs;
+use super::check::{TABLE_LEFT, findings};
 use super::exit::CliError;
 use super::output::{Output, bytes, known, table};
 use super::sides::{Sides, load};
@@ -18,6 +19,9 @@ use crate::settings::Settings;
 
 /// Longer values are cut: a plan is read by people.
 const VALUE_CHARS_MAX: usize = 60;
+
+/// Findings that say what a run does, rather than what it needs.
+const EFFECTS: [&str; 2] = [TABLE_LEFT, "decoding-memory-raised"];
 
 /// Prints the plan.
 pub(super) async fn plan(args: &PlanArgs, output: Output) -> Result<(), CliError> {
@@ -51,6 +55,8 @@ struct Sample {
 
 struct Plan {
     routes: Vec<Route>,
+    /// What a run would do beside creating and moving.
+    effects: Vec<Finding>,
     not_moved: Vec<Finding>,
     errors: usize,
 }
@@ -60,10 +66,7 @@ impl Plan {
         let mut sides = Sides::connect(settings, "plan").await?;
         let tables = sides.describe_blue().await?;
         let taken = routes::taken(settings, &tables)?;
-        let findings = {
-            let plan = routes::preflight_plan(settings, &taken)?;
-            preflight::check(&mut sides.blue, &mut sides.green, &plan).await?
-        };
+        let findings = findings(&mut sides, settings, &tables).await?;
         let mut routes = Vec::with_capacity(taken.len());
         for (spec, one) in routes::compile(&taken)?.into_iter().zip(&taken) {
             let samples = read_samples(&mut sides.blue, &spec, samples).await?;
@@ -72,9 +75,10 @@ impl Plan {
         }
         sides.close().await;
         let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
-        let not_moved =
-            findings.into_iter().filter(|finding| finding.severity == Severity::NotMoved).collect();
-        Ok(Plan { routes, not_moved, errors })
+        let (not_moved, others) =
+            findings.into_iter().partition::<Vec<_>, _>(|finding| finding.severity == Severity::NotMoved);
+        let effects = others.into_iter().filter(|finding| EFFECTS.contains(&finding.code)).collect();
+        Ok(Plan { routes, effects, not_moved, errors })
     }
 
     fn text(&self, settings: &Settings) -> String {
@@ -107,9 +111,11 @@ impl Plan {
         for route in &self.routes {
             text.push_str(&route.text());
         }
-        if !self.not_moved.is_empty() {
-            text.push_str("\nDoes not move:\n");
-            for finding in &self.not_moved {
+        for (title, findings) in [("Worth knowing", &self.effects), ("Does not move", &self.not_moved)] {
+            if !findings.is_empty() {
+                let _ = writeln!(text, "\n{title}:");
+            }
+            for finding in findings {
                 let _ = writeln!(text, "  {}: {}", finding.subject, finding.what);
             }
         }
@@ -120,16 +126,17 @@ impl Plan {
     }
 
     fn json(&self, settings: &Settings) -> Json {
-        let not_moved = self
-            .not_moved
-            .iter()
-            .map(|finding| json!({ "code": finding.code, "subject": finding.subject, "what": finding.what }));
+        let findings = |findings: &[Finding]| {
+            let one = |finding: &Finding| json!({ "code": finding.code, "subject": finding.subject, "what": finding.what });
+            findings.iter().map(one).collect::<Vec<_>>()
+        };
         json!({
             "schema": "understudy/v1/plan",
             "migration": settings.name.as_str(),
             "created": { "blue": on_blue(settings), "green": on_green(settings) },
             "tables": self.routes.iter().map(Route::json).collect::<Vec<_>>(),
-            "not_moved": not_moved.collect::<Vec<_>>(),
+            "effects": findings(&self.effects),
+            "not_moved": findings(&self.not_moved),
             "errors": self.errors,
         })
     }
