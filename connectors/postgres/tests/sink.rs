@@ -16,6 +16,9 @@ mod green;
 #[path = "sink/forms.rs"]
 mod forms;
 
+#[path = "sink/numbering.rs"]
+mod numbering;
+
 #[path = "sink/collisions.rs"]
 mod collisions;
 
@@ -36,6 +39,9 @@ mod healing;
 
 #[path = "sink/owners.rs"]
 mod owners;
+
+#[path = "sink/persisting.rs"]
+mod persisting;
 
 #[path = "sink/suite.rs"]
 mod suite;

@@ -125,7 +125,7 @@ pub struct ChunkDone {
 pub enum LedgerEntry {
     /// The copy of a unit starts, or starts again: its done ranges are forgotten and its route is not complete.
     Plan(Unit),
-    /// A unit has another name, schema, condition or file than it was planned with; its done ranges stand.
+    /// A unit has another name, schema, condition, file or marks than it was planned with; its done ranges stand.
     Refresh(Unit),
     /// A unit is no longer part of its route.
     Forget(UnitId),
@@ -146,9 +146,9 @@ pub enum LedgerEntry {
 ///
 /// - A partial update that finds no row is reported under its new key.
 /// - A route is renewed when a unit of it is planned while its copy is complete or its table holds rows, or when a unit is
-///   planned that was planned with another filenode before; until its copy is complete again. What a partial update
-///   leaves alone may then be out of date, and the copy leaves rows that are touched to the stream: so every partial
-///   update is reported under its new key, except one whose key stays and waits to be read again already.
+///   planned that was planned with another filenode or fingerprint before; until its copy is complete again. What a
+///   partial update leaves alone may then be out of date, and the copy leaves rows that are touched to the stream: so every
+///   partial update is reported under its new key, except one whose key stays and waits to be read again already.
 /// - In any route, at any time, a partial update that takes a row away from a key that waits to be read again is
 ///   reported under its new key: what is amiss with the row moves with it.
 /// - A key waits from its report until the chunk that settles it has been committed, in order: before any later change
@@ -176,9 +176,13 @@ pub trait ChangeSink: Send {
     /// Records an entry, with the open transaction if there is one, otherwise durably at once.
     fn record(&mut self, entry: LedgerEntry) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Makes everything applied so far survive a crash of green, on its standbys too where they count, and returns
-    /// the checkpoint that holds from now on. Chunks still being written are not included.
-    fn persist(&mut self) -> impl Future<Output = Result<Checkpoint, Failure>> + Send;
+    /// Makes everything applied before this call survive a crash of green, on its standbys too where they count, and
+    /// returns the checkpoint that holds from then on: the one that was the last to be applied. Chunks still being
+    /// written are not included.
+    ///
+    /// It borrows nothing, so everything else goes on while it is awaited, for as long as a standby takes. A later one
+    /// waits for those before it. Once one was dropped midway, later ones may fail.
+    fn persist(&mut self) -> impl Future<Output = Result<Checkpoint, Failure>> + Send + use<Self> + 'static;
 }
 
 #[cfg(test)]

@@ -183,15 +183,8 @@ where
         }
         helpers.spawn(read_catalog(self.catalog, asks, catalog_queue));
         let mut writer = JoinSet::new();
-        let writing = Writer {
-            sink: self.sink,
-            confirm: self.confirm,
-            observer: self.observer.clone(),
-            reports: report_queue,
-            applied: start,
-            durable: start,
-            placing: 0,
-        };
+        let (confirm, observer) = (self.confirm, self.observer.clone());
+        let writing = Writer::new(self.sink, confirm, observer, report_queue, start);
         writer.spawn(writing.run(work_queue, ticks()));
         let grace_ticks = self.limits.grace_ticks;
         let mut turn = Turn {

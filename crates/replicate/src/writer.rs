@@ -1,5 +1,7 @@
-//! The writing task: does the core's work on green in order, makes it durable, and confirms that to blue.
+//! The writing task: does the core's work on green in order, makes it durable beside that, and confirms that to blue.
 
+use std::future::{Future, pending};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -18,16 +20,36 @@ pub(crate) enum Report {
 
 /// Green, and what has happened on it.
 pub(crate) struct Writer<K, F, O> {
-    pub(crate) sink: K,
-    pub(crate) confirm: Arc<F>,
-    pub(crate) observer: Arc<O>,
-    pub(crate) reports: mpsc::Sender<Report>,
-    pub(crate) applied: Checkpoint,
-    pub(crate) durable: Checkpoint,
-    pub(crate) placing: usize,
+    sink: K,
+    durability: Durability<F, O>,
+    reports: mpsc::Sender<Report>,
+    placing: usize,
 }
 
+/// How far green is, how much of that survives a crash, and who hears of it.
+struct Durability<F, O> {
+    confirm: Arc<F>,
+    observer: Arc<O>,
+    applied: Checkpoint,
+    durable: Checkpoint,
+    persist: Option<Persist>,
+}
+
+type Persist = Pin<Box<dyn Future<Output = Result<Checkpoint, Failure>> + Send>>;
+
 impl<K: ChangeSink, F: Confirm, O: Observer> Writer<K, F, O> {
+    /// A writer on a green that is at `start`, durably.
+    pub(crate) fn new(
+        sink: K,
+        confirm: Arc<F>,
+        observer: Arc<O>,
+        reports: mpsc::Sender<Report>,
+        start: Checkpoint,
+    ) -> Writer<K, F, O> {
+        let durability = Durability { confirm, observer, applied: start, durable: start, persist: None };
+        Writer { sink, durability, reports, placing: 0 }
+    }
+
     /// Works until the queue is closed, then finishes what is under way and makes it durable.
     pub(crate) async fn run(
         mut self,
@@ -40,8 +62,10 @@ impl<K: ChangeSink, F: Confirm, O: Observer> Writer<K, F, O> {
                 // 1: a finished chunk frees memory and lets the copy go on.
                 done = self.sink.placed() => self.on_placed(done?).await,
                 // 2: blue keeps its log until we confirm.
-                () = ticks.tick() => self.persist().await?,
-                // 3: the next piece of work.
+                persisted = self.durability.persisted() => persisted?,
+                // 3: what was applied since is made durable next.
+                () = ticks.tick() => self.durability.persist(&mut self.sink),
+                // 4: the next piece of work.
                 next = work.recv() => match next {
                     Some(next) => self.on_work(next).await?,
                     None => break,
@@ -49,47 +73,86 @@ impl<K: ChangeSink, F: Confirm, O: Observer> Writer<K, F, O> {
             }
         }
         while self.placing > 0 {
-            let done = self.sink.placed().await?;
+            let done = self.durability.beside(self.sink.placed()).await?;
             self.on_placed(done).await;
         }
-        self.persist().await
+        self.durability.catch_up(&mut self.sink).await
     }
 
     async fn on_work(&mut self, work: Work) -> Result<(), Failure> {
         match work {
             Work::Batch(batch) => {
                 let tally = Tally::of(&batch);
-                self.observer.applying();
-                let applied = self.sink.apply(batch).await?;
-                self.observer.applied(&tally, &applied);
-                self.applied = tally.checkpoint.unwrap_or(self.applied);
+                self.durability.observer.applying();
+                let applied = self.durability.beside(self.sink.apply(batch)).await?;
+                self.durability.observer.applied(&tally, &applied);
+                self.durability.applied = tally.checkpoint.unwrap_or(self.durability.applied);
                 if !applied.heals.is_empty() {
                     // The core is gone only when the run is ending; the heals are recorded on green.
                     let _ = self.reports.send(Report::Applied(applied)).await;
                 }
             }
             Work::Place(chunk) => {
-                self.sink.place(chunk).await?;
+                self.durability.beside(self.sink.place(chunk)).await?;
                 self.placing += 1;
             }
-            Work::Record(entry) => self.sink.record(entry).await?,
+            Work::Record(entry) => self.durability.beside(self.sink.record(entry)).await?,
         }
         Ok(())
     }
 
     async fn on_placed(&mut self, done: ChunkDone) {
         self.placing -= 1;
-        self.observer.chunk_done(&done);
+        self.durability.observer.chunk_done(&done);
         // As above: a core that is gone needs no report, the chunk is recorded on green.
         let _ = self.reports.send(Report::Placed(done)).await;
     }
+}
 
-    async fn persist(&mut self) -> Result<(), Failure> {
-        if self.applied > self.durable {
-            self.durable = self.sink.persist().await?;
-            self.confirm.confirm(self.durable.lsn());
-            self.observer.durable(self.durable);
+impl<F: Confirm, O: Observer> Durability<F, O> {
+    /// Starts to make durable what has been applied, unless it is or an earlier part of it is on its way.
+    fn persist<K: ChangeSink>(&mut self, sink: &mut K) {
+        if self.persist.is_none() && self.applied > self.durable {
+            self.persist = Some(Box::pin(sink.persist()));
         }
+    }
+
+    /// Confirms what has become durable. Cancel-safe. Waits for ever while nothing is on its way.
+    async fn persisted(&mut self) -> Result<(), Failure> {
+        let Some(persist) = &mut self.persist else {
+            return pending().await;
+        };
+        let persisted = persist.await;
+        // Nothing may be waited for from here on, or a dropped call would lose what has become durable.
+        self.persist = None;
+        self.durable = persisted?;
+        self.confirm.confirm(self.durable.lsn());
+        self.observer.durable(self.durable);
         Ok(())
+    }
+
+    /// Does something on green, and confirms meanwhile what becomes durable.
+    async fn beside<T>(&mut self, doing: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        tokio::pin!(doing);
+        loop {
+            tokio::select! {
+                biased;
+                // 1: blue keeps its log until we confirm.
+                persisted = self.persisted() => persisted?,
+                // 2: what is done.
+                done = &mut doing => return done,
+            }
+        }
+    }
+
+    /// Makes everything durable that has been applied.
+    async fn catch_up<K: ChangeSink>(&mut self, sink: &mut K) -> Result<(), Failure> {
+        loop {
+            self.persist(sink);
+            if self.persist.is_none() {
+                return Ok(());
+            }
+            self.persisted().await?;
+        }
     }
 }

@@ -3,12 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails says so")]
 
 use std::collections::VecDeque;
-use std::future::pending;
+use std::future::{Future, pending};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::watch;
 use understudy_contract::{
     Applied, Batch, Blocker, BlueCatalog, ChangeSink, ChangeStream, ChunkDone, ChunkOutcome, ChunkReader,
     ChunkRequest, Confirm, Failure, GreenTable, LedgerEntry, Lineage, PlacedChunk, Saved, StreamEvent, Unit,
@@ -25,18 +26,28 @@ use understudy_testkit::green::{Green, MemorySink};
 use understudy_transform::{BlueTable, RouteSpec};
 
 /// A stream whose events are all at hand, and which then falls silent.
-struct Burst(VecDeque<StreamEvent>);
+struct Burst {
+    events: VecDeque<StreamEvent>,
+    /// So many of the events come only once something is on its way to be durable.
+    late: Option<(usize, Arc<Gate>)>,
+}
 
 impl ChangeStream for Burst {
     async fn next(&mut self) -> Result<StreamEvent, Failure> {
-        match self.0.pop_front() {
+        if let Some((count, gate)) = &self.late
+            && self.events.len() == *count
+        {
+            gate.wait(|state| state.persisting > 0).await;
+        }
+        match self.events.pop_front() {
             Some(event) => Ok(event),
             None => pending().await,
         }
     }
 
     fn ready(&self) -> bool {
-        !self.0.is_empty()
+        let is_late = self.late.as_ref().is_some_and(|(count, _)| self.events.len() == *count);
+        !self.events.is_empty() && !is_late
     }
 }
 
@@ -80,6 +91,7 @@ impl ChunkReader for Still {
 struct Ears {
     confirmed: Mutex<Lsn>,
     transactions: AtomicU64,
+    heartbeats: AtomicU64,
     applying: AtomicBool,
 }
 
@@ -89,36 +101,91 @@ impl Confirm for Ears {
     }
 }
 
-/// A green that takes nothing.
-struct Stuck(MemorySink);
+/// What goes on at a green that is held back.
+#[derive(Default)]
+struct Held {
+    /// What is on its way may become durable.
+    open: bool,
+    /// How many times it is on its way, now and at most.
+    persisting: usize,
+    persisting_most: usize,
+    /// A batch is not being taken.
+    stuck: bool,
+}
 
-impl ChangeSink for Stuck {
+/// Holds a green back.
+struct Gate(watch::Sender<Held>);
+
+impl Gate {
+    fn new(open: bool) -> Arc<Gate> {
+        Arc::new(Gate(watch::Sender::new(Held { open, ..Held::default() })))
+    }
+
+    async fn wait(&self, holds: impl FnMut(&Held) -> bool) {
+        self.0.subscribe().wait_for(holds).await.unwrap();
+    }
+
+    fn open(&self) {
+        self.0.send_modify(|held| held.open = true);
+    }
+}
+
+/// Which batches a green takes.
+#[derive(Clone, Copy, PartialEq)]
+enum Takes {
+    All,
+    UntilPersisting,
+    Nothing,
+}
+
+/// A green that takes some batches only, and makes durable what it took when it is let.
+struct Slow {
+    sink: MemorySink,
+    takes: Takes,
+    gate: Arc<Gate>,
+}
+
+impl ChangeSink for Slow {
     async fn claim(&mut self) -> Result<Option<Saved>, Failure> {
-        self.0.claim().await
+        self.sink.claim().await
     }
 
     async fn begin(&mut self, lineage: &Lineage, checkpoint: Checkpoint) -> Result<(), Failure> {
-        self.0.begin(lineage, checkpoint).await
+        self.sink.begin(lineage, checkpoint).await
     }
 
-    async fn apply(&mut self, _: Batch) -> Result<Applied, Failure> {
-        pending().await
+    async fn apply(&mut self, batch: Batch) -> Result<Applied, Failure> {
+        let persisting = self.gate.0.borrow().persisting > 0;
+        if self.takes == Takes::Nothing || (self.takes == Takes::UntilPersisting && persisting) {
+            self.gate.0.send_modify(|held| held.stuck = true);
+            return pending().await;
+        }
+        self.sink.apply(batch).await
     }
 
     async fn place(&mut self, chunk: PlacedChunk) -> Result<(), Failure> {
-        self.0.place(chunk).await
+        self.sink.place(chunk).await
     }
 
     async fn placed(&mut self) -> Result<ChunkDone, Failure> {
-        self.0.placed().await
+        self.sink.placed().await
     }
 
     async fn record(&mut self, entry: LedgerEntry) -> Result<(), Failure> {
-        self.0.record(entry).await
+        self.sink.record(entry).await
     }
 
-    async fn persist(&mut self) -> Result<Checkpoint, Failure> {
-        self.0.persist().await
+    fn persist(&mut self) -> impl Future<Output = Result<Checkpoint, Failure>> + Send + use<> {
+        let (persist, gate) = (self.sink.persist(), self.gate.clone());
+        gate.0.send_modify(|held| {
+            held.persisting += 1;
+            held.persisting_most = held.persisting_most.max(held.persisting);
+        });
+        async move {
+            gate.wait(|held| held.open).await;
+            gate.0.send_modify(|held| held.persisting -= 1);
+            persist.await
+        }
     }
 }
 
@@ -132,7 +199,9 @@ impl Observer for Ears {
     }
     fn durable(&self, _: Checkpoint) {}
     fn chunk_done(&self, _: &ChunkDone) {}
-    fn heartbeat_sent(&self, _: Nonce) {}
+    fn heartbeat_sent(&self, _: Nonce) {
+        self.heartbeats.fetch_add(1, Ordering::Relaxed);
+    }
     fn heartbeat_seen(&self, _: Nonce, _: Checkpoint) {}
     fn progress(&self, _: &Progress) {}
     fn waiting_for(&self, _: &[Blocker]) {}
@@ -161,6 +230,8 @@ fn unit() -> Unit {
         name: TableName::new("public", "t"),
         filenode: 1,
         fingerprint: 1,
+        marks: None,
+        membership: 0,
         blocks: 1,
         block_bytes: 8192,
         rows_estimate: None,
@@ -200,7 +271,7 @@ fn burst(sizes: &[usize]) -> (Burst, Lsn) {
         events.push_back(StreamEvent::Commit { commit: at, end });
         at = end;
     }
-    (Burst(events), at)
+    (Burst { events, late: None }, at)
 }
 
 /// A green on which the migration has begun.
@@ -270,6 +341,10 @@ async fn pipeline<K: ChangeSink>(
     (pipeline, end)
 }
 
+fn slow(green: &Arc<Mutex<Green>>, takes: Takes, gate: &Arc<Gate>) -> Slow {
+    Slow { sink: MemorySink::new(green.clone()), takes, gate: gate.clone() }
+}
+
 fn beat() -> Beat {
     Beat(tokio::time::interval(Duration::from_millis(1)))
 }
@@ -321,7 +396,7 @@ async fn transactions_with_changes_are_counted() {
 async fn a_run_ends_although_green_takes_nothing() {
     let green = begun().await;
     let before = green.lock().unwrap().checkpoint();
-    let (pipeline, _) = pipeline(&[10, 20], Stuck(MemorySink::new(green.clone())), 20).await;
+    let (pipeline, _) = pipeline(&[10, 20], slow(&green, Takes::Nothing, &Gate::new(true)), 20).await;
     let ears = pipeline.observer.clone();
     let watched = ears.clone();
     let given = async move {
@@ -334,4 +409,85 @@ async fn a_run_ends_although_green_takes_nothing() {
     assert_eq!(ended.unwrap(), End::GivenUp);
     assert_eq!(green.lock().unwrap().checkpoint(), before);
     assert_eq!(*ears.confirmed.lock().unwrap(), Lsn::ZERO);
+}
+
+/// Transactions of one row each, the second half of them only once something is on its way to be durable.
+async fn two_halves(
+    green: &Arc<Mutex<Green>>,
+    (takes, gate): (Takes, &Arc<Gate>),
+    grace_ticks: u32,
+) -> (Pipeline<Burst, Still, Still, Slow, Ears, Ears>, Lsn) {
+    let (mut pipeline, end) = pipeline(&[1; 40], slow(green, takes, gate), grace_ticks).await;
+    pipeline.stream.late = Some((pipeline.stream.events.len() / 2, gate.clone()));
+    (pipeline, end)
+}
+
+/// Waits until green shows everything before `end`.
+async fn shows(green: &Arc<Mutex<Green>>, end: Lsn) {
+    while green.lock().unwrap().checkpoint().lsn() < end {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Changes go on while green makes earlier ones durable, once at a time; blue is told only then, and of all of them at
+/// the end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_are_applied_while_earlier_ones_become_durable() {
+    let (green, gate) = (begun().await, Gate::new(false));
+    let (pipeline, end) = two_halves(&green, (Takes::All, &gate), 60_000).await;
+    let ears = pipeline.observer.clone();
+    let (watched, hearing, let_go) = (green.clone(), ears.clone(), gate.clone());
+    let applied = async move {
+        shows(&watched, end).await;
+        // Beats at which another could be started.
+        let beats = hearing.heartbeats.load(Ordering::Relaxed) + 3;
+        while hearing.heartbeats.load(Ordering::Relaxed) < beats {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(*hearing.confirmed.lock().unwrap(), Lsn::ZERO);
+        let_go.open();
+    };
+    let run = pipeline.run(applied, beat);
+    let ended = tokio::time::timeout(Duration::from_secs(60), run).await.expect("all is applied");
+    assert_eq!(ended.unwrap(), End::InOrder);
+    assert_eq!(*ears.confirmed.lock().unwrap(), end);
+    assert_eq!(green.lock().unwrap().unpersisted(), 0);
+    assert_eq!(gate.0.borrow().persisting_most, 1);
+}
+
+/// Everything is bounded: what does not become durable keeps a run from ending no longer than the grace, and blue is told
+/// nothing of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_ends_although_nothing_becomes_durable() {
+    let (green, gate) = (begun().await, Gate::new(false));
+    let (pipeline, end) = two_halves(&green, (Takes::All, &gate), 20).await;
+    let ears = pipeline.observer.clone();
+    let watched = green.clone();
+    let run = pipeline.run(async move { shows(&watched, end).await }, beat);
+    let ended = tokio::time::timeout(Duration::from_secs(60), run).await.expect("the run ends");
+    assert_eq!(ended.unwrap(), End::GivenUp);
+    assert_eq!(green.lock().unwrap().checkpoint().lsn(), end);
+    assert_eq!(*ears.confirmed.lock().unwrap(), Lsn::ZERO);
+}
+
+/// Blue is told of what has become durable also while green takes nothing more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_becomes_durable_beside_a_blocked_batch_is_confirmed() {
+    let (green, gate) = (begun().await, Gate::new(false));
+    let (pipeline, end) = two_halves(&green, (Takes::UntilPersisting, &gate), 20).await;
+    let ears = pipeline.observer.clone();
+    let (hearing, blocked) = (ears.clone(), gate.clone());
+    let confirmed = async move {
+        blocked.wait(|held| held.stuck).await;
+        blocked.open();
+        while *hearing.confirmed.lock().unwrap() == Lsn::ZERO {
+            tokio::task::yield_now().await;
+        }
+    };
+    let run = pipeline.run(confirmed, beat);
+    let ended = tokio::time::timeout(Duration::from_secs(60), run).await.expect("it is confirmed");
+    assert_eq!(ended.unwrap(), End::GivenUp);
+    let confirmed = *ears.confirmed.lock().unwrap();
+    assert_eq!(green.lock().unwrap().checkpoint().lsn(), confirmed);
+    assert!(confirmed < end);
 }

@@ -1,6 +1,6 @@
 //! Keeps a migration running: connects again after passing failures, stops for good after others, ends on request.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -106,7 +106,9 @@ pub async fn run(
             Err(failure) => failure,
         };
         status.failed(failure.to_string());
-        let hopeless = !was_connected && first.elapsed() > FIRST_CONNECT_MAX;
+        // Once green has been claimed, both sides have answered.
+        let was_reached = was_connected || has_owned.load(Ordering::Relaxed);
+        let hopeless = !was_reached && first.elapsed() > FIRST_CONNECT_MAX;
         match decide(failure.class()) {
             Decision::Retry if !hopeless => {}
             Decision::Retry | Decision::Stop => {

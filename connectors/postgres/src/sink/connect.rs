@@ -12,6 +12,7 @@ use super::books::{Books, Role, superseded};
 use super::chunks::Writers;
 use super::claim;
 use super::heals::Heals;
+use super::persist::Keeper;
 use super::script::PINS;
 use super::settings::{ReplicaRole, SinkSettings};
 use super::stages::Stages;
@@ -38,7 +39,7 @@ pub struct PostgresSink {
     pub(super) writers: Writers,
     /// Chunks that have been committed and not been handed out.
     pub(super) finished: VecDeque<ChunkDone>,
-    pub(super) keeper: Client,
+    pub(super) keeper: Keeper,
     /// Sessions for the writers, until the claim.
     writer_clients: Vec<Client>,
     pub(super) claimed: bool,
@@ -97,12 +98,12 @@ impl PostgresSink {
             quarantined: FxHashSet::default(),
         };
         Ok(PostgresSink {
+            keeper: Keeper::new(keeper, &settings),
             settings,
             options: options.clone(),
             applier,
             writers: Writers::default(),
             finished: VecDeque::new(),
-            keeper,
             writer_clients,
             claimed: false,
             origins: false,

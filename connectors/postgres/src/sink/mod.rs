@@ -3,7 +3,8 @@
 //! `applier` takes a batch and decides with `plan` (over `fold` and `runs`) what goes in sets; `script` turns the plan
 //! into steps that travel together. What is refused there, or not as expected, is done again by `exact`, `careful` and
 //! `park`, one change at a time. `heals` knows the rows that wait to be read again by key. `chunks` writes placed chunks
-//! beside it, `claim` and `books` hold what makes one instance the owner, and `persist` makes it all durable.
+//! beside it, `claim` and `books` hold what makes one instance the owner, and `persist` makes it all durable while
+//! changes are applied.
 
 mod connect;
 mod settings;
@@ -34,6 +35,7 @@ mod schema;
 mod tables;
 mod target;
 
+use std::future::Future;
 use std::sync::Arc;
 
 use understudy_contract::{
@@ -85,10 +87,22 @@ impl ChangeSink for PostgresSink {
         self.judged(result, "record progress on green").await
     }
 
-    async fn persist(&mut self) -> Result<Checkpoint, Failure> {
+    fn persist(&mut self) -> impl Future<Output = Result<Checkpoint, Failure>> + Send + use<> {
+        // Noted before the flush is sent, which then covers at least what has returned from its commit by now.
         let upto = self.applier.applied;
-        let result = self.make_durable().await;
-        self.judged(result, "persist").await.map(|()| upto)
+        let keeper = self.keeper.clone();
+        let judge = self.claimed.then(|| self.judge_alone());
+        async move {
+            let failure = match keeper.persist().await {
+                Ok(()) => return Ok(upto),
+                Err(failure) => failure,
+            };
+            let failure = match judge {
+                Some(judge) => Box::pin(judge.judge(failure)).await,
+                None => failure,
+            };
+            Err(failure.while_doing("persist"))
+        }
     }
 }
 
@@ -166,10 +180,5 @@ impl PostgresSink {
         }
         self.applier.quarantined.extend(outcome.quarantined.into_iter().map(|key| (route, key)));
         outcome.done
-    }
-
-    async fn make_durable(&mut self) -> Result<(), Failure> {
-        persist::flush(&mut self.keeper, &self.settings.migration).await?;
-        persist::standbys(&mut self.keeper, &self.settings.standbys, self.settings.standby_timeout).await
     }
 }

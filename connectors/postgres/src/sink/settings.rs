@@ -33,8 +33,9 @@ pub struct SinkSettings {
     pub replica_role: ReplicaRole,
     /// `application_name`s of the standbys of green that must have flushed what counts as durable.
     pub standbys: Vec<String>,
-    /// How long a standby may take before persisting fails.
-    pub standby_timeout: Duration,
+    /// How long a standby may hold back what counts as durable before a warning names it. Whoever waits for that looks alive
+    /// no longer than 30 s by himself, so it comes before.
+    pub standby_patience: Duration,
     /// Tells this process from others that run the same migration.
     pub instance: u64,
     /// This process has owned the migration before: the claim then fails as superseded if another instance has become
@@ -51,7 +52,7 @@ impl SinkSettings {
             on_error: OnError::Stop,
             replica_role: ReplicaRole::Auto,
             standbys: Vec::new(),
-            standby_timeout: Duration::from_secs(60),
+            standby_patience: Duration::from_secs(20),
             instance: rand::random(),
             reclaim: false,
         }

@@ -156,24 +156,6 @@ async fn what_is_persisted_survives_a_crash() {
     assert!(saved.checkpoint < green.at());
 }
 
-/// Where a standby counts, nothing is durable before it has flushed it.
-#[tokio::test]
-async fn a_standby_that_is_away_holds_persisting_back() {
-    let Some(mut green) = Green::with("standby", SQL).await else {
-        return;
-    };
-    let mut settings = green.settings();
-    settings.standbys = vec!["green2".into()];
-    settings.standby_timeout = std::time::Duration::from_millis(50);
-    let mut sink = green.sink_with(settings, tables(), true).await;
-    let failure = sink.persist().await.unwrap_err();
-    assert_eq!(failure.class(), Class::Transient);
-    assert!(
-        failure.to_string().contains("the standby green2 of green has not flushed what was applied"),
-        "{failure}"
-    );
-}
-
 /// F38: our writes carry an origin, so that a reverse feed can pass over them.
 #[tokio::test]
 async fn writes_carry_a_replication_origin() {

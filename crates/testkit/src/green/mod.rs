@@ -43,6 +43,13 @@ pub struct Session {
     open_changes: u64,
 }
 
+/// What is on its way to survive a crash.
+#[derive(Debug)]
+pub struct Persist {
+    owner: u64,
+    upto: Checkpoint,
+}
+
 impl Green {
     /// An empty store.
     pub fn new(tables: Vec<GreenTable>) -> Green {
@@ -92,6 +99,15 @@ impl Green {
         self.owner += 1;
     }
 
+    /// What was committed when this was started survives a crash from now on, and nothing later.
+    pub fn persisted(&mut self, persist: Persist) -> Result<Checkpoint, Failure> {
+        self.check_owner(persist.owner)?;
+        while self.commits.get(1).is_some_and(|next| next.checkpoint <= persist.upto) {
+            self.commits.pop_front();
+        }
+        Ok(persist.upto)
+    }
+
     /// Commits that a crash may still take back.
     pub fn unpersisted(&self) -> usize {
         self.commits.len() - 1
@@ -132,13 +148,13 @@ impl Green {
     }
 
     fn commit(&mut self, session: &Session, state: State) -> Result<(), Failure> {
-        self.check_owner(session)?;
+        self.check_owner(session.owner)?;
         self.commits.push_back(state);
         Ok(())
     }
 
-    fn check_owner(&self, session: &Session) -> Result<(), Failure> {
-        let owns = self.owner == session.owner;
+    fn check_owner(&self, owner: u64) -> Result<(), Failure> {
+        let owns = self.owner == owner;
         owns.then_some(())
             .ok_or_else(|| Failure::new(Class::Superseded, "another instance owns the migration"))
     }
@@ -156,7 +172,7 @@ impl Session {
 
     /// Applies a batch; commits when it ends at a commit.
     pub fn apply(&mut self, green: &mut Green, batch: &Batch) -> Result<Applied, Failure> {
-        green.check_owner(self)?;
+        green.check_owner(self.owner)?;
         self.check_order(green, batch)?;
         for route in batch.changes.iter().flat_map(|change| change.routes().to_vec()) {
             self.finish_route(green, route)?;
@@ -204,7 +220,7 @@ impl Session {
 
     /// Starts writing a chunk.
     pub fn place(&mut self, green: &Green, chunk: PlacedChunk) -> Result<(), Failure> {
-        green.check_owner(self)?;
+        green.check_owner(self.owner)?;
         if self.open.is_some() || chunk.at != green.checkpoint() {
             let cause =
                 format!("a chunk of {} is placed while green stands at {}", chunk.at, green.checkpoint());
@@ -265,7 +281,7 @@ impl Session {
             return green.commit(self, state);
         }
         self.open = Some(state);
-        green.check_owner(self)
+        green.check_owner(self.owner)
     }
 
     /// Records that the copy of a route starts again, at once and durably.
@@ -278,11 +294,14 @@ impl Session {
 
     /// Makes everything committed so far survive a crash.
     pub fn persist(&mut self, green: &mut Green) -> Result<Checkpoint, Failure> {
-        green.check_owner(self)?;
-        let current = green.current().clone();
-        let checkpoint = current.checkpoint;
-        green.commits = VecDeque::from([current]);
-        Ok(checkpoint)
+        let persist = self.start_persist(green)?;
+        green.persisted(persist)
+    }
+
+    /// Starts to make everything committed so far survive a crash.
+    pub fn start_persist(&self, green: &Green) -> Result<Persist, Failure> {
+        green.check_owner(self.owner)?;
+        Ok(Persist { owner: self.owner, upto: green.checkpoint() })
     }
 }
 

@@ -1,5 +1,6 @@
 //! The asynchronous face of the in-memory green.
 
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use understudy_contract::{
@@ -72,8 +73,14 @@ impl ChangeSink for MemorySink {
         session.record(&mut green, &entry)
     }
 
-    async fn persist(&mut self) -> Result<Checkpoint, Failure> {
-        let (session, mut green) = self.both()?;
-        session.persist(&mut green)
+    fn persist(&mut self) -> impl Future<Output = Result<Checkpoint, Failure>> + Send + use<> {
+        let started = self.both().and_then(|(session, green)| session.start_persist(&green));
+        let green = Arc::clone(&self.green);
+        async move {
+            let persist = started?;
+            // Others get their turn while it is under way.
+            tokio::task::yield_now().await;
+            green.lock().unwrap_or_else(PoisonError::into_inner).persisted(persist)
+        }
     }
 }

@@ -1,5 +1,9 @@
 //! Progress: what is saved, when it is committed, and what is not.
 
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
+
 use understudy_contract::ChangeSink;
 use understudy_model::Xid;
 
@@ -57,4 +61,35 @@ pub(super) async fn persist_names_what_is_applied<S: SinkUnderTest>(store: &S) -
     sink.apply(transaction(2, Vec::new())).await.map_err(failed)?;
     let durable = sink.persist().await.map_err(failed)?;
     ensure(durable == checkpoint(2), "persist does not name the last checkpoint")
+}
+
+pub(super) async fn changes_are_applied_while_persisting<S: SinkUnderTest>(store: &S) -> Verdict {
+    let mut sink = begun(store).await?;
+    sink.apply(transaction(1, vec![insert(ITEMS, ["1", "a", "x"])])).await.map_err(failed)?;
+    let mut persist = Box::pin(sink.persist());
+    ensure(!is_over(persist.as_mut()).await, "nothing is durable at once, or the case shows nothing")?;
+    sink.apply(transaction(2, vec![insert(ITEMS, ["2", "b", "y"])])).await.map_err(failed)?;
+    sink.apply(part(3, 0, vec![insert(ITEMS, ["3", "c", "z"])])).await.map_err(failed)?;
+    holds(store, ITEMS, &[["1", "a", "x"], ["2", "b", "y"]]).await?;
+    let durable = persist.await.map_err(failed)?;
+    ensure(durable == checkpoint(1), "persist names what was applied after it was started")?;
+    let durable = sink.persist().await.map_err(failed)?;
+    ensure(durable == checkpoint(2), "persist does not name the end of the last whole transaction")
+}
+
+pub(super) async fn persists_follow_each_other<S: SinkUnderTest>(store: &S) -> Verdict {
+    let mut sink = begun(store).await?;
+    sink.apply(transaction(1, vec![insert(ITEMS, ["1", "a", "x"])])).await.map_err(failed)?;
+    let mut earlier = Box::pin(sink.persist());
+    ensure(!is_over(earlier.as_mut()).await, "nothing is durable at once, or the case shows nothing")?;
+    sink.apply(transaction(2, vec![insert(ITEMS, ["2", "b", "y"])])).await.map_err(failed)?;
+    let later = sink.persist();
+    let (earlier, later) = tokio::join!(earlier, later);
+    ensure(earlier.map_err(failed)? == checkpoint(1), "the earlier one does not name what it covers")?;
+    ensure(later.map_err(failed)? == checkpoint(2), "the later one does not name what it covers")
+}
+
+/// Gets something going, and tells whether that was all there is to it.
+async fn is_over<T>(mut doing: Pin<&mut impl Future<Output = T>>) -> bool {
+    poll_fn(|context| Poll::Ready(doing.as_mut().poll(context).is_ready())).await
 }
