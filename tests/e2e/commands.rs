@@ -4,7 +4,9 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 
 use understudy::demo::cluster::Cluster;
-use understudy_tests::{Migration, Pair, Port, Session, Sidecar, understudy, understudy_with};
+use understudy_tests::{
+    Migration, Pair, Port, Same, Session, Sidecar, assert_same, understudy, understudy_with, until,
+};
 
 const TABLE: &str = "CREATE TABLE item (id int PRIMARY KEY, note text)";
 
@@ -189,4 +191,66 @@ async fn init_drafts_a_file_that_runs() {
     let exit = run(&["run", &file, "--until-caught-up"]).await;
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);
     assert_eq!(pair.on_green().await.value("SELECT note FROM item").await, "x");
+}
+
+/// Promise 2: `--recopy` is no proof that rows were removed which no copy replaces. Where none had to be, it takes a table
+/// that is full.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_copy_sees_to_it_that_stale_rows_are_gone() {
+    let Some(pair) = Pair::start(15, 18).await else {
+        return;
+    };
+    pair.on_both(&format!(
+        "{TABLE}; CREATE TABLE tree (id int PRIMARY KEY) PARTITION BY RANGE (id); \
+         CREATE TABLE leaf PARTITION OF tree FOR VALUES FROM (0) TO (1000)"
+    ))
+    .await;
+    let (mut blue, mut green) = (pair.on_blue().await, pair.on_green().await);
+    blue.batch(
+        "INSERT INTO item SELECT n, 'x' FROM generate_series(1, 100) n; INSERT INTO tree SELECT id FROM item",
+    )
+    .await;
+    let migration = Migration::between(&pair, "again").table("public.item").table("public.tree");
+    let mut sidecar = Sidecar::start(&migration);
+    sidecar.wait_copied().await;
+    sidecar.wait_caught_up(&mut blue, &mut green).await;
+    sidecar.stop().await;
+    blue.batch("ALTER TABLE tree DETACH PARTITION leaf; DELETE FROM leaf WHERE id = 7").await;
+    blue.batch("ALTER TABLE tree ATTACH PARTITION leaf FOR VALUES FROM (0) TO (1000)").await;
+    blue.batch("ALTER TABLE item ALTER id TYPE int USING id + 10000").await;
+    let recopy = ["--recopy", "public.item", "--recopy", "public.tree"];
+    for (again, full) in [(&recopy[..], "item"), (&recopy[2..], "tree")] {
+        let exit = Sidecar::start_with(&migration, again).exit().await;
+        assert_eq!(exit.code, Some(2), "{}", exit.stderr);
+        let remedy = format!("TRUNCATE \"public\".\"{full}\"");
+        assert!(exit.stderr.contains(&remedy), "{}", exit.stderr);
+        green.batch(&format!("TRUNCATE {full}")).await;
+    }
+    let same = [Same::table("item"), Same::table("tree")];
+    for _ in 0..2 {
+        let mut sidecar = Sidecar::start_with(&migration, &recopy);
+        sidecar.wait_copied().await;
+        sidecar.wait_caught_up(&mut blue, &mut green).await;
+        assert_same(&mut blue, &mut green, &same).await;
+        sidecar.stop().await;
+    }
+}
+
+/// Green must not be able to stop blue: what can be set wrong at any time is looked at by every start, not by the first alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_later_start_sees_that_commits_would_wait_for_it() {
+    let Some(pair) = Pair::start(15, 18).await else {
+        return;
+    };
+    let (mut blue, _, migration, sidecar) = following(&pair).await;
+    sidecar.stop().await;
+    blue.batch("ALTER SYSTEM SET synchronous_standby_names = '*'").await;
+    blue.batch("SELECT pg_reload_conf()").await;
+    until("blue has the setting", async || {
+        (blue.value("SHOW synchronous_standby_names").await == "*").then_some(())
+    })
+    .await;
+    let exit = Sidecar::start(&migration).exit().await;
+    assert_eq!(exit.code, Some(2), "{}", exit.stderr);
+    assert!(exit.stderr.contains("name the real standbys"), "{}", exit.stderr);
 }

@@ -1,6 +1,6 @@
 //! Two instances of one migration: the newer one owns it, the older one stops without harm.
 
-use understudy_tests::{Exit, Migration, Pair, Shop, Sidecar, Signal, until};
+use understudy_tests::{Exit, Migration, Pair, Port, Shop, Sidecar, Signal, understudy, until};
 
 /// Whether the migration's progress row on green moves from here on.
 async fn wait_for_progress(pair: &Pair, sidecar: &mut Sidecar) {
@@ -131,4 +131,32 @@ async fn green_is_asked_before_a_gap_is_reported() {
     older.signal(Signal::Cont);
     assert_superseded(&older.exit().await);
     green.batch("ROLLBACK").await;
+}
+
+/// What a start waits for before it streams is told, and the wait does not look like death.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_waits_for_a_standby_says_so() {
+    let Some(pair) = Pair::shared() else { return };
+    pair.on_both("CREATE SCHEMA waits; CREATE TABLE waits.item (id int PRIMARY KEY, n int)").await;
+    let migration = Migration::between(pair, "waits")
+        .table("waits.item")
+        .standby("nobody")
+        .with("apply: { stop_grace: 1s }");
+    let mut sidecar = Sidecar::start(&migration);
+    sidecar.wait_copied().await;
+    sidecar.signal(Signal::Term);
+    let exit = sidecar.exit().await;
+    let mut sidecar = Sidecar::start(&migration);
+    sidecar
+        .wait_for("it tells what it waits for", |status| {
+            let waiting = status["waiting_for"].as_array();
+            waiting.is_some_and(|all| {
+                all.iter().any(|one| one.as_str().is_some_and(|one| one.contains("standby")))
+            })
+        })
+        .await;
+    sidecar.kill();
+    let file = migration.write(&Port::reserve()).to_string_lossy().into_owned();
+    let abort = understudy(pair.scratch.path(), &["abort", &file, "--yes", "--force"]).await;
+    assert_eq!(abort.code, Some(0), "{}{}", exit.stderr, abort.stderr);
 }

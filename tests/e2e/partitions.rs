@@ -47,6 +47,47 @@ async fn rows_move_between_leaves_and_a_leaf_is_truncated() {
     sidecar.stop().await;
 }
 
+/// A default leaf without siblings has every row, and no condition of its own on blue: truncating it is followed all the
+/// same, and so is what comes and goes beside it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_default_leaf_alone_is_truncated() {
+    let Some(pair) = Pair::start(15, 18).await else {
+        return;
+    };
+    let (mut blue, mut green) = (pair.on_blue().await, pair.on_green().await);
+    blue.batch(
+        "CREATE TABLE readings (id int, at date, note text, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+         CREATE TABLE readings_rest PARTITION OF readings DEFAULT;
+         INSERT INTO readings SELECT n, '2025-01-01', 'copied' FROM generate_series(1, 500) n",
+    )
+    .await;
+    green.batch(GATHERED).await;
+    let mut sidecar = Sidecar::start(&Migration::between(&pair, "rest").table("public.readings"));
+    sidecar.wait_copied().await;
+    blue.batch("TRUNCATE readings_rest; INSERT INTO readings VALUES (1, '2025-01-01', 'after')").await;
+    sidecar.wait_caught_up(&mut blue, &mut green).await;
+    assert_same(&mut blue, &mut green, &readings()).await;
+    blue.batch(
+        "CREATE TABLE readings_2 PARTITION OF readings FOR VALUES FROM ('2025-02-01') TO ('2025-03-01');
+         INSERT INTO readings VALUES (2, '2025-02-02', 'beside')",
+    )
+    .await;
+    sidecar.wait_copied().await;
+    sidecar.wait_caught_up(&mut blue, &mut green).await;
+    until("the condition of the default leaf has just become another", async || {
+        let known = "SELECT count(*) FROM understudy.units WHERE predicate LIKE '%2025-03-01%'";
+        (green.number(known).await == 2).then_some(())
+    })
+    .await;
+    // The former condition still counts for what the stream brings from before, and the new leaf is copied already.
+    blue.batch("TRUNCATE readings_rest").await;
+    sidecar.wait_caught_up(&mut blue, &mut green).await;
+    // The status may not tell yet that the new leaf is copied once more.
+    same_readings(&mut sidecar, &mut blue, &mut green).await;
+    assert_eq!(green.column("SELECT note FROM readings").await, ["beside"]);
+    sidecar.stop().await;
+}
+
 /// Attaching is not in the stream: the new leaf's rows are copied, and what changes in it afterwards follows.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leaf_is_attached() {
@@ -89,6 +130,52 @@ async fn a_leaf_is_detached() {
     assert!(exit.stderr.contains("readings_1"), "the leaf is named:\n{}", exit.stderr);
     let kept = green.number("SELECT count(*) FROM readings WHERE at < '2025-02-01'").await;
     assert!(kept > 0, "nothing is deleted unasked");
+}
+
+/// What happens to a leaf between DETACH and ATTACH is not published, and afterwards it looks as before. Its rows go and are
+/// copied anew, or the sidecar stops, while it follows and while it is stopped.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leaf_is_detached_and_attached_again() {
+    let Some(pair) = Pair::start(15, 18).await else {
+        return;
+    };
+    let (mut blue, mut green, sidecar) = following(&pair).await;
+    let away = |leaf: &str, bounds: &str, changed: &str| {
+        format!(
+            "BEGIN; ALTER TABLE readings DETACH PARTITION {leaf}; UPDATE {changed} SET note = note || '!' WHERE id % 2 = 0; \
+             DELETE FROM {changed} WHERE id % 5 = 0; ALTER TABLE readings ATTACH PARTITION {leaf} FOR VALUES {bounds}; COMMIT; \
+             UPDATE readings SET note = note || '?' WHERE id % 7 = 0"
+        )
+    };
+    let january = away("readings_1", "FROM ('2025-01-01') TO ('2025-02-01')", "readings_1");
+    blue.batch(&january).await;
+    let exit = sidecar.exit().await;
+    assert_eq!(exit.code, Some(9), "{}", exit.stderr);
+    let told = ["public.readings_1 was detached from public.readings", "attached again", "TRUNCATE"];
+    assert!(told.iter().all(|words| exit.stderr.contains(words)), "{told:?} are not in:\n{}", exit.stderr);
+
+    green.batch("TRUNCATE readings").await;
+    let migration = Migration::between(&pair, "tree").table("public.readings");
+    let mut sidecar = Sidecar::start_with(&migration, &["--recopy", "public.readings"]);
+    same_readings(&mut sidecar, &mut blue, &mut green).await;
+    sidecar.wait_copied().await;
+    sidecar.stop().await;
+    // Also while nobody looks, and whatever shall happen to leaves that have left.
+    let february = "FROM ('2025-02-01') TO ('2025-03-01')";
+    blue.batch(&away("readings_2", february, "readings_2b")).await;
+    let exit = Sidecar::start(&migration.with("partitions: { on_detach: delete }")).exit().await;
+    assert_eq!(exit.code, Some(9), "{}", exit.stderr);
+    assert!(exit.stderr.contains("from public.readings on blue and attached again"), "{}", exit.stderr);
+}
+
+async fn same_readings(sidecar: &mut Sidecar, blue: &mut Session, green: &mut Session) {
+    let all = "SELECT coalesce(md5(string_agg(r::text, ',' ORDER BY id, at)), '') FROM readings r";
+    let there = blue.value(all).await;
+    until("green has blue's rows", async || {
+        sidecar.assert_running();
+        (green.value(all).await == there).then_some(())
+    })
+    .await;
 }
 
 /// A partitioned table of green takes rows through its root.

@@ -108,6 +108,160 @@ async fn a_columns_type_changes_while_it_is_followed() {
         .await;
 }
 
+/// Every row of blue's table gets other values by `followed` while the sidecar follows and by `stopped` while it is stopped,
+/// without an event in the stream. Green gets them all the same.
+async fn values_change_unseen(followed: &str, stopped: &str) {
+    for blue_version in [15, 18] {
+        let Some(pair) = Pair::start(blue_version, 18).await else {
+            return;
+        };
+        let (mut blue, mut green, migration) = one_table(&pair, 500, "").await;
+        let mut sidecar = Sidecar::start(&migration);
+        sidecar.wait_copied().await;
+        sidecar.wait_caught_up(&mut blue, &mut green).await;
+        blue.batch(followed).await;
+        blue.batch("UPDATE item SET count = count + 1 WHERE id % 5 = 0").await;
+        until_same(&mut sidecar, &mut blue, &mut green).await;
+        sidecar.stop().await;
+        blue.batch("UPDATE item SET count = count + 1 WHERE id % 3 = 0").await;
+        blue.batch(stopped).await;
+        blue.batch("UPDATE item SET count = count + 1 WHERE id % 7 = 0").await;
+        let mut sidecar = Sidecar::start(&migration);
+        until_same(&mut sidecar, &mut blue, &mut green).await;
+        assert_eq!(green.value("SELECT count(*) FROM understudy.mismatches").await, "0");
+        sidecar.stop().await;
+    }
+}
+
+async fn until_same(sidecar: &mut Sidecar, blue: &mut Session, green: &mut Session) {
+    let all = "SELECT coalesce(md5(string_agg(i::text, ',' ORDER BY id)), '') FROM (SELECT id, count, note FROM item) i";
+    let there = blue.value(all).await;
+    until("green has blue's values", async || {
+        sidecar.assert_running();
+        (green.value(all).await == there).then_some(())
+    })
+    .await;
+    sidecar.wait_copied().await;
+    sidecar.wait_caught_up(blue, green).await;
+    assert_eq!(green.value(all).await, there);
+}
+
+/// Promise 1: a column may be computed anew without another type, and nothing in the stream or in the schema shows it.
+#[tokio::test(flavor = "multi_thread")]
+async fn values_are_computed_anew_in_their_old_type() {
+    values_change_unseen(
+        "ALTER TABLE item ALTER note TYPE text USING upper(note)",
+        "ALTER TABLE item ALTER note TYPE text USING left(note, 7)",
+    )
+    .await;
+}
+
+/// Promise 1: a column that is dropped and added again holds its default in every row, and no row is written for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_is_dropped_and_added_again() {
+    values_change_unseen(
+        "ALTER TABLE item DROP note, ADD note text DEFAULT 'again'",
+        "ALTER TABLE item DROP note, ADD note text",
+    )
+    .await;
+}
+
+/// Rows under keys that blue no longer has are not removed by any copy: where a key is computed anew, an operator is told, and
+/// the way out works, while the sidecar follows and while it is stopped.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_rewritten() {
+    let Some(pair) = Pair::start(15, 18).await else {
+        return;
+    };
+    let (mut blue, mut green, migration) = one_table(&pair, 500, "").await;
+    let mut sidecar = Sidecar::start(&migration);
+    sidecar.wait_copied().await;
+    // A note about the key alone stops nothing.
+    let marks = "SELECT keys::text FROM understudy.units";
+    let before = green.value(marks).await;
+    blue.batch("ALTER TABLE item ALTER id SET STATISTICS 50").await;
+    until("the catalog has been looked at", async || {
+        sidecar.assert_running();
+        (green.value(marks).await != before).then_some(())
+    })
+    .await;
+    for stopped in [false, true] {
+        sidecar.wait_caught_up(&mut blue, &mut green).await;
+        let rewrite = "ALTER TABLE item ALTER id TYPE int USING id + 10000";
+        let exit = if stopped {
+            sidecar.stop().await;
+            blue.batch(rewrite).await;
+            Sidecar::start(&migration).exit().await
+        } else {
+            blue.batch(rewrite).await;
+            sidecar.exit().await
+        };
+        assert_eq!(exit.code, Some(9), "{}", exit.stderr);
+        let told = [
+            "the key of public.item was rewritten on blue",
+            "TRUNCATE \"public\".\"item\"",
+            "--recopy public.item",
+        ];
+        assert!(
+            told.iter().all(|words| exit.stderr.contains(words)),
+            "{told:?} are not in:\n{}",
+            exit.stderr
+        );
+        assert_eq!(Sidecar::start(&migration).exit().await.code, Some(9), "it is not forgotten");
+        green.batch("TRUNCATE public.item").await;
+        sidecar = Sidecar::start_with(&migration, &["--recopy", "public.item"]);
+        sidecar.wait_copied().await;
+        blue.batch("UPDATE item SET count = count + 1 WHERE id % 3 = 0; DELETE FROM item WHERE id % 7 = 0")
+            .await;
+        until_same(&mut sidecar, &mut blue, &mut green).await;
+        sidecar.stop().await;
+        sidecar = Sidecar::start(&migration);
+        sidecar.wait_copied().await;
+    }
+    sidecar.wait_caught_up(&mut blue, &mut green).await;
+    sidecar.stop().await;
+}
+
+/// What leaves every value as it is copies no table again: VACUUM FULL of a table that is copied, and a note about one of
+/// its columns.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changes_no_value_copies_nothing_again() {
+    for blue_version in [15, 18] {
+        let Some(pair) = Pair::start(blue_version, 18).await else {
+            return;
+        };
+        let (mut blue, mut green, migration) = one_table(&pair, 500, "").await;
+        let mut sidecar = Sidecar::start(&migration);
+        sidecar.wait_copied().await;
+        // A new copy forgets the chunks of the one before it.
+        let copied = "SELECT string_agg(done_at::text, ',' ORDER BY done_at) FROM understudy.chunks_done";
+        let chunks = green.value(copied).await;
+        let marks = "SELECT filenode || ' ' || written FROM understudy.units";
+        for statement in [
+            "VACUUM FULL item",
+            "ALTER TABLE item ALTER note SET STATISTICS 50",
+            "CLUSTER item USING item_pkey",
+        ] {
+            let before = green.value(marks).await;
+            blue.batch(statement).await;
+            until("the catalog has been looked at", async || {
+                sidecar.assert_running();
+                (green.value(marks).await != before).then_some(())
+            })
+            .await;
+            assert_eq!(green.value(copied).await, chunks, "after {statement}");
+            assert!(sidecar.all_copied().await, "after {statement}");
+        }
+        sidecar.stop().await;
+        blue.batch("VACUUM FULL item").await;
+        blue.batch("UPDATE item SET count = -count").await;
+        let mut sidecar = Sidecar::start(&migration);
+        until_same(&mut sidecar, &mut blue, &mut green).await;
+        assert_eq!(green.value(copied).await, chunks, "with the sidecar stopped meanwhile");
+        sidecar.stop().await;
+    }
+}
+
 /// A column that green needs disappears: stop there, and say so. What was committed before is on green.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mapped_column_is_dropped() {

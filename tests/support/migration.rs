@@ -25,6 +25,7 @@ pub struct Migration {
     blue_password: PathBuf,
     green_url: String,
     green_password: PathBuf,
+    standbys: Vec<String>,
     tables: Tables,
     more: String,
     folder: PathBuf,
@@ -39,6 +40,7 @@ impl Migration {
             blue_password: pair.blue.password_file(),
             green_url: pair.green.url(DATABASE),
             green_password: pair.green.password_file(),
+            standbys: Vec::new(),
             tables: Tables::Listed(String::new()),
             more: String::new(),
             folder: pair.scratch.path().to_owned(),
@@ -85,6 +87,13 @@ impl Migration {
     #[must_use]
     pub fn green_url(mut self, url: &str) -> Migration {
         url.clone_into(&mut self.green_url);
+        self
+    }
+
+    /// A standby of green that must have flushed what counts as durable.
+    #[must_use]
+    pub fn standby(mut self, name: &str) -> Migration {
+        self.standbys.push(name.to_owned());
         self
     }
 
@@ -146,6 +155,8 @@ impl Migration {
                 format!("{head}tables:\n{entries}control:{tail}")
             }
         };
+        let standbys = format!("\n    standbys: [{}]\ntables:\n", self.standbys.join(", "));
+        let text = text.replacen("\ntables:\n", &standbys, 1);
         let text = format!("{text}{}", self.more);
         let file = self.folder.join(format!("{}-{}.yaml", self.name, port.number()));
         fs::write(&file, text).expect("write a migration file");

@@ -21,9 +21,14 @@ pub struct Unit {
     pub name: TableName,
     /// Changes when the table is rewritten, and then earlier block numbers mean nothing.
     pub filenode: u32,
-    /// Digest over names, types and order of its columns, and for a leaf over its root; changes with its schema, and
+    /// Digest over names, numbers and types of its columns, and for a leaf over its root; changes with its schema, and
     /// when a leaf is detached.
     pub fingerprint: u64,
+    /// Tells whether the columns that the route reads are those that were copied. `None` while one of them is missing.
+    pub marks: Option<ColumnMarks>,
+    /// For a leaf a digest over what made it, and each table that it is part of, a partition: another one when it was detached
+    /// in between. Zero for a table that is no leaf.
+    pub membership: u64,
     /// Heap size in blocks.
     pub blocks: u32,
     /// Heap block size in bytes.
@@ -36,11 +41,27 @@ pub struct Unit {
     pub predicate: Option<String>,
 }
 
+/// What the catalog says of the columns that a route reads from a unit. It tells when their values have changed without
+/// any event in the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ColumnMarks {
+    /// Digest over their names, numbers and types. Some types have another text for the same bytes, so that no row is written
+    /// anew when one becomes the other. A column that was dropped and added again has another number, and nothing of
+    /// what the one before it held.
+    pub places: u64,
+    /// Digest over what last wrote each of their descriptions. Together with another filenode: their values may have been
+    /// computed anew, also where their types are as before.
+    pub written: u64,
+    /// The same digest without types over those of them that make up the key.
+    pub keys: u64,
+}
+
 impl Unit {
     /// Whether it is a leaf that takes what other leaves leave over, so that its condition changes as others come and go. So
     /// is taken to be a leaf whose condition is not known.
     pub fn is_default_leaf(&self) -> bool {
-        // Postgres writes the condition of a default partition as the negation of those of its siblings.
+        // Postgres writes the condition of a default partition as the negation of those of its siblings, and the catalog
+        // that of one without siblings as the negation of nothing.
         self.id != self.root && self.predicate.as_ref().is_none_or(|condition| condition.contains("NOT ("))
     }
 }

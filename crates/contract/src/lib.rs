@@ -14,7 +14,7 @@ pub use failure::{Class, Failure};
 
 pub use change_stream::{ChangeStream, Confirm, StreamEvent};
 pub use chunk_reader::{
-    Blocker, BlueCatalog, ChunkOutcome, ChunkReader, ChunkRequest, ChunkRows, ChunkScope, Unit,
+    Blocker, BlueCatalog, ChunkOutcome, ChunkReader, ChunkRequest, ChunkRows, ChunkScope, ColumnMarks, Unit,
 };
 
 pub use change_sink::{

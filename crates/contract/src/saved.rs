@@ -2,6 +2,8 @@
 
 use understudy_model::{BlockRange, Checkpoint, Key, RouteId, TableName, UnitId, Xid};
 
+use crate::chunk_reader::ColumnMarks;
+
 /// Where a stream comes from. A saved checkpoint means nothing on any other lineage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lineage {
@@ -30,6 +32,8 @@ pub struct Saved {
     pub routes: Vec<SavedRoute>,
     /// The units whose copy has been planned.
     pub units: Vec<SavedUnit>,
+    /// The tables and leaves of routes that the migration no longer has. The stream may still show their last changes.
+    pub departed: Vec<UnitId>,
     /// Rows to be read again by key.
     pub heals: Vec<(RouteId, Key)>,
     /// Changes set aside and not yet settled.
@@ -66,6 +70,10 @@ pub struct SavedUnit {
     pub filenode: u32,
     /// The schema's digest when the copy was planned.
     pub fingerprint: u64,
+    /// The marks of its columns when last all of them were there.
+    pub marks: Option<ColumnMarks>,
+    /// What made a leaf a partition when its copy was planned.
+    pub membership: u64,
     /// Heap size in blocks when the copy was planned.
     pub blocks: u32,
     /// For a leaf: SQL that is true for exactly its rows, as it was when the copy was planned.

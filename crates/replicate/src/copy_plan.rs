@@ -187,7 +187,8 @@ impl CopyPlan {
     /// The unit is as planned but for what moves no row that is still to be copied. Returns whether that differs from
     /// what was known.
     pub(crate) fn refresh(&mut self, unit: &Unit) -> bool {
-        let file_matters = self.is_copying(unit.id);
+        // While a column is missing the file is kept together with the marks: only both tell whether rows were written anew.
+        let file_matters = self.is_copying(unit.id) || unit.marks.is_none();
         let Some(copy) = self.units.get_mut(&unit.id) else { return false };
         copy.suspect = false;
         copy.unit.identity = unit.identity;
@@ -196,6 +197,7 @@ impl CopyPlan {
             blocks: copy.unit.blocks,
             rows_estimate: copy.unit.rows_estimate,
             filenode,
+            marks: unit.marks.or(copy.unit.marks),
             ..unit.clone()
         };
         let differs = copy.unit != seen;
@@ -266,6 +268,8 @@ mod tests {
             name: TableName::new("public", format!("t{id}")),
             filenode: 1,
             fingerprint: 1,
+            marks: None,
+            membership: 0,
             blocks,
             block_bytes: 10,
             rows_estimate: None,
@@ -306,6 +310,8 @@ mod tests {
             name: current.name.clone(),
             filenode: 1,
             fingerprint: 1,
+            marks: None,
+            membership: 0,
             blocks: 12,
             predicate: None,
             done: vec![range(8, 10), range(0, 4)],

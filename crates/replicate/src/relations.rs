@@ -1,6 +1,6 @@
 //! Relations of the stream, each bound to the route that gathers its rows, and the transform of their changes.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use understudy_contract::{Class, Failure, Unit};
 use understudy_model::{OldImage, Relation, RelationId, ReplicaIdentity, RouteId, RowChange, Tuple, UnitId};
 use understudy_transform::{Binding, RouteSpec, fill_unchanged};
@@ -10,6 +10,10 @@ use understudy_transform::{Binding, RouteSpec, fill_unchanged};
 pub(crate) struct Relations {
     homes: FxHashMap<RelationId, Home>,
     bound: FxHashMap<RelationId, Bound>,
+    /// How often the catalog has been looked at.
+    looks: u64,
+    /// Tables and leaves that green followed and the migration no longer has.
+    departed: FxHashSet<RelationId>,
 }
 
 /// Where a relation's rows belong.
@@ -21,9 +25,19 @@ pub(crate) struct Home {
     pub(crate) is_root: bool,
     /// The conditions that the last look at the catalog showed, and the one before it where that is another: what a look
     /// lists can be older than the conditions that come with it.
-    pub(crate) conditions: Vec<String>,
+    pub(crate) conditions: Vec<Condition>,
     /// Whether other leaves determine its condition.
     pub(crate) is_default: bool,
+    /// Which look was the first to show it.
+    pub(crate) first_look: u64,
+}
+
+/// What is true for the rows of a leaf.
+#[derive(Debug, Clone)]
+pub(crate) struct Condition {
+    pub(crate) sql: String,
+    /// Which look was the first to tell it: it leaves out what leaves take that an earlier look had shown.
+    pub(crate) first_look: u64,
 }
 
 /// A relation as this session announced it.
@@ -34,25 +48,53 @@ enum Bound {
         binding: Box<Binding>,
         identity: ReplicaIdentity,
     },
-    /// Its route was gone before its changes were streamed, and the policy is to drop such rows.
+    /// It has left the migration, or its table, before its changes were streamed, and the policy is to drop such rows.
     Ignored,
 }
 
 impl Relations {
+    /// Knows no relation yet, but those whose last changes are to be passed over unless they belong to a route again.
+    pub(crate) fn new(departed: &[UnitId]) -> Relations {
+        let departed = departed.iter().map(|unit| RelationId(unit.0)).collect();
+        Relations { departed, ..Relations::default() }
+    }
+
     /// The catalog as it is now. Homes of relations that are gone are kept: the stream may still show them.
     pub(crate) fn look(&mut self, units: &[Unit]) {
+        self.looks += 1;
+        let look = self.looks;
         for unit in units {
             let relation = RelationId(unit.id.0);
-            let mut conditions = unit.predicate.iter().cloned().collect::<Vec<_>>();
-            let before = self.homes.get(&relation).and_then(|home| home.conditions.first());
-            conditions.extend(before.filter(|before| Some(*before) != unit.predicate.as_ref()).cloned());
+            let known = self.homes.get(&relation);
+            let first_look = known.map_or(look, |home| home.first_look);
+            let before = known.and_then(|home| home.conditions.first());
+            let conditions = match (&unit.predicate, before) {
+                (Some(now), Some(before)) if before.sql == *now => vec![before.clone()],
+                (now, before) => {
+                    let now = now.iter().map(|sql| Condition { sql: sql.clone(), first_look: look });
+                    now.chain(before.cloned()).collect()
+                }
+            };
             let (route, is_root) = (unit.route, unit.id == unit.root);
             let is_default = unit.is_default_leaf();
-            self.homes.insert(relation, Home { route, unit: unit.id, is_root, conditions, is_default });
-            let root =
-                Home { route, unit: unit.root, is_root: true, conditions: Vec::new(), is_default: false };
+            let home = Home { route, unit: unit.id, is_root, conditions, is_default, first_look };
+            self.homes.insert(relation, home);
+            let root = Home {
+                route,
+                unit: unit.root,
+                is_root: true,
+                conditions: Vec::new(),
+                is_default: false,
+                first_look: look,
+            };
             self.homes.insert(RelationId(unit.root.0), root);
         }
+    }
+
+    /// A leaf has gone, and all that it published is gathered: should it be attached again, wherever that is, it is looked for.
+    pub(crate) fn forget(&mut self, unit: UnitId) {
+        self.homes.remove(&RelationId(unit.0));
+        self.bound.remove(&RelationId(unit.0));
     }
 
     /// Whether a relation's route is not known, so that the catalog must be looked at first.
@@ -72,7 +114,7 @@ impl Relations {
         ignore_unknown: bool,
     ) -> Result<bool, Failure> {
         let Some(home) = self.homes.get(&relation.id) else {
-            if ignore_unknown {
+            if ignore_unknown || self.departed.contains(&relation.id) {
                 self.bound.insert(relation.id, Bound::Ignored);
                 return Ok(false);
             }

@@ -18,6 +18,9 @@ pub enum Rule {
     SavedUnseen,
     /// A rewritten table is copied from its first block again.
     Rewrite,
+    /// Also one that is copied already, if the columns that its route reads were written anew; and one whose columns were
+    /// dropped and added again.
+    Marks,
     /// A truncation in the window discards the chunk.
     Truncate,
     /// The batch before a chunk is committed before the chunk is placed.
@@ -46,13 +49,14 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Rule; 18] = [
+    pub const ALL: [Rule; 19] = [
         Rule::TouchedKeys,
         Rule::LateVisible,
         Rule::SlotBirth,
         Rule::PublicationChange,
         Rule::SavedUnseen,
         Rule::Rewrite,
+        Rule::Marks,
         Rule::Truncate,
         Rule::Order,
         Rule::Heal,

@@ -75,6 +75,11 @@ impl Visibility {
         }
     }
 
+    /// Whether a snapshot has shown a transaction. One may have that is not kept.
+    pub(crate) fn has_seen(&self, xid: Xid) -> bool {
+        self.newest.sees(xid)
+    }
+
     fn prune(&mut self, snapshot: &Snapshot) {
         self.unseen.retain(|xid| !snapshot.sees(*xid));
     }

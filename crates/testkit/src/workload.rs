@@ -31,6 +31,8 @@ pub enum Act {
     Rewrite,
     /// A change of column types.
     AlterType,
+    /// A column is dropped and added again.
+    AddColumnAgain,
     /// A change of replica identity.
     AlterIdentity,
     /// A leaf is attached.
@@ -126,6 +128,7 @@ fn act_once(blue: &mut Blue, dice: &mut Dice, act: Act) -> bool {
         Act::Truncate
         | Act::TruncateLeaf
         | Act::AlterType
+        | Act::AddColumnAgain
         | Act::AlterIdentity
         | Act::Attach
         | Act::Detach
@@ -149,6 +152,7 @@ fn change_table(blue: &mut Blue, dice: &mut Dice, act: Act, table: usize) -> boo
         }
         Act::TruncateLeaf => blue.truncate(xid, &[table], true),
         Act::AlterType => blue.alter_type(xid, table),
+        Act::AddColumnAgain => blue.add_column_again(xid, table),
         Act::AlterIdentity => blue.alter_identity(xid, table),
         Act::Attach => blue.attach(xid, table),
         Act::Detach => blue.detach(xid, table, false),

@@ -62,7 +62,38 @@ fn published(taken: &[Taken<'_>]) -> Vec<PublishedTable> {
 
 /// The table of a route, as its units are to be listed.
 fn listed(route: &RouteSpec) -> ListedTable {
-    ListedTable { route: route.id, name: route.source.clone(), columns: route.source_columns() }
+    ListedTable {
+        route: route.id,
+        name: route.source.clone(),
+        columns: route.source_columns(),
+        key: route.key_source.clone(),
+    }
+}
+
+/// How long a start waits until green and its standbys have on disk what green holds, before it tries again.
+const DURABLE_MAX: Duration = Duration::from_secs(60);
+
+fn not_durable() -> Failure {
+    Failure::new(
+        Class::Transient,
+        format!("green, or a standby of it, has not flushed what green holds within {} s", DURABLE_MAX.as_secs()),
+    )
+    .remedy("bring the standby back, or take it out of `standbys` if it shall never take over; the sidecar tries again by itself")
+}
+
+/// How often something that waits shows that it lives.
+const WAIT_BEAT: Duration = Duration::from_secs(1);
+
+/// Awaits something, and calls `on_wait` at every beat for as long as that takes.
+async fn attended<T>(what: impl Future<Output = T>, beat: Duration, mut on_wait: impl FnMut()) -> T {
+    tokio::pin!(what);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut what => return done,
+            () = tokio::time::sleep(beat) => on_wait(),
+        }
+    }
 }
 
 /// Both sides, compared and made ready.
@@ -129,7 +160,7 @@ impl Attempt<'_> {
         };
         let judge = ready.sink.judge_alone();
         let pipeline = Pipeline {
-            core: Core::new(self.core_settings(&ready.published), start)?,
+            core: Core::new(self.core_settings(), start)?,
             stream,
             readers,
             catalog: ready.catalog,
@@ -184,7 +215,7 @@ impl Attempt<'_> {
             stall_timeout: settings.stream.stall_timeout,
             decoding_memory_bytes: settings.stream.decoding_memory,
         };
-        match PostgresStream::start(&self.blue("stream"), start).await {
+        match PostgresStream::start(&self.blue(routes::STREAM_ROLE), start).await {
             Ok(started) => Ok(started),
             Err(failure) => Err(ready.sink.judge(failure).await),
         }
@@ -248,6 +279,7 @@ impl Attempt<'_> {
         let publication_changed = tables_added || !changes.added.is_empty();
         let units = catalog.units().await?;
         let snapshot = catalog.snapshot().await?;
+        self.may_copy_again(&saved, &routes, (&changes.recopied, &units)).await?;
         // Recorded at once and as one, so that a stop before the copy starts does not forget that it was asked for.
         for route in &changes.recopied {
             sink.start_again(*route).await?;
@@ -281,7 +313,7 @@ impl Attempt<'_> {
         self.has_owned.store(true, Ordering::Relaxed);
         if saved.is_some() {
             // The stream confirms this checkpoint to blue as soon as it starts.
-            sink.persist().await?;
+            self.await_durable(sink).await?;
         }
         let slot_name = self.settings.name.slot();
         let mut replication = Client::connect_replication(&self.blue("control")).await?;
@@ -306,6 +338,19 @@ impl Attempt<'_> {
                 Ok((self.begin(blue, sink, (routes, tables), now).await?, true))
             }
         }
+    }
+
+    /// Waits until what green holds survives a crash, and is seen to wait.
+    async fn await_durable(&self, sink: &mut PostgresSink) -> Result<(), Failure> {
+        let status = self.status;
+        let on_wait = || {
+            status.waiting_for(vec!["green or a standby of it, to flush what green holds".to_owned()]);
+            status.beat();
+        };
+        let persisted = tokio::time::timeout(DURABLE_MAX, attended(sink.persist(), WAIT_BEAT, on_wait)).await;
+        status.waiting_for(Vec::new());
+        persisted.map_err(|_| not_durable())??;
+        Ok(())
     }
 
     fn show_tables(&self, routes: &[RouteSpec]) {
@@ -375,7 +420,7 @@ impl Attempt<'_> {
         }
     }
 
-    fn core_settings(&self, tables: &[PublishedTable]) -> CoreSettings {
+    fn core_settings(&self) -> CoreSettings {
         let (copy, apply) = (&self.settings.copy, &self.settings.apply);
         CoreSettings {
             chunk_bytes: u64::from(copy.chunk_blocks) * BLOCK_BYTES,
@@ -385,12 +430,8 @@ impl Attempt<'_> {
             batch_changes_max: apply.batch_changes,
             batch_bytes_max: apply.batch_bytes,
             on_detach: match self.settings.on_detach {
-                settings::OnDetach::Stop if tables.iter().any(|table| table.partitioned) => {
-                    DetachPolicy::Stop
-                }
-                // Where nothing is partitioned, what the stream has of strange tables are last changes of tables that have
-                // left the migration.
-                settings::OnDetach::Stop | settings::OnDetach::Delete => DetachPolicy::Delete,
+                settings::OnDetach::Stop => DetachPolicy::Stop,
+                settings::OnDetach::Delete => DetachPolicy::Delete,
             },
             nonce_base: rand::rng().next_u64(),
             rules: Rules::all(),
@@ -409,5 +450,20 @@ impl Attempt<'_> {
                 .bytes_per_second
                 .map(|bytes| (bytes * TICK.as_millis() as u64 / 1000).max(1)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A start that waits for a standby is alive for as long as it waits: nobody kills it before it has said what for.
+    #[tokio::test]
+    async fn whoever_waits_shows_that_he_lives() {
+        let (beat, mut beats) = tokio::sync::watch::channel(0);
+        let waited = async { beats.wait_for(|beats| *beats == 3).await.map(|beats| *beats) };
+        let beats =
+            attended(waited, Duration::from_millis(1), || beat.send_modify(|beats| *beats += 1)).await;
+        assert_eq!(beats.ok(), Some(3));
     }
 }

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use understudy_contract::{Class, Failure, Saved, SavedRoute};
+use understudy_contract::{Class, Failure, Saved, SavedRoute, SavedUnit, Unit};
 use understudy_model::{Lsn, RouteId, TableName};
 use understudy_postgres::preflight::Known;
 use understudy_postgres::source::followed::{Followed, FollowedTable, Gap};
 use understudy_postgres::source::publication::{PublicationState, START_OVER};
 use understudy_postgres::source::slot::SlotState;
 use understudy_transform::RouteSpec;
+
+use crate::settings::OnDetach;
 
 /// What to do about the slot and the bookkeeping.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,6 +122,27 @@ pub fn compare_routes(
     Ok(changes)
 }
 
+/// The routes among `asked` of which green may hold rows that no new copy replaces, so that it must be empty: the key was
+/// rewritten, or a leaf was away in between whose rows nobody deletes. An operator was told to remove them first.
+pub fn to_be_emptied(saved: &Saved, units: &[Unit], asked: &[RouteId], on_detach: OnDetach) -> Vec<RouteId> {
+    let keeps = |known: &SavedUnit| match units.iter().find(|unit| unit.id == known.id) {
+        Some(now) => {
+            let stays = on_detach == OnDetach::Stop || known.predicate.is_none();
+            is_key_rewritten(known, now) || (known.membership != now.membership && stays)
+        }
+        // With its condition, its rows are deleted or the run stops.
+        None => known.predicate.is_none(),
+    };
+    let must = |route: &&RouteId| saved.units.iter().any(|known| known.route == **route && keeps(known));
+    asked.iter().filter(must).copied().collect()
+}
+
+/// Whether the key columns may have other values than when they were copied. A note about them alone moves no row.
+fn is_key_rewritten(known: &SavedUnit, now: &Unit) -> bool {
+    let Some((then, marks)) = known.marks.zip(now.marks) else { return false };
+    then.keys != marks.keys && (then.places != marks.places || known.filenode != now.filenode)
+}
+
 /// The publication as green counts on it: its own version, and that of each followed table's place in it.
 pub fn followed(saved: &Saved, publication: &str) -> Followed {
     Followed {
@@ -206,8 +229,8 @@ pub fn compare_publication(routes: &[RouteSpec], there: &PublicationState) -> Pu
 
 #[cfg(test)]
 mod tests {
-    use understudy_contract::Lineage;
-    use understudy_model::Checkpoint;
+    use understudy_contract::{ColumnMarks, Lineage};
+    use understudy_model::{Checkpoint, ReplicaIdentity, UnitId};
     use understudy_postgres::preflight::KnownRoute;
     use understudy_postgres::source::publication::PublicationTable;
     use understudy_transform::BlueTable;
@@ -262,6 +285,7 @@ mod tests {
                 published: Some("11.700".into()),
             }],
             units: Vec::new(),
+            departed: Vec::new(),
             heals: Vec::new(),
             quarantined: 0,
         }
@@ -330,6 +354,62 @@ mod tests {
         let wider = RouteSpec::compile(RouteId(0), &wider, wider.name.clone(), None).unwrap();
         let changes = compare_routes(&saved(100), &[wider], &[]).unwrap();
         assert_eq!(changes, RouteChanges { added: vec![], recopied: vec![RouteId(0)] });
+    }
+
+    fn unit() -> Unit {
+        Unit {
+            id: UnitId(20),
+            route: RouteId(0),
+            root: UnitId(10),
+            name: TableName::new("public", "t_1"),
+            filenode: 20,
+            fingerprint: 1,
+            marks: Some(ColumnMarks { places: 1, written: 1, keys: 1 }),
+            membership: 1,
+            blocks: 1,
+            block_bytes: 8192,
+            rows_estimate: None,
+            identity: ReplicaIdentity::Default,
+            predicate: Some("id < 9".into()),
+        }
+    }
+
+    /// Promise 2: `--recopy` is no proof that the rows have gone which the operator was told to remove; and where nobody was
+    /// told to, it works on a table that is full.
+    #[test]
+    fn what_no_copy_replaces_must_have_been_removed() {
+        let known = SavedUnit {
+            id: UnitId(20),
+            route: RouteId(0),
+            name: TableName::new("public", "t_1"),
+            filenode: 20,
+            fingerprint: 1,
+            marks: unit().marks,
+            membership: 1,
+            blocks: 1,
+            predicate: unit().predicate,
+            done: Vec::new(),
+            rows_done: 0,
+        };
+        let must = |predicate: Option<&str>, now: &[Unit], on_detach: OnDetach| {
+            let known = SavedUnit { predicate: predicate.map(str::to_owned), ..known.clone() };
+            let saved = Saved { units: vec![known], ..saved(100) };
+            assert_eq!(to_be_emptied(&saved, now, &[], on_detach), [], "nobody has asked");
+            to_be_emptied(&saved, now, &[RouteId(0)], on_detach) == [RouteId(0)]
+        };
+        let marks = |places, keys| Some(ColumnMarks { places, written: 2, keys });
+        let (leaf, stop, delete) = (Some("id < 9"), OnDetach::Stop, OnDetach::Delete);
+        assert!(!must(leaf, &[unit()], stop));
+        let rewritten = Unit { filenode: 21, marks: marks(1, 1), ..unit() };
+        assert!(!must(leaf, &[rewritten], stop), "another column was rewritten");
+        let noted = Unit { marks: marks(1, 2), ..unit() };
+        assert!(!must(leaf, std::slice::from_ref(&noted), stop), "no row has moved");
+        assert!(must(leaf, &[Unit { filenode: 21, ..noted }], delete));
+        assert!(must(leaf, &[Unit { marks: marks(2, 2), ..unit() }], delete), "added anew");
+        let back = [Unit { membership: 2, ..unit() }];
+        assert!(must(leaf, &back, stop) && !must(leaf, &back, delete), "its rows are deleted");
+        assert!(must(None, &back, delete) && must(None, &[], delete), "nobody knows which they are");
+        assert!(!must(leaf, &[], stop), "the run stops by itself");
     }
 
     fn there(version: &str, tables: &[(&str, &str)]) -> PublicationState {

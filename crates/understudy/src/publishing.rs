@@ -1,6 +1,6 @@
 //! The publication before the stream starts: made, compared with what green counts on, and brought in line with the file.
 
-use understudy_contract::{Class, Failure, Lineage, Saved, SavedRoute};
+use understudy_contract::{Class, Failure, Lineage, Saved, SavedRoute, Unit};
 use understudy_model::RouteId;
 use understudy_postgres::ident::quote_table;
 use understudy_postgres::preflight::{self, Known, PlannedTable, PreflightPlan, TableDescription};
@@ -13,6 +13,12 @@ use understudy_transform::RouteSpec;
 use crate::assemble::Attempt;
 use crate::prepare::{self, PublicationChanges};
 use crate::{routes, settings};
+
+/// Why a table of green must be empty: its route is new.
+const JOINS: &str = "joins the migration";
+
+/// Why a table of green must be empty: see [`prepare::to_be_emptied`].
+const STALE: &str = "is copied anew because its key was rewritten or a partition of it was away on blue";
 
 impl Attempt<'_> {
     /// Before anything is created, everything must be in place; later, what joins must be.
@@ -28,12 +34,13 @@ impl Attempt<'_> {
         let findings = if known.started {
             self.forget_missed(blue, plan, &mut known).await?;
             let joining = prepare::unfamiliar(&known, routes);
-            if joining.is_empty() {
-                return Ok(());
-            }
             let joining =
                 joining.iter().map(|id| plan.tables[id.index()].clone()).collect::<Vec<PlannedTable>>();
-            preflight::check_joining(blue, &mut green, plan, &known, &joining).await?
+            let mut findings = preflight::check_always(blue, plan).await?;
+            if !joining.is_empty() {
+                findings.extend(preflight::check_joining(blue, &mut green, plan, &known, &joining).await?);
+            }
+            findings
         } else {
             preflight::check(blue, &mut green, plan).await?
         };
@@ -114,7 +121,7 @@ impl Attempt<'_> {
             return Ok(());
         }
         // Rows that blue has deleted meanwhile would stay for ever, whatever the file says of rows that are there.
-        self.must_be_empty(routes, &anew).await?;
+        self.must_be_empty(routes, &anew, JOINS).await?;
         sink.forget_routes(&anew, &version).await?;
         prepare::forget(saved, &anew);
         saved.lineage.publication = Some(version);
@@ -159,7 +166,7 @@ impl Attempt<'_> {
             return Ok(());
         }
         let adopt = "or set `existing_rows: adopt` if they are blue's, then run again";
-        self.must_be_empty(routes, added).await.map_err(|failure| match failure.remedy_text() {
+        self.must_be_empty(routes, added, JOINS).await.map_err(|failure| match failure.remedy_text() {
             Some(remedy) => {
                 Failure::new(failure.class(), failure.to_string()).remedy(format!("{remedy}, {adopt}"))
             }
@@ -167,21 +174,31 @@ impl Attempt<'_> {
         })
     }
 
-    async fn must_be_empty(&self, routes: &[RouteSpec], added: &[RouteId]) -> Result<(), Failure> {
-        if added.is_empty() {
+    /// Where an operator asks for a new copy because rows had to be removed first, it is seen to that they are.
+    pub(crate) async fn may_copy_again(
+        &self,
+        saved: &Saved,
+        routes: &[RouteSpec],
+        (recopied, units): (&[RouteId], &[Unit]),
+    ) -> Result<(), Failure> {
+        let by_hand = |id: &&RouteId| self.options.recopy.contains(&routes[id.index()].source);
+        let asked = recopied.iter().filter(by_hand).copied().collect::<Vec<_>>();
+        let full = prepare::to_be_emptied(saved, units, &asked, self.settings.on_detach);
+        self.must_be_empty(routes, &full, STALE).await
+    }
+
+    async fn must_be_empty(&self, routes: &[RouteSpec], which: &[RouteId], why: &str) -> Result<(), Failure> {
+        if which.is_empty() {
             return Ok(());
         }
         let mut green = Client::connect(&self.green("control")).await?;
-        for route in added.iter().map(|id| &routes[id.index()]) {
+        for route in which.iter().map(|id| &routes[id.index()]) {
             let sql = format!("SELECT EXISTS (SELECT FROM {})", quote_table(&route.target));
             let rows = green.query(&sql).await?;
             if rows.first().is_some_and(|row| row.is_true(0)) {
                 return Err(Failure::new(
                     Class::Configuration,
-                    format!(
-                        "{} joins the migration, but {} on green already holds rows",
-                        route.source, route.target
-                    ),
+                    format!("{} {why}, but {} on green already holds rows", route.source, route.target),
                 )
                 .remedy(format!("empty it on green: TRUNCATE {}", quote_table(&route.target))));
             }
@@ -212,6 +229,7 @@ pub(crate) fn begun(
         unseen: Some(Vec::new()),
         routes: routes.iter().map(route).collect(),
         units: vec![],
+        departed: vec![],
         heals: vec![],
         quarantined: 0,
     }

@@ -65,12 +65,14 @@ pub(crate) fn left(
         if taken.iter().any(|one| one.table.name == table.source) {
             return None;
         }
+        let entries = settings.entries_for(&table.source);
+        if entries.iter().all(|entry| entry.target_of(&table.source) != table.target) {
+            return None;
+        }
         if !blue.iter().any(|one| one.name == table.source) {
             return Some(Left::absent(table, there));
         }
-        let entries = settings.entries_for(&table.source);
-        let is_wanted = entries.iter().any(|entry| entry.target_of(&table.source) == table.target);
-        is_wanted.then_some(Left { table, fate: Fate::Absorbed })
+        Some(Left { table, fate: Fate::Absorbed })
     };
     Ok(followed.into_iter().filter_map(fate).collect())
 }
@@ -118,6 +120,9 @@ pub fn blue_table(table: &TableDescription) -> BlueTable {
     }
 }
 
+/// The role of the session that streams from blue.
+pub(crate) const STREAM_ROLE: &str = "stream";
+
 /// What preflight has to know.
 pub fn preflight_plan(settings: &Settings, taken: &[Taken<'_>]) -> Result<PreflightPlan, Failure> {
     let mut tables = Vec::with_capacity(taken.len());
@@ -142,6 +147,7 @@ pub fn preflight_plan(settings: &Settings, taken: &[Taken<'_>]) -> Result<Prefli
         migration: settings.name.to_string(),
         slot: settings.name.slot(),
         publication: settings.name.slot(),
+        reader: settings.name.application_name(STREAM_ROLE),
         tables,
         replica_role: match settings.apply.replica_role {
             settings::ReplicaRole::Auto => ReplicaRole::Auto,
@@ -205,4 +211,58 @@ pub fn green_tables(routes: &[RouteSpec]) -> Vec<GreenTable> {
         fingerprint: route.fingerprint(),
     };
     routes.iter().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use understudy_model::ReplicaIdentity;
+    use understudy_postgres::preflight::Persistence;
+
+    use super::*;
+    use crate::settings::{Secrets, Surroundings, parse};
+
+    fn table(name: &str) -> TableDescription {
+        TableDescription {
+            oid: 1,
+            name: TableName::new("public", name),
+            kind: TableKind::Ordinary,
+            persistence: Persistence::Permanent,
+            columns: Vec::new(),
+            identity: ReplicaIdentity::Default,
+            key: Some(vec!["id".into()]),
+            unique: Vec::new(),
+            bytes: 0,
+            rows_estimate: None,
+            partition_children: false,
+            is_partition: false,
+            parent: None,
+            has_heirs: false,
+            row_security: false,
+            in_extension: false,
+        }
+    }
+
+    /// Whoever has taken a table out of the file is not warned that it is gone, nor told that it may come back; whoever
+    /// still has it under a pattern is.
+    #[test]
+    fn only_what_the_file_would_still_have_is_said_to_have_left() {
+        let surroundings =
+            Surroundings { variables: HashMap::new(), folder: "/".into(), secrets: Secrets::LeaveOut };
+        let left = |from: &str| {
+            let file = format!(
+                "version: 1\nname: s\nblue: {{ url: postgres://u@b/s }}\n\
+                 green: {{ postgres: {{ url: postgres://u@g/s }} }}\ntables: [{{ from: {from} }}]\n"
+            );
+            let settings = parse("s.yaml", &file, &surroundings).expect("a good file");
+            let followed = FollowedTable {
+                source: TableName::new("public", "item"),
+                target: TableName::new("public", "item"),
+                version: "1.1".into(),
+            };
+            left(&settings, (&[table("other")], None), [followed]).expect("a list")
+        };
+        assert_eq!(left("public.other"), []);
+        let under_pattern = left("public.*");
+        assert!(under_pattern.len() == 1 && under_pattern[0].fate == Fate::Gone, "{under_pattern:?}");
+    }
 }

@@ -17,6 +17,7 @@ mod known;
 mod server;
 mod slot;
 mod sources;
+mod standbys;
 mod targets;
 mod types;
 mod unmoved;
@@ -53,6 +54,7 @@ pub async fn check(
 
     server::check_servers(&on_blue, &on_green, &mut out);
     server::check_replication(&on_blue, plan.decoding_memory_bytes, &mut out);
+    standbys::check_standbys(on_blue.setting(standbys::SETTING), &plan.reader, &mut out);
     server::check_green(green, &on_green, &mut out).await?;
     alive::check_alive(green, plan, &on_green, (&known, None), &mut out).await?;
     slot::check_slot(blue, plan, &on_blue, known.started, &mut out).await?;
@@ -81,6 +83,15 @@ pub async fn check_joining(
     let published = published.collect::<Vec<_>>();
     let routes = Routes { plan, tables: joining, published: &published, started: true };
     routes.check((blue, &on_blue), (green, &on_green), &mut out).await?;
+    Ok(out.sorted())
+}
+
+/// The same for what can become wrong at any time while a migration is under way, whether or not something joins.
+pub async fn check_always(blue: &mut Client, plan: &PreflightPlan) -> Result<Vec<Finding>, Failure> {
+    let mut out = Findings::default();
+    let rows = blue.query(&format!("SHOW {}", standbys::SETTING)).await?;
+    let names = rows.first().and_then(|row| row.text(0)).unwrap_or_default();
+    standbys::check_standbys(names, &plan.reader, &mut out);
     Ok(out.sorted())
 }
 

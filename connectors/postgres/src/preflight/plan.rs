@@ -14,6 +14,8 @@ pub struct PreflightPlan {
     pub slot: String,
     /// The publication on blue.
     pub publication: String,
+    /// The application name of the session that streams from blue.
+    pub reader: String,
     /// What goes where.
     pub tables: Vec<PlannedTable>,
     /// Whether triggers and foreign keys on green are to be held off while rows are applied.

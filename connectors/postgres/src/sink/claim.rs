@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use understudy_contract::{Class, Failure, Lineage, Saved, SavedRoute, SavedUnit};
+use understudy_contract::{Class, ColumnMarks, Failure, Lineage, Saved, SavedRoute, SavedUnit};
 use understudy_model::{BlockRange, Checkpoint, Key, Lsn, RouteId, TableName, UnitId};
 
 use super::books::{Books, keys_from, superseded, xids};
@@ -129,12 +129,14 @@ async fn read(
         publication: row.text(6).map(str::to_owned),
     };
     let units = units(client, name, &of_number).await?;
+    let departed = departed(client, name, &ours).await?;
     let saved = Saved {
         lineage,
         checkpoint: Checkpoint::at_commit_end(checkpoint),
         unseen: row.text(5).map(xids).transpose()?,
         routes,
         units,
+        departed,
         heals,
         quarantined: count.first().map_or(Ok(0), |row| row.parse(0))?,
     };
@@ -178,8 +180,8 @@ async fn units(
     name: &str,
     routes: &HashMap<i32, RouteId>,
 ) -> Result<Vec<SavedUnit>, Failure> {
-    let sql = "SELECT unit, route, schema, name, filenode, fingerprint, blocks, predicate FROM understudy.units \
-        WHERE migration = $1 ORDER BY unit, route";
+    let sql = "SELECT unit, route, schema, name, filenode, fingerprint, blocks, predicate, places, written, keys, membership \
+        FROM understudy.units WHERE migration = $1 ORDER BY unit, route";
     let mut units: Vec<SavedUnit> = Vec::new();
     let mut at: HashMap<(u32, RouteId), usize> = HashMap::new();
     for row in client.query_with(sql, &[Some(name)]).await? {
@@ -194,6 +196,8 @@ async fn units(
             name: TableName::new(row.required(2)?, row.required(3)?),
             filenode: row.parse(4)?,
             fingerprint: row.parse(5)?,
+            marks: marks(&row)?,
+            membership: row.parse(11)?,
             blocks: row.parse(6)?,
             predicate: row.text(7).map(str::to_owned),
             done: Vec::new(),
@@ -211,8 +215,22 @@ async fn units(
     Ok(units)
 }
 
+/// The marks of a unit, if they are known.
+fn marks(row: &Row) -> Result<Option<ColumnMarks>, Failure> {
+    let marks = row.optional(8)?.zip(row.optional(9)?).zip(row.optional(10)?);
+    Ok(marks.map(|((places, written), keys)| ColumnMarks { places, written, keys }))
+}
+
+/// The tables and leaves of routes that the migration had once, and has no more.
+async fn departed(client: &mut Client, name: &str, ours: &str) -> Result<Vec<UnitId>, Failure> {
+    let sql = "SELECT unit FROM understudy.departed WHERE migration = $1 \
+        UNION SELECT unit FROM understudy.units WHERE migration = $1 AND route <> ALL ($2::int[]) ORDER BY 1";
+    let rows = client.query_with(sql, &[Some(name), Some(ours)]).await?;
+    rows.iter().map(|row| Ok(UnitId(row.parse(0)?))).collect()
+}
+
 /// A route that the migration no longer has is not followed any more, so what is known of its copy is void: should it
-/// come back, it is copied anew.
+/// come back, it is copied anew. That its tables and leaves were followed is remembered: their last changes may still come.
 pub(super) async fn forget_absent(
     client: &mut Client,
     books: &Books,
@@ -221,6 +239,9 @@ pub(super) async fn forget_absent(
     client.batch("BEGIN; SET LOCAL synchronous_commit = on").await?;
     check_fence(client, books).await?;
     let (name, ours) = (books.migration.as_str(), numbers(targets));
+    let note = "INSERT INTO understudy.departed (migration, unit) SELECT DISTINCT migration, unit FROM understudy.units \
+        WHERE migration = $1 AND route <> ALL ($2::int[]) ON CONFLICT DO NOTHING";
+    client.execute_with(note, &[Some(name), Some(ours.as_str())]).await?;
     let absent = "SELECT route FROM understudy.routes WHERE migration = $1 AND route <> ALL ($2::int[])";
     for row in client.query_with(absent, &[Some(name), Some(ours.as_str())]).await? {
         forget_route(client, name, row.parse(0)?).await?;

@@ -9,9 +9,10 @@ use crate::ident::quote_literal;
 use crate::wire::{Client, ConnectOptions};
 
 /// Tables of the bookkeeping, with the column that names the migration.
-const TABLES: [(&str, &str); 8] = [
+const TABLES: [(&str, &str); 9] = [
     ("chunks_done", "migration"),
     ("units", "migration"),
+    ("departed", "migration"),
     ("heals", "migration"),
     ("mismatches", "migration"),
     ("quarantine", "migration"),

@@ -1,6 +1,6 @@
 //! What is recorded on its own: the start of a migration, planned and forgotten units, completed routes.
 
-use understudy_contract::{Class, Failure, LedgerEntry, Lineage, Unit};
+use understudy_contract::{Class, ColumnMarks, Failure, LedgerEntry, Lineage, Unit};
 use understudy_model::{Checkpoint, RouteId};
 
 use super::applier::Applier;
@@ -149,15 +149,17 @@ impl Applier {
         }
     }
 
-    /// A unit whose file has been written anew since it was planned: the stream may still bring rows as they were before.
+    /// A unit whose file has been written anew since it was planned, or whose columns are others: the stream may still bring
+    /// rows as they were before.
     async fn renew_rewritten(&mut self, unit: &Unit) -> Result<(), Failure> {
         let target = self.targets.get(unit.route.index()).ok_or_else(unknown_route)?;
-        let (id, number, filenode) =
-            (unit.id.0.to_string(), target.number.to_string(), unit.filenode.to_string());
-        let params = [&self.books.migration, &number, &id, &filenode].map(|param| Some(param.as_str()));
+        let (id, number) = (unit.id.0.to_string(), target.number.to_string());
+        let (filenode, fingerprint) = (unit.filenode.to_string(), unit.fingerprint.to_string());
+        let params = [&self.books.migration, &number, &id, &filenode, &fingerprint];
+        let params = params.map(|param| Some(param.as_str()));
         let sql = "UPDATE understudy.routes SET renewed = true WHERE migration = $1 AND route = $2 \
             AND EXISTS (SELECT FROM understudy.units AS u WHERE u.migration = $1 AND u.route = $2 \
-            AND u.unit = $3 AND u.filenode <> $4)";
+            AND u.unit = $3 AND (u.filenode, u.fingerprint) <> ($4, $5))";
         let rewritten = self.client.execute_with(sql, &params).await? > 0;
         if let Some(target) = self.targets.get_mut(unit.route.index()) {
             target.renewed |= rewritten;
@@ -173,9 +175,10 @@ impl Applier {
         let (name, migration) = (&unit.name, &self.books.migration);
         let params = [migration, &id, &number, &name.schema, &name.name, &filenode, &fingerprint];
         let mut params = params.map(|param| Some(param.as_str())).to_vec();
-        params.push(unit.predicate.as_deref());
-        let sql = "UPDATE understudy.units SET schema = $4, name = $5, filenode = $6, fingerprint = $7, predicate = $8 \
-            WHERE migration = $1 AND unit = $2 AND route = $3";
+        let noted = noted(unit);
+        params.extend(noted.iter().map(Option::as_deref));
+        let sql = "UPDATE understudy.units SET schema = $4, name = $5, filenode = $6, fingerprint = $7, predicate = $8, \
+            places = $9, written = $10, keys = $11, membership = $12 WHERE migration = $1 AND unit = $2 AND route = $3";
         self.client.execute_with(sql, &params).await.map(drop)
     }
 
@@ -194,12 +197,25 @@ impl Applier {
         let (name, migration) = (&unit.name, &self.books.migration);
         let params = [migration, &id, &number, &name.schema, &name.name, &filenode, &fingerprint, &blocks];
         let mut params = params.map(|param| Some(param.as_str())).to_vec();
-        params.push(unit.predicate.as_deref());
+        let noted = noted(unit);
+        params.extend(noted.iter().map(Option::as_deref));
         let sql = "INSERT INTO understudy.units \
-            (migration, unit, route, schema, name, filenode, fingerprint, blocks, predicate) \
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+            (migration, unit, route, schema, name, filenode, fingerprint, blocks, predicate, places, written, keys, membership) \
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
         self.client.execute_with(sql, &params).await.map(drop)
     }
+}
+
+/// What else is noted of a unit, as parameters: its condition, its marks, and what made it a partition.
+fn noted(unit: &Unit) -> [Option<String>; 5] {
+    let mark = |of: fn(&ColumnMarks) -> u64| unit.marks.as_ref().map(|marks| of(marks).to_string());
+    [
+        unit.predicate.clone(),
+        mark(|marks| marks.places),
+        mark(|marks| marks.written),
+        mark(|marks| marks.keys),
+        Some(unit.membership.to_string()),
+    ]
 }
 
 /// Makes sure, inside an open transaction, that this instance owns the migration and keeps owning it until the end.

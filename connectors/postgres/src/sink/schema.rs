@@ -50,9 +50,18 @@ CREATE TABLE IF NOT EXISTS understudy.units (
     name text NOT NULL,
     filenode bigint NOT NULL,
     fingerprint numeric NOT NULL,
+    places numeric,
+    written numeric,
+    keys numeric,
+    membership numeric NOT NULL,
     blocks bigint NOT NULL,
     predicate text,
     PRIMARY KEY (migration, unit, route)
+);
+CREATE TABLE IF NOT EXISTS understudy.departed (
+    migration text NOT NULL,
+    unit bigint NOT NULL,
+    PRIMARY KEY (migration, unit)
 );
 CREATE TABLE IF NOT EXISTS understudy.chunks_done (
     migration text NOT NULL,

@@ -1,9 +1,10 @@
 //! Blue's catalog as the loop sees it: the units of each route, snapshots, barriers and who holds them up.
 
 use understudy_contract::{Blocker, BlueCatalog, Class, Failure, Unit};
-use understudy_model::{Nonce, RouteId, Snapshot, TableName, Xid};
+use understudy_model::{Nonce, Snapshot, Xid};
 
 use super::session::{self, Session};
+pub use super::units::ListedTable;
 use super::units::Units;
 use crate::wire::{Client, ConnectOptions, Row};
 
@@ -19,14 +20,14 @@ const SETTINGS: &str = "SET lock_timeout = '250ms'; SET statement_timeout = '30s
                         SET idle_in_transaction_session_timeout = '30s'";
 
 impl PostgresCatalog {
-    /// Connects. `prefix` names our messages; `routes` are the tables on blue whose units are to be listed.
+    /// Connects. `prefix` names our messages; `tables` are those on blue whose units are to be listed.
     pub async fn connect(
         options: &ConnectOptions,
         prefix: impl Into<String>,
-        routes: Vec<(RouteId, TableName)>,
+        tables: &[ListedTable],
     ) -> Result<PostgresCatalog, Failure> {
         let session = Session::connect(options, SETTINGS).await?;
-        Ok(PostgresCatalog { session, prefix: prefix.into(), units: Units::new(&routes) })
+        Ok(PostgresCatalog { session, prefix: prefix.into(), units: Units::new(tables) })
     }
 
     async fn value(&mut self, sql: &str, what: &str) -> Result<Row, Failure> {
@@ -41,12 +42,8 @@ impl PostgresCatalog {
 
 impl BlueCatalog for PostgresCatalog {
     async fn units(&mut self) -> Result<Vec<Unit>, Failure> {
-        let mut client = self.session.lend().await?;
-        let units = self.units.list(&mut client).await;
-        let units =
-            units.map_err(|failure| session::retryable(failure).while_doing("list the tables of blue"))?;
-        self.session.give_back(client);
-        Ok(units)
+        let units = self.units.list(&mut self.session).await;
+        units.map_err(|failure| session::retryable(failure).while_doing("list the tables of blue"))
     }
 
     async fn snapshot(&mut self) -> Result<Snapshot, Failure> {

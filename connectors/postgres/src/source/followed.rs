@@ -48,7 +48,7 @@ pub enum Gap {
         /// The tables.
         tables: Vec<FollowedTable>,
     },
-    /// Nothing has been missed, and these tables can be followed no further.
+    /// These tables can be followed no further. Of one that has another name nothing has been missed.
     Left(Vec<Left>),
 }
 
@@ -64,7 +64,8 @@ pub struct Left {
 /// What has become of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
-    /// It was dropped.
+    /// It is not there any more. Mostly it was dropped; one that was taken out of the publication and then renamed looks the
+    /// same, and of that one changes have been missed.
     Gone,
     /// It has another name, or is in another schema.
     Renamed(TableName),
@@ -131,7 +132,8 @@ impl Followed {
         (!renamed.is_empty()).then_some(Gap::Left(renamed))
     }
 
-    /// The same, and tables that are gone from blue are told from those that somebody has taken out.
+    /// The same, and tables that are gone from blue are told from those that somebody has taken out and that are still
+    /// there.
     pub async fn gap_on(
         &self,
         blue: &mut Client,
@@ -213,7 +215,8 @@ impl Gap {
             }
             Gap::Left(left) => {
                 let what = left.iter().map(Left::to_string).collect::<Vec<_>>();
-                let remedies = left.iter().map(way_on).collect::<BTreeSet<_>>();
+                let names = left.iter().map(|one| &one.table.source).collect::<BTreeSet<_>>();
+                let remedies = left.iter().map(|one| way_on(one, &names)).collect::<BTreeSet<_>>();
                 let remedies = remedies.into_iter().take(NAMED).collect::<Vec<_>>();
                 diverged(first_of(&what)).remedy(remedies.join("; "))
             }
@@ -221,16 +224,24 @@ impl Gap {
     }
 }
 
-/// How a migration goes on without a table, or with it.
-fn way_on(left: &Left) -> String {
+/// How a migration goes on without a table, or with it. `names` are those under which tables of it were followed that have
+/// left.
+fn way_on(left: &Left, names: &BTreeSet<&TableName>) -> String {
     let FollowedTable { source, target, .. } = &left.table;
     match &left.fate {
+        // Nothing else helps: the file takes either name, and would fill the wrong table.
+        Fate::Renamed(name) if names.contains(name) => {
+            "give tables that have swapped their names each its own back (by way of a third one) and run again, then nothing is \
+             missed"
+                .to_owned()
+        }
         Fate::Renamed(name) => format!(
             "rename {name} back to {source} and run again, then nothing is missed; or let the migration file take {name} in \
              its place and run again, then it is copied anew into an empty table, and {target} keeps its rows"
         ),
         Fate::Gone | Fate::Absorbed => {
-            "take what is gone out of the migration file, where it is named there, then run again; its rows stay on green"
+            "take what is gone out of the migration file, where it is named there, then run again; its rows stay on green, where \
+             what it held last may be missing"
                 .to_owned()
         }
     }
@@ -331,6 +342,24 @@ mod tests {
             remedy.contains("rename public.z back to public.b") && !remedy.contains("--recopy"),
             "{remedy}"
         );
+    }
+
+    /// Tables that have swapped their names cannot be renamed back one by one, and no other file helps.
+    #[test]
+    fn swapped_names_are_to_be_swapped_back() {
+        let followed = followed(&[("a", "11.701"), ("b", "12.701"), ("c", "13.701")]);
+        let there = now("10.700", &[("b", "11.701"), ("a", "12.701"), ("c", "13.701")]);
+        let failure = followed.gap(Some(&there)).expect("a gap").failure("p");
+        assert_eq!(
+            failure.to_string(),
+            "public.a was renamed to public.b on blue, public.b was renamed to public.a on blue"
+        );
+        let remedy = failure.remedy_text().expect("a remedy");
+        assert!(
+            remedy.starts_with("give tables that have swapped their names each its own back"),
+            "{remedy}"
+        );
+        assert!(!remedy.contains("in its place") && !remedy.contains("; "), "{remedy}");
     }
 
     /// The message names the tables and the exact way out, whatever their number.

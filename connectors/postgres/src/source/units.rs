@@ -7,9 +7,23 @@ use understudy_contract::{Class, Failure, Unit};
 use understudy_model::{ReplicaIdentity, RouteId, TableName, UnitId};
 
 use super::fingerprint;
+use super::session::Session;
 use crate::error::has_sqlstate;
 use crate::ident::quote_literal;
 use crate::wire::{Client, Row};
+
+/// A table of blue whose units are to be listed.
+#[derive(Debug, Clone)]
+pub struct ListedTable {
+    /// The route that gathers its rows.
+    pub route: RouteId,
+    /// Its name.
+    pub name: TableName,
+    /// The columns that the route reads.
+    pub columns: Vec<String>,
+    /// Those of them that make up its key.
+    pub key: Vec<String>,
+}
 
 /// Lists units, and remembers what is costly to ask for again.
 pub(crate) struct Units {
@@ -36,17 +50,19 @@ impl Listed {
 }
 
 impl Units {
-    /// A lister for these routes and their tables on blue.
-    pub(crate) fn new(routes: &[(RouteId, TableName)]) -> Units {
-        Units { listing: listing_sql(routes), predicates: FxHashMap::default(), sizes: FxHashMap::default() }
+    /// A lister for the units of these tables.
+    pub(crate) fn new(tables: &[ListedTable]) -> Units {
+        Units { listing: listing_sql(tables), predicates: FxHashMap::default(), sizes: FxHashMap::default() }
     }
 
     /// Every unit as it is now.
-    pub(crate) async fn list(&mut self, client: &mut Client) -> Result<Vec<Unit>, Failure> {
+    pub(super) async fn list(&mut self, session: &mut Session) -> Result<Vec<Unit>, Failure> {
+        let mut client = session.lend().await?;
         let rows = client.query(&self.listing).await?;
         let mut listed = rows.iter().map(listed).collect::<Result<Vec<_>, _>>()?;
-        self.measure(client, &mut listed).await?;
-        self.describe_leaves(client, &mut listed).await?;
+        self.measure(&mut client, &mut listed).await?;
+        session.give_back(client);
+        self.describe_leaves(session, &mut listed).await?;
         let known = listed.iter().map(|one| one.unit.id).collect::<rustc_hash::FxHashSet<_>>();
         self.sizes.retain(|unit, _| known.contains(unit));
         self.predicates.retain(|unit, _| known.contains(unit));
@@ -82,7 +98,7 @@ impl Units {
 
     /// Fills in the predicates of leaves, asking only where a tree has changed: a default partition's depends on all
     /// of its siblings, so any change in a tree counts for each of its leaves.
-    async fn describe_leaves(&mut self, client: &mut Client, listed: &mut [Listed]) -> Result<(), Failure> {
+    async fn describe_leaves(&mut self, session: &mut Session, listed: &mut [Listed]) -> Result<(), Failure> {
         let mut trees = FxHashMap::<RouteId, FxHasher>::default();
         for one in listed.iter().filter(|one| one.is_leaf()) {
             (one.unit.id, one.unit.fingerprint, &one.version).hash(trees.entry(one.unit.route).or_default());
@@ -98,20 +114,22 @@ impl Units {
             .map(|one| (one.unit.id, state(one)))
             .collect::<FxHashMap<_, _>>();
         if !stale.is_empty() {
-            let sql = format!(
-                "SELECT u.oid, pg_catalog.pg_get_partition_constraintdef(u.oid) FROM unnest('{}'::oid[]) AS u(oid)",
-                oid_array(stale.keys())
-            );
-            let rows = match client.query(&sql).await {
+            // A server process keeps the conditions that it has told, and of a leaf below a default partition it does not
+            // notice that the siblings of that one have changed: a new one knows none.
+            session.lend().await?.close().await;
+            let mut client = session.lend().await?;
+            let rows = match client.query(&conditions_sql(stale.keys())).await {
                 // A locked leaf hides its predicate for as long; the next listing asks again.
                 Err(failure) if lock_timed_out(&failure) => Vec::new(),
                 other => other?,
             };
             for row in rows {
                 let unit = UnitId(row.parse(0)?);
-                let usable = row.text(1).filter(|text| !text.contains("satisfies_hash_partition"));
-                self.predicates.insert(unit, (stale[&unit], usable.map(str::to_owned)));
+                let told = condition(row.text(1), row.is_true(2), row.is_true(3));
+                let usable = told.filter(|text| !text.contains("satisfies_hash_partition"));
+                self.predicates.insert(unit, (stale[&unit], usable));
             }
+            session.give_back(client);
         }
         for one in listed.iter_mut().filter(|one| one.is_leaf()) {
             let current = self.predicates.get(&one.unit.id).filter(|known| known.0 == state(one));
@@ -132,23 +150,33 @@ pub(crate) fn identity_of(letter: &str) -> ReplicaIdentity {
 }
 
 /// Walks down from each route's table. Everything comes from one snapshot of the catalog tables, the filenode too: read
-/// by function it could be newer than the size beside it, and a table rewritten in between would lose its last blocks.
-fn listing_sql(routes: &[(RouteId, TableName)]) -> String {
-    let wanted = routes
+/// by function it could be newer than the size beside it, and a table rewritten in between would lose its last blocks. What
+/// made a leaf a partition are the rows of `pg_inherits` on the way to its root: to detach it, or a table between, removes one.
+fn listing_sql(tables: &[ListedTable]) -> String {
+    let wanted = tables
         .iter()
-        .map(|(route, table)| {
-            format!("({}, {}, {})", route.0, quote_literal(&table.schema), quote_literal(&table.name))
+        .map(|ListedTable { route, name, columns, key }| {
+            let list = |names: &[String]| {
+                names.iter().map(|name| quote_literal(name)).collect::<Vec<_>>().join(", ")
+            };
+            let (columns, key) = (list(columns), list(key));
+            let (schema, name) = (quote_literal(&name.schema), quote_literal(&name.name));
+            format!("({}, {schema}, {name}, ARRAY[{columns}]::name[], ARRAY[{key}]::name[])", route.0)
         })
         .collect::<Vec<_>>();
-    let wanted = if wanted.is_empty() { "(NULL::int, NULL, NULL)".to_owned() } else { wanted.join(", ") };
+    let wanted = if wanted.is_empty() {
+        "(NULL::int, NULL, NULL, NULL::name[], NULL::name[])".to_owned()
+    } else {
+        wanted.join(", ")
+    };
     format!(
-        "WITH RECURSIVE wanted(route, schema, name) AS (VALUES {wanted}), \
-         tree(route, root, oid) AS ( \
-           SELECT w.route, c.oid, c.oid FROM wanted w \
+        "WITH RECURSIVE wanted(route, schema, name, columns, key) AS (VALUES {wanted}), \
+         tree(route, columns, key, root, oid, chain) AS ( \
+           SELECT w.route, w.columns, w.key, c.oid, c.oid, '' FROM wanted w \
            JOIN pg_catalog.pg_namespace n ON n.nspname = w.schema::name \
            JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.name::name \
            UNION ALL \
-           SELECT t.route, t.root, i.inhrelid FROM tree t \
+           SELECT t.route, t.columns, t.key, t.root, i.inhrelid, t.chain || ' ' || i.inhparent || ' ' || i.xmin FROM tree t \
            JOIN pg_catalog.pg_class p ON p.oid = t.oid AND p.relkind = 'p' \
            JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid AND NOT i.inhdetachpending) \
          SELECT c.oid, t.route, n.nspname, c.relname, c.relfilenode, {fingerprint}, \
@@ -158,12 +186,45 @@ fn listing_sql(routes: &[(RouteId, TableName)]) -> String {
                 WHEN c.relreplident = 'i' AND NOT EXISTS (SELECT FROM pg_catalog.pg_index x \
                   WHERE x.indrelid = c.oid AND x.indisreplident AND x.indisvalid) THEN 'n' \
                 ELSE c.relreplident END, \
-           t.root, c.xmin \
+           t.root, c.xmin, m.places, m.written, m.keys, \
+           CASE WHEN t.chain <> '' THEN {membership} END \
          FROM tree t JOIN pg_catalog.pg_class c ON c.oid = t.oid AND c.relkind = 'r' \
          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         CROSS JOIN LATERAL ({marks}) AS m \
          ORDER BY t.route, n.nspname COLLATE \"C\", c.relname COLLATE \"C\"",
-        fingerprint = fingerprint::sql("c.oid")
+        fingerprint = fingerprint::sql("c.oid"),
+        membership = fingerprint::digest("t.chain"),
+        marks = fingerprint::marks_sql("c.oid", "t.columns", "t.key"),
     )
+}
+
+/// Asks for the condition of each leaf, and for what only the tables around it tell: whether some level of it is a default
+/// partition, and whether each is and has no siblings.
+fn conditions_sql<'a>(leaves: impl IntoIterator<Item = &'a UnitId>) -> String {
+    format!(
+        "SELECT u.oid, pg_catalog.pg_get_partition_constraintdef(u.oid), l.has_default, l.is_alone \
+         FROM unnest('{}'::oid[]) AS u(oid) CROSS JOIN LATERAL ( \
+           WITH RECURSIVE up(child, parent) AS ( \
+             SELECT i.inhrelid, i.inhparent FROM pg_catalog.pg_inherits i WHERE i.inhrelid = u.oid \
+             UNION ALL \
+             SELECT i.inhrelid, i.inhparent FROM up JOIN pg_catalog.pg_inherits i ON i.inhrelid = up.parent) \
+           SELECT bool_or(p.partdefid = up.child) AS has_default, bool_and(p.partdefid = up.child AND \
+             (SELECT count(*) FROM pg_catalog.pg_inherits s WHERE s.inhparent = up.parent) = 1) AS is_alone \
+           FROM up JOIN pg_catalog.pg_partitioned_table p ON p.partrelid = up.parent) AS l",
+        oid_array(leaves)
+    )
+}
+
+/// The condition of a leaf. Postgres tells none of a default partition without siblings, as it takes every row, and none
+/// either of a leaf that is detached at this moment: whether it is the former is seen in the tables around it, under a
+/// snapshot that is no newer. Then it is the negation of nothing, so that it shows that siblings would change it.
+fn condition(told: Option<&str>, has_default: bool, is_alone: bool) -> Option<String> {
+    const NO_SIBLINGS: &str = "(NOT (false))";
+    match told {
+        Some(told) if has_default && !told.contains("NOT (") => Some(format!("({told} AND {NO_SIBLINGS})")),
+        Some(told) => Some(told.to_owned()),
+        None => is_alone.then(|| NO_SIBLINGS.to_owned()),
+    }
 }
 
 fn listed(row: &Row) -> Result<Listed, Failure> {
@@ -174,6 +235,8 @@ fn listed(row: &Row) -> Result<Listed, Failure> {
         name: TableName::new(row.required(2)?, row.required(3)?),
         filenode: row.parse(4)?,
         fingerprint: fingerprint::parse(row.required(5)?)?,
+        marks: fingerprint::marks([row.text(11), row.text(12), row.text(13)])?,
+        membership: row.text(14).map_or(Ok(0), fingerprint::parse)?,
         blocks: 0,
         block_bytes: row.parse(6)?,
         rows_estimate: u64::try_from(row.parse::<i64>(7)?).ok(),

@@ -6,7 +6,7 @@ use understudy_contract::{
     BlueCatalog, ChunkOutcome, ChunkReader, ChunkRequest, ChunkRows, ChunkScope, Unit,
 };
 use understudy_model::{BlockRange, ChunkId, Ctid, Key, RouteId, TableName, Tuple, UnitId, Value};
-use understudy_postgres::source::catalog::PostgresCatalog;
+use understudy_postgres::source::catalog::{ListedTable, PostgresCatalog};
 use understudy_postgres::source::chunk_reader::PostgresChunkReader;
 use understudy_postgres::wire::{Client, ConnectOptions};
 
@@ -25,14 +25,16 @@ pub struct Blue {
 pub async fn blue(options: ConnectOptions, schema: &str, tables: &[&str]) -> Blue {
     let mut client = connect(&options).await;
     client.batch(schema).await.unwrap();
-    let routes = tables.iter().enumerate();
-    let routes = routes.map(|(at, name)| (RouteId(at as u16), TableName::new("public", *name))).collect();
-    Blue {
-        reader: PostgresChunkReader::connect(&options, PREFIX).await.unwrap(),
-        catalog: PostgresCatalog::connect(&options, PREFIX, routes).await.unwrap(),
-        client,
-        options,
-    }
+    let listed = tables.iter().enumerate().map(|(at, name)| listed(at as u16, name, &["id"]));
+    let catalog = PostgresCatalog::connect(&options, PREFIX, &listed.collect::<Vec<_>>()).await.unwrap();
+    Blue { reader: PostgresChunkReader::connect(&options, PREFIX).await.unwrap(), catalog, client, options }
+}
+
+/// A table of `public` of which a route reads these columns.
+pub fn listed(route: u16, name: &str, columns: &[&str]) -> ListedTable {
+    let columns = columns.iter().map(|column| (*column).to_owned()).collect();
+    let key = vec!["id".to_owned()];
+    ListedTable { route: RouteId(route), name: TableName::new("public", name), columns, key }
 }
 
 impl Blue {

@@ -1,11 +1,11 @@
 //! Units, snapshots and barriers, and who holds them up.
 
 use understudy_contract::{BlueCatalog, ChunkOutcome, ChunkReader, Class};
-use understudy_model::{Nonce, ReplicaIdentity, RouteId, TableName, Xid};
+use understudy_model::{Nonce, ReplicaIdentity, Xid};
 use understudy_postgres::source::catalog::PostgresCatalog;
 
 use crate::databases::{connect, database, shared};
-use crate::harness::{PREFIX, blue, by_keys, first_column, whole};
+use crate::harness::{PREFIX, blue, by_keys, first_column, listed, whole};
 
 #[tokio::test]
 async fn partitions_are_units_and_heirs_are_not() {
@@ -57,6 +57,173 @@ async fn f33_attached_and_detached_leaves_come_and_go() {
     let names =
         blue.catalog.units().await.unwrap().into_iter().map(|unit| unit.name.name).collect::<Vec<_>>();
     assert_eq!(names, ["p_def", "p_us"]);
+}
+
+/// A default partition without siblings takes every row, and Postgres tells no condition of it: truncating it must not
+/// stop the run. It stays one whose condition changes as others come and go.
+#[tokio::test]
+async fn a_default_leaf_without_siblings_takes_every_row() {
+    let Some(cluster) = shared() else { return };
+    let schema = "CREATE TABLE p (id int, region text, PRIMARY KEY (id, region)) PARTITION BY LIST (region);
+        CREATE TABLE p_def PARTITION OF p DEFAULT;
+        CREATE TABLE q (id int, region text, PRIMARY KEY (id, region)) PARTITION BY LIST (region);
+        CREATE TABLE q_eu PARTITION OF q FOR VALUES IN ('eu') PARTITION BY RANGE (id);
+        CREATE TABLE q_eu_def PARTITION OF q_eu DEFAULT;
+        CREATE TABLE r (id int PRIMARY KEY) PARTITION BY RANGE (id);
+        CREATE TABLE r_def PARTITION OF r DEFAULT PARTITION BY RANGE (id);
+        CREATE TABLE r_def_def PARTITION OF r_def DEFAULT;
+        CREATE TABLE h (id int PRIMARY KEY) PARTITION BY HASH (id);
+        CREATE TABLE h_all PARTITION OF h FOR VALUES WITH (MODULUS 1, REMAINDER 0)";
+    let mut blue = blue(database(&cluster, "alone").await, schema, &["p", "q", "r", "h"]).await;
+    let alone = blue.unit("p_def").await;
+    assert_eq!((alone.predicate.as_deref(), alone.is_default_leaf()), (Some("(NOT (false))"), true));
+    let row = blue.client.query("SELECT (NOT (false))").await.unwrap();
+    assert!(row[0].is_true(0), "green evaluates it");
+    let nested = blue.unit("q_eu_def").await;
+    let predicate = nested.predicate.as_deref().unwrap();
+    assert!(predicate.contains("'eu'") && nested.is_default_leaf(), "{predicate}");
+    assert_eq!(blue.unit("r_def_def").await.predicate.as_deref(), Some("(NOT (false))"));
+    assert_eq!(blue.unit("h_all").await.predicate, None);
+
+    blue.client.batch("CREATE TABLE p_eu PARTITION OF p FOR VALUES IN ('eu')").await.unwrap();
+    let beside = blue.unit("p_def").await;
+    let predicate = beside.predicate.as_deref().unwrap();
+    assert!(predicate.contains("'eu'") && beside.is_default_leaf(), "{predicate}");
+    blue.client.batch("ALTER TABLE p DETACH PARTITION p_eu").await.unwrap();
+    assert_eq!(blue.unit("p_def").await.predicate, alone.predicate);
+    blue.client.batch("CREATE TABLE r_1 PARTITION OF r FOR VALUES FROM (1) TO (9)").await.unwrap();
+    // Also where the process that told the condition before would not notice that it is another now.
+    let predicate = blue.unit("r_def_def").await.predicate.unwrap();
+    assert!(predicate.contains("NOT (") && predicate.contains("< 9"), "{predicate}");
+}
+
+/// Promise 1: what gives the columns of a route other values without a word in the stream shows in their marks, and what
+/// writes a table anew without that does not.
+#[tokio::test]
+async fn marks_tell_when_values_may_be_others() {
+    let Some(cluster) = shared() else { return };
+    let schema = "CREATE TABLE t (id int PRIMARY KEY, \"it's \"\"N\"\"\" text, note text, other int);
+        INSERT INTO t VALUES (1, 'n', 'x', 2)";
+    let mut blue = blue(database(&cluster, "marks").await, schema, &["t"]).await;
+    let tables = [listed(0, "t", &["note", "id", "it's \"N\""])];
+    let mut catalog = PostgresCatalog::connect(&blue.options, PREFIX, &tables).await.unwrap();
+    let mut last = catalog.units().await.unwrap().remove(0);
+    for (statement, file, fingerprint, places, written) in [
+        ("VACUUM FULL t", true, false, false, false),
+        ("CLUSTER t USING t_pkey", true, false, false, false),
+        ("ANALYZE t", false, false, false, false),
+        ("UPDATE t SET note = 'y'; VACUUM t", false, false, false, false),
+        ("ALTER TABLE t ALTER other TYPE bigint", true, true, false, false),
+        ("ALTER TABLE t ALTER note SET STATISTICS 10", false, false, false, true),
+        ("ALTER TABLE t ALTER note TYPE text USING upper(note)", true, false, false, true),
+        ("TRUNCATE t", true, false, false, false),
+        ("ALTER TABLE t DROP note, ADD note text DEFAULT 'z'", false, true, true, true),
+        ("INSERT INTO t VALUES (1)", false, false, false, false),
+        // The default is filled in, and its description says so.
+        ("VACUUM FULL t", true, false, false, true),
+        ("VACUUM FULL t", true, false, false, false),
+        (
+            "ALTER TABLE t RENAME note TO x; ALTER TABLE t RENAME \"it's \"\"N\"\"\" TO note; \
+          ALTER TABLE t RENAME x TO \"it's \"\"N\"\"\"",
+            false,
+            true,
+            true,
+            true,
+        ),
+    ] {
+        for statement in statement.split("; ") {
+            blue.client.batch(statement).await.unwrap();
+        }
+        let unit = catalog.units().await.unwrap().remove(0);
+        let (then, now) = (last.marks.unwrap(), unit.marks.unwrap());
+        assert_eq!(
+            (unit.filenode != last.filenode, unit.fingerprint != last.fingerprint),
+            (file, fingerprint),
+            "file and fingerprint after {statement}"
+        );
+        let marks = (now.places != then.places, now.written != then.written);
+        assert_eq!(marks, (places, written), "marks after {statement}");
+        let chunk = blue.read(&whole(unit.id, &["id"])).await;
+        assert_eq!((chunk.filenode, chunk.fingerprint), (unit.filenode, unit.fingerprint), "{statement}");
+        last = unit;
+    }
+    blue.client.batch("ALTER TABLE t DROP note").await.unwrap();
+    assert_eq!(catalog.units().await.unwrap()[0].marks, None, "a column is missing");
+}
+
+/// Promise 1: what writes the columns of the key shows, also when they keep their type, and what writes others does not.
+#[tokio::test]
+async fn marks_tell_when_the_key_was_written() {
+    let Some(cluster) = shared() else { return };
+    let schema = "CREATE TABLE t (id int PRIMARY KEY, note text); INSERT INTO t VALUES (1, 'x')";
+    let mut blue = blue(database(&cluster, "keymarks").await, schema, &["t"]).await;
+    let tables = [listed(0, "t", &["note", "id"])];
+    let mut catalog = PostgresCatalog::connect(&blue.options, PREFIX, &tables).await.unwrap();
+    let mut last = catalog.units().await.unwrap()[0].marks.unwrap();
+    for (statement, keys) in [
+        ("VACUUM FULL t", false),
+        ("ALTER TABLE t ALTER note TYPE text USING upper(note)", false),
+        ("ALTER TABLE t ALTER id TYPE int USING id + 10", true),
+        ("ALTER TABLE t ALTER id SET STATISTICS 10", true),
+        ("ALTER TABLE t DROP id, ADD id int PRIMARY KEY GENERATED ALWAYS AS IDENTITY", true),
+    ] {
+        blue.client.batch(statement).await.unwrap();
+        let now = catalog.units().await.unwrap()[0].marks.unwrap();
+        assert_eq!(now.keys != last.keys, keys, "{statement}");
+        assert!(now.keys == last.keys || now.written != last.written, "{statement}");
+        last = now;
+    }
+}
+
+/// Promise 1: a leaf that was detached and attached again looks as it did, but for what made it a partition. What comes and
+/// goes beside it is not that.
+#[tokio::test]
+async fn a_leaf_that_was_away_for_a_moment_shows() {
+    let Some(cluster) = shared() else { return };
+    let schema = "CREATE TABLE p (id int PRIMARY KEY) PARTITION BY RANGE (id);
+        CREATE TABLE p_1 PARTITION OF p FOR VALUES FROM (0) TO (10);
+        CREATE TABLE p_2 PARTITION OF p FOR VALUES FROM (10) TO (20) PARTITION BY RANGE (id);
+        CREATE TABLE p_2a PARTITION OF p_2 FOR VALUES FROM (10) TO (15);
+        CREATE TABLE p_2b PARTITION OF p_2 FOR VALUES FROM (15) TO (20);
+        CREATE TABLE plain (id int PRIMARY KEY)";
+    let mut blue = blue(database(&cluster, "membership").await, schema, &["p", "plain"]).await;
+    assert_eq!(blue.unit("plain").await.membership, 0);
+    for (statement, changed) in [
+        ("CREATE TABLE p_3 PARTITION OF p FOR VALUES FROM (20) TO (30)", [false; 3]),
+        (
+            "TRUNCATE p_1; VACUUM FULL p_1; ALTER TABLE p_1 RENAME TO p_x; ALTER TABLE p_x RENAME TO p_1",
+            [false; 3],
+        ),
+        ("ALTER TABLE p DETACH PARTITION p_3", [false; 3]),
+        (
+            "ALTER TABLE p DETACH PARTITION p_1; ALTER TABLE p ATTACH PARTITION p_1 FOR VALUES FROM (0) TO (10)",
+            [true, false, false],
+        ),
+        (
+            "ALTER TABLE p DETACH PARTITION p_2; ALTER TABLE p ATTACH PARTITION p_2 FOR VALUES FROM (10) TO (20)",
+            [false, true, true],
+        ),
+        (
+            "ALTER TABLE p_2 DETACH PARTITION p_2b; \
+             ALTER TABLE p_2 ATTACH PARTITION p_2b FOR VALUES FROM (15) TO (20)",
+            [false, false, true],
+        ),
+    ] {
+        let leaves = ["p_1", "p_2a", "p_2b"];
+        let mut before = Vec::new();
+        for leaf in leaves {
+            before.push(blue.unit(leaf).await);
+        }
+        for part in statement.split("; ") {
+            blue.client.batch(part).await.unwrap();
+        }
+        for ((leaf, before), changed) in leaves.into_iter().zip(before).zip(changed) {
+            let now = blue.unit(leaf).await;
+            assert_eq!(now.membership != before.membership, changed, "{leaf} after {statement}");
+            assert_eq!(now.fingerprint, before.fingerprint, "{leaf} after {statement}");
+            assert_ne!(now.membership, 0);
+        }
+    }
 }
 
 #[tokio::test]
@@ -119,8 +286,8 @@ async fn a_table_that_stays_locked_is_waited_for_and_does_not_blind_the_catalog(
     assert!(during.blocks >= before.blocks, "a locked table's size is rounded up, never down");
     assert_eq!(blue.unit("other").await.blocks, 1);
 
-    let routes = vec![(RouteId(0), TableName::new("public", "t"))];
-    let mut fresh = PostgresCatalog::connect(&blue.options, PREFIX, routes).await.unwrap();
+    let tables = [listed(0, "t", &["id"])];
+    let mut fresh = PostgresCatalog::connect(&blue.options, PREFIX, &tables).await.unwrap();
     let failure = fresh.units().await.unwrap_err();
     assert_eq!(failure.class(), Class::Transient);
     assert!(failure.to_string().contains("public.t is locked"), "{failure}");

@@ -38,6 +38,7 @@ pub async fn case_on(cluster: Arc<Cluster>, name: &str, on_blue: &str, on_green:
         migration: name.to_owned(),
         slot: format!("understudy_{name}"),
         publication: format!("understudy_{name}"),
+        reader: format!("understudy/{name}/stream"),
         tables: Vec::new(),
         replica_role: ReplicaRole::Auto,
         existing_rows: ExistingRows::Refuse,

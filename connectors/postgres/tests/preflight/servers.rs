@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use understudy_postgres::preflight::Severity::{Error, Info, NotMoved, Warning};
+use understudy_postgres::preflight::check_always;
 use understudy_postgres::source::publication;
 use understudy_postgres::wire::ConnectOptions;
 
 use crate::databases::connect;
 use crate::harness::{PLAIN, case, case_on};
-use crate::support::{Cluster, Setup};
+use crate::support::{Cluster, Setup, until};
 
 #[tokio::test]
 async fn a_server_without_replication_is_told_what_to_set() {
@@ -36,6 +37,33 @@ async fn unlimited_wal_needs_a_recorded_waiver() {
     case.expect(Info, "wal-retention-waived", "blue setting max_slot_wal_keep_size").await;
     case.plan.wal_waiver = false;
     case.expect(Error, "wal-retention-unlimited", "blue setting max_slot_wal_keep_size").await;
+}
+
+/// As a standby for which commits wait, green could stop blue: refused before the start and at every later one.
+#[tokio::test]
+async fn commits_that_would_wait_for_us_are_refused() {
+    let Some(cluster) = Cluster::start() else { return };
+    let case = case_on(Arc::new(cluster), "waits", PLAIN, PLAIN).await.unwrap().route("t", &["id", "v"]);
+    let subject = "blue setting synchronous_standby_names";
+    let mut blue = connect(&case.blue).await;
+    let mut set = async |names: &str| {
+        case.cluster.append("postgresql.conf", &format!("synchronous_standby_names = '{names}'"));
+        case.cluster.control("reload");
+        until("the setting holds", async || {
+            let now = connect(&case.blue).await.query("SHOW synchronous_standby_names").await.unwrap();
+            now[0].text(0) == Some(names)
+        })
+        .await;
+        check_always(&mut blue, &case.plan).await.unwrap()
+    };
+    assert_eq!(set("FIRST 1 (real, \"understudy/waits/chunk\")").await, []);
+    case.expect_not("commits-wait-for-us").await;
+    for names in ["*", "ANY 1 (real, \"Understudy/Waits/Stream\")"] {
+        let later = set(names).await;
+        let finding = case.expect(Error, "commits-wait-for-us", subject).await;
+        assert_eq!(later, std::slice::from_ref(&finding));
+        assert!(finding.remedy.contains("name the real standbys"), "{finding}");
+    }
 }
 
 /// Whoever counts blue's memory learns before the start that a session may take more of it than blue's own setting says.

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, Weak};
 
-use understudy_contract::{Batch, ChangeSink, GreenTable, LedgerEntry, Lineage, Unit};
+use understudy_contract::{Batch, ChangeSink, ColumnMarks, GreenTable, LedgerEntry, Lineage, Unit};
 use understudy_model::{
     Checkpoint, CommitMark, Key, Lsn, Position, ReplicaIdentity, RouteId, RowChange, TableName, Tuple,
     TupleBuilder, UnitId, Value, Xid,
@@ -145,6 +145,8 @@ pub(crate) fn unit(route: u16) -> Unit {
         name: TableName::new("public", "leaf"),
         filenode: 77,
         fingerprint: u64::MAX,
+        marks: Some(ColumnMarks { places: u64::MAX, written: 3, keys: 4 }),
+        membership: u64::MAX,
         blocks: 9,
         block_bytes: 8192,
         rows_estimate: None,

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use understudy_contract::{Class, Failure, LedgerEntry, Saved, SavedUnit, Unit};
-use understudy_model::{Nonce, ReplicaIdentity, RouteId, RowChange, Snapshot, UnitId, Xid};
-use understudy_transform::BindError;
+use understudy_model::{Nonce, RelationId, ReplicaIdentity, RouteId, RowChange, Snapshot, UnitId, Xid};
+use understudy_transform::{BindError, RouteSpec};
 
-use super::{Core, DetachPolicy};
+use super::{Core, DetachPolicy, Unknown};
 use crate::rules::Rule;
 use crate::window::{Window, WindowWork};
 
@@ -22,7 +22,7 @@ impl Core {
         saved: &Saved,
         (recopy, asked): (&[RouteId], &[RouteId]),
         units: &[Unit],
-    ) {
+    ) -> Result<(), Failure> {
         let complete = |route: RouteId| {
             let known = saved.routes.iter().find(|known| known.route == Some(route));
             known.is_some_and(|known| known.complete)
@@ -30,10 +30,10 @@ impl Core {
         let now: HashMap<UnitId, &Unit> = units.iter().map(|unit| (unit.id, unit)).collect();
         for unit in &saved.units {
             let there = now.get(&unit.id).copied();
-            if recopy.contains(&unit.route) && (there.is_some() || self.lets_go(unit, asked)) {
+            let planned = planned_unit(unit, there);
+            if recopy.contains(&unit.route) && self.is_forgotten((&planned, unit), there, asked)? {
                 continue;
             }
-            let planned = planned_unit(unit, there);
             // Its blocks may have been counted too early, and none has been read.
             if unit.done.is_empty() && !complete(unit.route) {
                 self.unmeasured.insert(unit.id);
@@ -48,6 +48,26 @@ impl Core {
         for (route, key) in &saved.heals {
             self.heals.report(*route, key.clone());
         }
+        Ok(())
+    }
+
+    /// Whether a route that is copied again starts without what is known of a unit: not where that tells of rows that the new
+    /// copy would leave on green. An operator who asks for the copy has removed them where he was told to.
+    fn is_forgotten(
+        &mut self,
+        (planned, saved): (&Unit, &SavedUnit),
+        there: Option<&Unit>,
+        asked: &[RouteId],
+    ) -> Result<bool, Failure> {
+        let Some(now) = there else { return Ok(self.lets_go(saved, asked)) };
+        let by_hand = asked.contains(&saved.route);
+        if !by_hand && self.is_key_rewritten(planned, now) {
+            return Err(self.key_rewritten(now.route));
+        }
+        if !by_hand && planned.membership != now.membership {
+            return Err(self.reattached(planned, now));
+        }
+        Ok(true)
     }
 
     /// Whether a leaf that is gone is of no concern to a new copy of its route. Its rows are on green and have to go, unless
@@ -65,9 +85,10 @@ impl Core {
 
     /// The catalog as it is now.
     pub fn on_units(&mut self, mut units: Vec<Unit>) -> Result<(), Failure> {
-        self.wants_units = self.awaits_look();
+        self.wants_units = self.looks_asked < self.looks_needed;
         units.iter_mut().for_each(|unit| self.keep_condition(unit));
         self.relations.look(&units);
+        self.looked_for();
         let now: HashMap<UnitId, &Unit> = units.iter().map(|unit| (unit.id, unit)).collect();
         let gone = self.plan.units().filter(|unit| !now.contains_key(&unit.id)).cloned().collect::<Vec<_>>();
         for unit in gone {
@@ -83,7 +104,8 @@ impl Core {
 
     /// A lock can hide a leaf's condition for a while. Unless it depends on other leaves it is what it was.
     fn keep_condition(&self, unit: &mut Unit) {
-        if let Some(known) = self.plan.unit(unit.id).filter(|known| !known.is_default_leaf())
+        let is_same = |known: &&Unit| !known.is_default_leaf() && known.membership == unit.membership;
+        if let Some(known) = self.plan.unit(unit.id).filter(is_same)
             && unit.predicate.is_none()
         {
             unit.predicate.clone_from(&known.predicate);
@@ -94,12 +116,25 @@ impl Core {
         let Some(known) = self.plan.unit(unit.id) else {
             if let Some(joining) = self.joining.get_mut(&unit.route) {
                 // As it is first seen: should its rows be written anew before it joins, it is planned twice, and green knows.
-                joining.entry(unit.id).or_insert(unit);
+                let membership = unit.membership;
+                joining.entry(unit.id).or_insert(unit).membership = membership;
             } else if self.settings.rules.holds(Rule::AttachedLeaf) || unit.id == unit.root {
                 self.copy_from_start(unit);
             }
             return Ok(());
         };
+        if self.is_leaving(unit.id) {
+            // It is copied again once its rows have gone. Until then green must remember that they have to.
+            self.returning.entry(unit.id).or_insert(unit);
+            return Ok(());
+        }
+        if known.membership != unit.membership {
+            return Err(self.reattached(known, &unit));
+        }
+        // Also where nothing is copied yet: the stream may still bring rows as they were before.
+        if self.is_key_rewritten(known, &unit) {
+            return Err(self.key_rewritten(known.route));
+        }
         let up_to_date = !self.awaits_look();
         if up_to_date && self.unmeasured.remove(&unit.id) {
             if (known.filenode, known.fingerprint) == (unit.filenode, unit.fingerprint) {
@@ -118,18 +153,65 @@ impl Core {
             )
             .remedy(format!("make green and the mapping of {source} fit blue's columns, then run again")));
         }
-        let rewritten = known.filenode != unit.filenode && self.settings.rules.holds(Rule::Rewrite);
-        let altered = known.fingerprint != unit.fingerprint;
         let identity_changed = known.identity != unit.identity;
+        let copy_again = self.is_outdated(known, &unit);
         if identity_changed && self.settings.rules.holds(Rule::PublicationChange) {
             self.visibility.require_barrier();
         }
-        if rewritten && (altered || self.plan.is_copying(unit.id)) {
+        if copy_again {
             self.copy_from_start(unit);
-        } else if self.plan.refresh(&unit) {
-            self.record(LedgerEntry::Refresh(unit));
+        } else if self.plan.refresh(&unit)
+            && let Some(known) = self.plan.unit(unit.id).cloned()
+        {
+            self.record(LedgerEntry::Refresh(known));
         }
         Ok(())
+    }
+
+    /// Whether what has been copied of a unit may differ from what blue has by now, although no change of the stream tells.
+    ///
+    /// VACUUM FULL and CLUSTER give a table another file but leave the descriptions of its columns alone. Where a column was
+    /// once added with a constant default, they may take note there that no row lacks its value any more: then the table
+    /// is copied again in vain. While a column is missing nothing can be compared, and what is known stays known.
+    fn is_outdated(&self, known: &Unit, now: &Unit) -> bool {
+        let rules = &self.settings.rules;
+        let rewritten = known.filenode != now.filenode && rules.holds(Rule::Rewrite);
+        let both = known.marks.zip(now.marks);
+        let (moved, written) = if rules.holds(Rule::Marks) {
+            (
+                both.is_some_and(|(known, now)| known.places != now.places),
+                both.is_some_and(|(known, now)| known.written != now.written),
+            )
+        } else {
+            (false, known.fingerprint != now.fingerprint)
+        };
+        moved || (rewritten && (written || self.plan.is_copying(now.id)))
+    }
+
+    /// Whether the columns of a unit's key may have other values since it was copied, so that green has rows under keys that
+    /// are not on blue any more: no copy removes those. A note about a column alone moves no row.
+    fn is_key_rewritten(&self, known: &Unit, now: &Unit) -> bool {
+        let Some((then, marks)) = known.marks.zip(now.marks) else { return false };
+        let moved = then.places != marks.places || known.filenode != now.filenode;
+        then.keys != marks.keys && moved && self.settings.rules.holds(Rule::Marks)
+    }
+
+    fn key_rewritten(&self, route: RouteId) -> Failure {
+        let source = &self.routes[route.index()].source;
+        Failure::new(
+            Class::SchemaChange,
+            format!(
+                "the key of {source} was rewritten on blue, so rows on green may stand under keys that blue no longer has \
+                 (a wider type, and VACUUM FULL together with another ALTER of a key column, look the same)"
+            ),
+        )
+        .remedy(self.start_empty(route))
+    }
+
+    /// What is read again by key may have been read before the table was altered. Where the row changes meanwhile, that chunk
+    /// fills in what the change leaves alone, while the copy leaves the row to the stream: so it is read once more.
+    fn discard_heals_of(&mut self, route: RouteId) {
+        self.discard_windows(|window| window.route == route && matches!(window.work, WindowWork::Heal(_)));
     }
 
     /// Finds the routes that join the migration now: green remembers no unit of theirs.
@@ -171,7 +253,8 @@ impl Core {
         self.need_look();
     }
 
-    fn copy_from_start(&mut self, unit: Unit) {
+    pub(super) fn copy_from_start(&mut self, unit: Unit) {
+        self.discard_heals_of(unit.route);
         self.drop_windows(unit.id);
         self.incomplete.insert(unit.route);
         self.record(LedgerEntry::Plan(unit.clone()));
@@ -187,17 +270,49 @@ impl Core {
     fn on_gone(&mut self, unit: Unit) -> Result<(), Failure> {
         self.unreadable.remove(&unit.id);
         self.unmeasured.remove(&unit.id);
-        if self.detaching.values().any(|leaving| leaving.id == unit.id) {
+        if self.is_leaving(unit.id) {
+            self.returning.remove(&unit.id);
             return Ok(());
         }
         if self.settings.on_detach == DetachPolicy::Stop || unit.id == unit.root || unit.predicate.is_none() {
             return Err(self.left_behind(&unit));
         }
+        self.begin_detach(unit);
+        Ok(())
+    }
+
+    /// Its rows go once every change has been gathered that it published until now.
+    fn begin_detach(&mut self, unit: Unit) {
         self.drop_windows(unit.id);
         let (_, nonce) = self.new_nonce();
         self.to_emit.push(nonce);
         self.detaching.insert(nonce, unit);
-        Ok(())
+    }
+
+    fn is_leaving(&self, unit: UnitId) -> bool {
+        self.detaching.values().any(|leaving| leaving.id == unit)
+    }
+
+    /// What happened to a leaf while it was detached, before it was attached again, was not published.
+    fn reattached(&self, known: &Unit, now: &Unit) -> Failure {
+        let source = &self.routes[known.route.index()].source;
+        let fate = if known.route == now.route { "again" } else { "to another table" };
+        let cause = format!(
+            "{} was detached from {source} on blue and attached {fate}, so changes of it in between are missing",
+            known.name
+        );
+        Failure::new(Class::SchemaChange, cause).remedy(self.start_empty(known.route))
+    }
+
+    /// The way on where rows of a route may have to go that nobody can name.
+    fn start_empty(&self, route: RouteId) -> String {
+        let RouteSpec { source, target, .. } = &self.routes[route.index()];
+        let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+        format!(
+            "empty its table on green (TRUNCATE {}.{}) and run again with --recopy {source}",
+            quoted(&target.schema),
+            quoted(&target.name)
+        )
     }
 
     fn left_behind(&self, unit: &Unit) -> Failure {
@@ -214,7 +329,7 @@ impl Core {
                             then run again"
                     .to_owned()
             }
-            None => format!("delete its rows from green, then run with --recopy {source}"),
+            None => self.start_empty(unit.route),
         })
     }
 
@@ -224,6 +339,7 @@ impl Core {
             return;
         };
         self.plan.forget(unit.id);
+        self.relations.forget(unit.id);
         if self.settings.rules.holds(Rule::DetachedLeaf) {
             if let Some(predicate) = unit.predicate.clone() {
                 self.discard_windows_of(unit.route);
@@ -248,6 +364,11 @@ impl Core {
             }
         }
         self.record(LedgerEntry::Forget(unit.id));
+        if let Some(again) = self.returning.remove(&unit.id) {
+            // Planned as it was first seen: should it have left once more since, the next look tells.
+            self.unmeasured.insert(again.id);
+            self.copy_from_start(again);
+        }
         self.need_look();
     }
 
@@ -282,7 +403,38 @@ impl Core {
     /// A current snapshot of blue.
     pub fn on_snapshot(&mut self, snapshot: &Snapshot) {
         self.visibility.seen(snapshot);
+        self.show_unknown(|xid| snapshot.sees(xid));
         self.mark_joining();
+    }
+
+    /// A relation must be looked for: the stream waits at it.
+    pub(super) fn look_for(&mut self, relation: RelationId) {
+        let xid = self.batch.open_xid();
+        let is_visible = xid.is_none_or(|xid| self.visibility.has_seen(xid));
+        self.unknown = Some(Unknown { relation, xid, is_visible, look_shows: false, too_early: false });
+        self.need_look();
+    }
+
+    /// A look at the catalog has shown the relation that is looked for, or that there is none, or was too early to tell: a
+    /// commit can be streamed before it is visible.
+    fn looked_for(&mut self) {
+        let Some(unknown) = &mut self.unknown else { return };
+        if !self.relations.is_unknown(unknown.relation) || unknown.look_shows {
+            self.unknown = None;
+        } else if !unknown.too_early {
+            unknown.too_early = true;
+            self.show_unknown(|_| false);
+        }
+    }
+
+    /// Looks again once the transaction is visible that changes the relation.
+    fn show_unknown(&mut self, shows: impl Fn(Xid) -> bool) {
+        let Some(unknown) = &mut self.unknown else { return };
+        unknown.is_visible |= unknown.xid.is_some_and(shows);
+        if unknown.is_visible && unknown.too_early {
+            unknown.too_early = false;
+            self.need_look();
+        }
     }
 
     /// From now on only a look at the catalog will do that has not started yet.
@@ -294,11 +446,14 @@ impl Core {
     /// The catalog is about to be looked at: what [`Core::on_units`] is told next will be no older than this call.
     pub fn asking_units(&mut self) {
         self.looks_asked = self.looks_needed;
+        if let Some(unknown) = &mut self.unknown {
+            unknown.look_shows = unknown.is_visible;
+        }
     }
 
     /// Whether something waits for a look that has not been asked for, or not been answered, since it was needed.
     pub fn awaits_look(&self) -> bool {
-        self.looks_asked < self.looks_needed
+        self.looks_asked < self.looks_needed || self.unknown.as_ref().is_some_and(|unknown| unknown.too_early)
     }
 
     /// Whether the catalog should be looked at before the next regular poll.
@@ -308,7 +463,7 @@ impl Core {
 
     /// Whether a fresh snapshot would let windows open.
     pub fn wants_snapshot(&self) -> bool {
-        !self.visibility.may_open()
+        !self.visibility.may_open() || self.unknown.as_ref().is_some_and(|unknown| unknown.too_early)
     }
 
     /// Whether [`Core::on_barrier`] must be told an id above that of every transaction in progress.
@@ -336,6 +491,8 @@ fn planned_unit(saved: &SavedUnit, now: Option<&Unit>) -> Unit {
         name: saved.name.clone(),
         filenode: saved.filenode,
         fingerprint: saved.fingerprint,
+        marks: saved.marks,
+        membership: saved.membership,
         blocks: saved.blocks,
         block_bytes: now.map_or(8192, |unit| unit.block_bytes),
         rows_estimate: now.and_then(|unit| unit.rows_estimate),

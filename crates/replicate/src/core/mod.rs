@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use understudy_contract::{
     Applied, Batch, ChunkDone, ChunkRequest, Failure, LedgerEntry, PlacedChunk, Saved, Unit,
 };
-use understudy_model::{Checkpoint, ChunkId, Key, Lsn, Nonce, RouteId, Snapshot, UnitId, Xid};
+use understudy_model::{Checkpoint, ChunkId, Key, Lsn, Nonce, RelationId, RouteId, Snapshot, UnitId, Xid};
 use understudy_transform::{Binding, RouteSpec};
 
 use crate::batch::BatchBuilder;
@@ -128,6 +128,8 @@ pub struct Core {
     placed: HashMap<ChunkId, PlacedNote>,
     /// Leaves that the catalog no longer shows, whose last changes may still be on their way.
     detaching: HashMap<Nonce, Unit>,
+    /// Those of them that are attached again already, as they were first seen then.
+    returning: HashMap<UnitId, Unit>,
     /// Markers whose commit has not arrived yet.
     markers: Vec<Nonce>,
     heartbeats: Vec<(Nonce, Checkpoint)>,
@@ -141,6 +143,8 @@ pub struct Core {
     /// already under way when the need arose cannot.
     looks_needed: u64,
     looks_asked: u64,
+    /// The relation that the stream waits at because no route is known to gather it.
+    unknown: Option<Unknown>,
     /// Units that a chunk could not be read from, until the catalog tells why.
     unreadable: BTreeSet<UnitId>,
     /// Units whose blocks must be counted anew before any of them is read.
@@ -158,6 +162,20 @@ pub struct Core {
 enum PlacedNote {
     Copy { unit: UnitId },
     Heal { route: RouteId, keys: Vec<Key> },
+}
+
+/// A relation of the stream that no look at the catalog has shown yet.
+#[derive(Debug)]
+struct Unknown {
+    relation: RelationId,
+    /// The transaction that changes it, and whether a snapshot has shown that one: before, a look need not show what it
+    /// created or attached.
+    xid: Option<Xid>,
+    is_visible: bool,
+    /// Whether the look that is under way started after that.
+    look_shows: bool,
+    /// A look that started before has not shown it: the next one starts once the transaction is visible.
+    too_early: bool,
 }
 
 impl Core {
@@ -183,13 +201,14 @@ impl Core {
             incomplete: routes.iter().map(|route| route.id).collect(),
             routes,
             chunk_bindings,
-            relations: Relations::default(),
+            relations: Relations::new(&saved.departed),
             batch,
             visibility,
             heals: Heals::default(),
             windows: FxHashMap::default(),
             placed: HashMap::new(),
             detaching: HashMap::new(),
+            returning: HashMap::new(),
             markers: Vec::new(),
             heartbeats: Vec::new(),
             to_emit: Vec::new(),
@@ -200,12 +219,13 @@ impl Core {
             wants_units: false,
             looks_needed: 0,
             looks_asked: 0,
+            unknown: None,
             unreadable: BTreeSet::new(),
             unmeasured: BTreeSet::new(),
             joining: BTreeMap::new(),
             join_marker: None,
         };
-        core.restore(&saved, (&recopy, &asked), &units);
+        core.restore(&saved, (&recopy, &asked), &units)?;
         if slot_is_new {
             core.plan_before(start.units_before, &units)?;
         } else {
@@ -305,11 +325,16 @@ impl Core {
 
     /// How far everything has come.
     pub fn progress(&self) -> Progress {
+        let mut waiting_for = self.visibility.waiting_for().to_vec();
+        // The stream stands still until the catalog can show what this transaction did.
+        let held_by =
+            self.unknown.as_ref().filter(|unknown| unknown.too_early).and_then(|unknown| unknown.xid);
+        waiting_for.extend(held_by.filter(|xid| !waiting_for.contains(xid)));
         Progress {
             units: self.plan.progress(),
             incomplete: self.incomplete.iter().copied().collect(),
             heals: self.heals.pending(),
-            waiting_for: self.visibility.waiting_for().to_vec(),
+            waiting_for,
             windows: self.windows.len(),
         }
     }

@@ -1,6 +1,6 @@
 //! Events of the stream: transactions into batches, markers into placed chunks.
 
-use understudy_contract::{Class, Failure, StreamEvent};
+use understudy_contract::{Class, Failure, StreamEvent, Unit};
 use understudy_model::{Nonce, Relation, RelationId, RouteId, RowChange, SourceChange, UnitId};
 
 use super::{Core, PlacedNote, Work};
@@ -15,10 +15,10 @@ impl Core {
     /// Whether the catalog must be looked at before this event can be taken. If so, the event waits until
     /// [`Core::awaits_look`] no longer holds: a look that is already under way may be too old to know the relation.
     pub fn needs_catalog(&mut self, event: &StreamEvent) -> bool {
-        let unknown =
-            matches!(event, StreamEvent::Relation(relation) if self.relations.is_unknown(relation.id));
+        let StreamEvent::Relation(relation) = event else { return false };
+        let unknown = self.relations.is_unknown(relation.id);
         if unknown {
-            self.need_look();
+            self.look_for(relation.id);
         }
         unknown
     }
@@ -154,13 +154,28 @@ impl Core {
             )
             .remedy(format!("empty the table on green and run with --recopy {source}")));
         }
-        for predicate in conditions {
-            self.batch.push(RowChange::TruncateLeaf { route, predicate });
+        let former = conditions.get(1).map(|former| former.first_look);
+        for condition in conditions {
+            self.batch.push(RowChange::TruncateLeaf { route, predicate: condition.sql });
         }
         if is_default && self.settings.rules.holds(Rule::DefaultLeaf) {
             self.truncate_young_leaves(route, unit);
+            if let Some(former) = former {
+                self.copy_leaves_since(former, route, unit);
+            }
         }
         Ok(())
+    }
+
+    /// A default leaf was emptied whose condition has just become narrower, and by the former one too, which that look was the
+    /// first to tell: what green has of the leaves that were attached since has gone with it. They are copied again.
+    fn copy_leaves_since(&mut self, look: u64, route: RouteId, emptied: UnitId) {
+        let is_new = |unit: &&Unit| {
+            let home = self.relations.home(RelationId(unit.id.0));
+            unit.route == route && unit.id != emptied && home.is_some_and(|home| home.first_look >= look)
+        };
+        let units = self.plan.units().filter(is_new).cloned().collect::<Vec<_>>();
+        units.into_iter().for_each(|unit| self.copy_from_start(unit));
     }
 
     /// A default leaf that was emptied may have held rows of leaves that were attached since, and its condition, as known now,

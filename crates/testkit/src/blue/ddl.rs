@@ -78,8 +78,8 @@ impl Blue {
         }
     }
 
-    /// ALTER TABLE ... TYPE of the small or of the large columns: their texts change, every row is rewritten, nothing is
-    /// streamed.
+    /// ALTER TABLE ... TYPE of the small or of the large columns, to another type or with another value to the same one: their
+    /// texts change, every row is rewritten, nothing is streamed.
     pub fn alter_type(&mut self, xid: Xid, table: usize) -> bool {
         let heaps = self.leaves(table);
         if heaps.is_empty() || !self.seize(xid, &heaps) {
@@ -87,12 +87,18 @@ impl Blue {
         }
         let running: BTreeSet<Xid> = self.running.keys().copied().collect();
         let altered = if self.dice.percent(50) { ColumnKind::Small } else { ColumnKind::Large };
+        let same_type = self.dice.percent(50);
         for heap in heaps {
             let (filenode, choice) = (self.oid(), self.dice.below(100));
             let store = &mut self.heaps[heap];
             store.vacuum(|other| other == xid || !running.contains(&other));
             store.rewrite(filenode, choice);
-            store.shape.revision += 1;
+            store.shape.revision += u32::from(!same_type);
+            for column in 0..store.shape.columns.len() {
+                if store.shape.columns[column].1 == altered {
+                    store.shape.write(column);
+                }
+            }
             for version in &mut store.versions {
                 version.xmin = xid;
                 for (cell, (_, kind)) in version.cells.iter_mut().zip(&store.shape.columns) {
@@ -100,6 +106,27 @@ impl Blue {
                         *cell = Some(Bytes::from([text.as_ref(), b".0"].concat()));
                     }
                 }
+            }
+        }
+        true
+    }
+
+    /// ALTER TABLE ... DROP COLUMN, ADD COLUMN of the same name and type: every row has the default there, or nothing. No row
+    /// is written, nothing is streamed.
+    pub fn add_column_again(&mut self, xid: Xid, table: usize) -> bool {
+        let heaps = self.leaves(table);
+        if heaps.is_empty() || !self.seize(xid, &heaps) {
+            return false;
+        }
+        let kind = if self.dice.percent(50) { ColumnKind::Small } else { ColumnKind::Large };
+        let default = if self.dice.percent(50) { Some(self.fresh('d')) } else { None };
+        for heap in heaps {
+            let store = &mut self.heaps[heap];
+            let Some(column) = store.shape.find(kind) else { continue };
+            store.shape.add_again(column);
+            for version in &mut store.versions {
+                version.cells.remove(column);
+                version.cells.push(default.clone());
             }
         }
         true

@@ -44,6 +44,8 @@ pub(super) struct Heap {
     pub(super) versions: Vec<Version>,
     pub(super) locks: Vec<Lock>,
     pub(super) dropped: bool,
+    /// What made it a leaf.
+    pub(super) membership: u64,
     /// The table that it was a leaf of.
     pub(super) left: Option<usize>,
 }
@@ -117,7 +119,7 @@ impl Heap {
 
     /// The digest that the catalog reports: of its columns, and of its place in a table.
     pub(super) fn fingerprint(&self) -> u64 {
-        self.shape.fingerprint() * 2 + u64::from(self.table.is_some())
+        self.shape.fingerprint() << 1 | u64::from(self.table.is_some())
     }
 
     /// Whether a transaction may lock it so without waiting.

@@ -152,6 +152,7 @@ impl Blue {
             versions,
             locks,
             dropped: false,
+            membership: u64::from(bound.is_some()),
             left: None,
         };
         self.heaps.push(heap);

@@ -30,7 +30,12 @@ impl Blue {
         match (store.bound?, store.table) {
             (DEFAULT, Some(table)) => {
                 let others = self.bounds(table).into_iter().filter(|bound| *bound != DEFAULT);
-                let others = others.map(|bound| format!("'{bound}'")).collect::<Vec<_>>().join(", ");
+                let others = others.collect::<Vec<_>>();
+                if others.is_empty() {
+                    return Some("(NOT (false))".to_owned());
+                }
+                let others =
+                    others.into_iter().map(|bound| format!("'{bound}'")).collect::<Vec<_>>().join(", ");
                 Some(format!("(NOT ({BOUND} = ANY ({others})))"))
             }
             (bound, _) => Some(format!("({BOUND} = '{bound}')")),
@@ -56,6 +61,7 @@ impl Blue {
         let heap = self.heap(None, Some(bound), shape);
         if self.seize(xid, &[heap]) {
             self.heaps[heap].table = Some(table);
+            self.heaps[heap].membership = u64::from(self.oid());
             if self.tables[table].kind.shape().key.len() > 1 {
                 self.fill(heap);
             }
@@ -68,8 +74,7 @@ impl Blue {
     pub fn detach(&mut self, xid: Xid, table: usize, and_drop: bool) -> bool {
         let leaves = self.leaves(table);
         let Some(heap) = self.dice.pick(&leaves).copied() else { return false };
-        let stay = |leaf: &&usize| **leaf != heap && self.heaps[**leaf].bound != Some(DEFAULT);
-        if leaves.iter().filter(stay).count() == 0 || !self.seize(xid, &leaves) {
+        if leaves.len() == 1 || !self.seize(xid, &leaves) {
             return false;
         }
         self.heaps[heap].table = None;

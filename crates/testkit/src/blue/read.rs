@@ -36,6 +36,8 @@ impl Blue {
                     name: self.heap_name(at),
                     filenode: heap.filenode,
                     fingerprint: heap.fingerprint(),
+                    marks: Some(heap.shape.marks()),
+                    membership: heap.membership,
                     blocks: heap.blocks,
                     block_bytes: 8_192,
                     rows_estimate: None,

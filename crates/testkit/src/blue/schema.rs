@@ -1,11 +1,14 @@
 //! The tables of the simulated blue: a few shapes that between them show every trait the core has to cope with.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use rustc_hash::FxHasher;
+use understudy_contract::ColumnMarks;
 use understudy_model::{Column, Relation, RelationId, ReplicaIdentity, TableName};
 
 /// What a column is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ColumnKind {
     /// Part of the key.
     Key,
@@ -28,11 +31,14 @@ pub struct Shape {
     pub identity: ReplicaIdentity,
     /// Counts changes of a column's type; the fingerprint and the relation's types follow it.
     pub revision: u32,
+    /// For each column the number that it was given when it was added, and how often its description was written.
+    descriptions: Vec<(u32, u32)>,
 }
 
 impl Shape {
     fn new(columns: &[(&'static str, ColumnKind)], key: &[usize], identity: ReplicaIdentity) -> Shape {
-        Shape { columns: columns.to_vec(), key: key.to_vec(), identity, revision: 0 }
+        let descriptions = (1..=columns.len() as u32).map(|number| (number, 0)).collect();
+        Shape { columns: columns.to_vec(), key: key.to_vec(), identity, revision: 0, descriptions }
     }
 
     /// The place of the column that partitions are cut by.
@@ -47,7 +53,34 @@ impl Shape {
 
     /// The digest of its columns.
     pub fn fingerprint(&self) -> u64 {
-        1_000 + self.columns.len() as u64 * 100 + u64::from(self.revision)
+        let numbers = self.descriptions.iter().map(|(number, _)| number).collect::<Vec<_>>();
+        digest(&(&self.columns, numbers, self.revision))
+    }
+
+    /// The marks of its columns, all of which a route reads.
+    pub fn marks(&self) -> ColumnMarks {
+        let mut columns = self.columns.iter().zip(&self.descriptions).collect::<Vec<_>>();
+        columns.sort_unstable_by_key(|((name, _), _)| *name);
+        let places = columns.iter().map(|((name, _), (number, _))| (name, number)).collect::<Vec<_>>();
+        let keys =
+            self.key.iter().map(|at| (self.columns[*at].0, self.descriptions[*at])).collect::<Vec<_>>();
+        let written = digest(&(&columns, self.revision));
+        ColumnMarks { places: digest(&places), written, keys: digest(&keys) }
+    }
+
+    /// The description of a column is written.
+    pub(super) fn write(&mut self, column: usize) {
+        self.descriptions[column].1 += 1;
+    }
+
+    /// Drops a column outside the key and adds one like it, which takes the last place.
+    pub(super) fn add_again(&mut self, column: usize) {
+        let last = self.descriptions.iter().map(|(number, _)| *number).max().unwrap_or(0);
+        self.descriptions.remove(column);
+        self.descriptions.push((last + 1, 0));
+        let it = self.columns.remove(column);
+        self.columns.push(it);
+        self.key.iter_mut().filter(|at| **at > column).for_each(|at| *at -= 1);
     }
 
     /// The relation as the stream announces it.
@@ -60,6 +93,12 @@ impl Shape {
         });
         Arc::new(Relation { id: RelationId(oid), name, identity: self.identity, columns: columns.collect() })
     }
+}
+
+fn digest(of: &impl Hash) -> u64 {
+    let mut hasher = FxHasher::default();
+    of.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Name of the column that partitions are cut by.

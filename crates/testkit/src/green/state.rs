@@ -60,6 +60,7 @@ impl State {
             unseen: self.unseen.clone(),
             routes: tables.iter().map(route).collect(),
             units: self.units.values().cloned().collect(),
+            departed: Vec::new(),
             heals: self.heals.iter().cloned().collect(),
             quarantined: 0,
         })
@@ -148,7 +149,8 @@ impl State {
 
     pub(super) fn plan(&mut self, unit: &Unit) {
         self.copy_again(unit.route);
-        let rewritten = |known: &SavedUnit| known.filenode != unit.filenode;
+        let rewritten =
+            |known: &SavedUnit| (known.filenode, known.fingerprint) != (unit.filenode, unit.fingerprint);
         self.renewed[unit.route.index()] |= self.units.get(&unit.id).is_some_and(rewritten);
         self.units.insert(unit.id, saved(unit, Vec::new()));
     }
@@ -198,6 +200,8 @@ fn saved(unit: &Unit, done: Vec<BlockRange>) -> SavedUnit {
         name: unit.name.clone(),
         filenode: unit.filenode,
         fingerprint: unit.fingerprint,
+        marks: unit.marks,
+        membership: unit.membership,
         blocks: unit.blocks,
         predicate: unit.predicate.clone(),
         done,
@@ -233,7 +237,8 @@ fn leaves<'a>(table: &GreenTable, condition: &'a str) -> Vec<Leaf<'a>> {
     inner.split(" AND ").filter_map(one).collect()
 }
 
-/// The condition of a leaf: `(column = 'value')`, or `(NOT (column = ANY ('value', 'value')))` for a default leaf.
+/// The condition of a leaf: `(column = 'value')`, or `(NOT (column = ANY ('value', 'value')))` for a default leaf, or
+/// `(NOT (false))` for one without siblings.
 struct Leaf<'a> {
     column: usize,
     values: Vec<&'a str>,
@@ -242,6 +247,9 @@ struct Leaf<'a> {
 
 impl<'a> Leaf<'a> {
     fn parse(table: &GreenTable, predicate: &'a str) -> Option<Leaf<'a>> {
+        if predicate == "(NOT (false))" {
+            return Some(Leaf { column: 0, values: Vec::new(), is_default: true });
+        }
         let default = predicate.strip_prefix("(NOT ").and_then(|rest| rest.strip_suffix("))"));
         let (column, values) = match default {
             Some(rest) => rest.strip_prefix('(')?.strip_suffix(')')?.split_once(" = ANY (")?,

@@ -242,7 +242,9 @@ impl Sim {
             return;
         };
         match act {
-            Act::Rewrite | Act::AlterType | Act::AlterIdentity => self.seen.rewrites += 1,
+            Act::Rewrite | Act::AlterType | Act::AddColumnAgain | Act::AlterIdentity => {
+                self.seen.rewrites += 1;
+            }
             Act::Truncate | Act::TruncateLeaf => self.seen.truncates += 1,
             Act::Attach | Act::Detach | Act::Drop => self.seen.leaves += 1,
             _ => {}
@@ -336,6 +338,10 @@ impl Sim {
                 let keep = 1 + self.dice.below(self.green.unpersisted() + 1);
                 self.green.crash(keep);
             }
+        }
+        if self.dice.percent(50) {
+            // Blue goes on while nobody looks.
+            (0..self.dice.below(30)).for_each(|_| self.act());
         }
         let joining = (0..self.blue.tables().len()).find(|table| !self.tables.contains(table));
         let publication_changed = match joining.filter(|_| self.dice.percent(60) || self.seen.restarts > 2) {

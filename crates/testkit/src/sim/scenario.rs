@@ -158,19 +158,25 @@ fn weights(class: Class, dice: &mut Dice) -> Weights {
     let mut add = |more: &[(Act, u32)]| weights.extend_from_slice(more);
     let partitions =
         [(Act::Attach, 3), (Act::Detach, 2), (Act::Drop, 1), (Act::WriteApart, 2), (Act::TruncateLeaf, 3)];
-    let rewrites = [(Act::Rewrite, 5), (Act::AlterType, 1), (Act::AlterIdentity, 1)];
+    let rewrites =
+        [(Act::Rewrite, 5), (Act::AlterType, 2), (Act::AddColumnAgain, 1), (Act::AlterIdentity, 1)];
     match class {
         Class::LateVisibility => {
             let slow = 6 + dice.below(15) as u32;
             weights.iter_mut().filter(|(act, _)| *act == Act::Settle).for_each(|(_, weight)| *weight = slow);
         }
-        Class::SlotBirth | Class::Restart | Class::Heal | Class::LaterTable => {}
+        Class::SlotBirth | Class::Restart | Class::LaterTable => {}
+        Class::Heal => {
+            if dice.percent(30) {
+                add(&[(Act::AlterType, 1), (Act::AddColumnAgain, 1)]);
+            }
+        }
         Class::Rewrite => add(&rewrites),
         Class::Partitions => add(&partitions),
         Class::Recopy => {
             add(&[(Act::Single, 40), (Act::Settle, 40)]);
             if dice.percent(30) {
-                add(&[(Act::Detach, 1), (Act::Rewrite, 1), (Act::Truncate, 1)]);
+                add(&[(Act::Detach, 1), (Act::Rewrite, 1), (Act::Truncate, 1), (Act::AlterType, 1)]);
             }
         }
         Class::Truncate => add(&[(Act::Truncate, 6), (Act::TruncateLeaf, 4)]),

@@ -138,6 +138,11 @@ fn a_rewritten_table_is_copied_again() {
 }
 
 #[test]
+fn a_table_with_columns_written_anew_is_copied_again() {
+    is_needed(Rule::Marks, Class::Rewrite);
+}
+
+#[test]
 fn a_truncation_in_the_window_discards_the_chunk() {
     is_needed(Rule::Truncate, Class::Truncate);
 }

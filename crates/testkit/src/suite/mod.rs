@@ -16,7 +16,9 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::future::Future;
 
-use understudy_contract::{Batch, ChangeSink, Failure, GreenTable, LedgerEntry, Lineage, Saved, Unit};
+use understudy_contract::{
+    Batch, ChangeSink, ColumnMarks, Failure, GreenTable, LedgerEntry, Lineage, Saved, Unit,
+};
 use understudy_model::{
     Checkpoint, CommitMark, Key, Lsn, Position, ReplicaIdentity, RouteId, RowChange, TableName, Tuple,
     TupleBuilder, UnitId, Value, Xid,
@@ -58,6 +60,8 @@ where
         progress::a_part_of_a_transaction_waits_for_its_end,
         progress::what_was_not_committed_is_forgotten,
         progress::persist_names_what_is_applied,
+        progress::changes_are_applied_while_persisting,
+        progress::persists_follow_each_other,
         changes::before_completion_changes_upsert,
         changes::partial_rows_that_are_missing_are_reported,
         changes::after_completion_surprises_are_counted_and_mended,
@@ -72,6 +76,7 @@ where
         renewal::partial_rows_of_a_new_copy_are_reported,
         renewal::rows_of_unknown_origin_are_out_of_date,
         renewal::a_file_written_anew_puts_rows_out_of_date,
+        renewal::columns_added_again_put_rows_out_of_date,
         renewal::a_heal_goes_with_its_row,
         renewal::a_settled_key_waits_no_more,
         owners::the_last_claim_owns_the_migration,
@@ -185,6 +190,8 @@ pub(crate) fn unit(route: RouteId) -> Unit {
         name: TableName::new("public", "unit"),
         filenode: 31,
         fingerprint: u64::MAX - 5,
+        marks: Some(ColumnMarks { places: u64::MAX, written: 7, keys: u64::MAX - 1 }),
+        membership: u64::MAX - 2,
         blocks: 12,
         block_bytes: 8_192,
         rows_estimate: None,

@@ -1,6 +1,6 @@
 //! Ownership and entries: who may write, and what is remembered of units and routes.
 
-use understudy_contract::{ChangeSink, Class, Failure, LedgerEntry, PlacedChunk, PlacedKind};
+use understudy_contract::{ChangeSink, Class, ColumnMarks, Failure, LedgerEntry, PlacedChunk, PlacedKind};
 use understudy_model::{BlockRange, ChunkId, Ctid};
 
 use super::*;
@@ -40,6 +40,7 @@ pub(super) async fn entries_are_remembered<S: SinkUnderTest>(store: &S) -> Verdi
     let (known, expected) = (&saved.units[0], unit(ITEMS));
     let same = (known.id, known.route, known.filenode, known.fingerprint, known.blocks)
         == (expected.id, expected.route, expected.filenode, expected.fingerprint, expected.blocks);
+    let same = same && known.marks == expected.marks;
     ensure(same && known.predicate == expected.predicate, "a unit is not remembered as planned")?;
     ensure(known.name == expected.name && known.done == [range], "a unit's name or ranges are lost")
 }
@@ -73,14 +74,30 @@ pub(super) async fn a_unit_is_known_as_it_is_now<S: SinkUnderTest>(store: &S) ->
     sink.place(chunk).await.map_err(failed)?;
     sink.record(LedgerEntry::Complete(ITEMS)).await.map_err(failed)?;
     let name = TableName::new("archive", "renamed");
-    let now = Unit { name, filenode: 77, fingerprint: 5, predicate: None, blocks: 1, ..unit(ITEMS) };
+    let marks = Some(ColumnMarks { places: 1, written: u64::MAX, keys: 2 });
+    let now = Unit {
+        name,
+        filenode: 77,
+        fingerprint: 5,
+        marks,
+        predicate: None,
+        blocks: 1,
+        membership: 8,
+        ..unit(ITEMS)
+    };
     sink.record(LedgerEntry::Refresh(now.clone())).await.map_err(failed)?;
     drop(sink);
     let saved = saved(store).await?;
     ensure(saved.routes.iter().any(|known| known.complete), "a copy is begun again by what is only noted")?;
     let known = &saved.units[0];
-    let same = (&known.name, known.filenode, known.fingerprint) == (&now.name, 77, 5);
-    ensure(same && known.predicate.is_none(), "a unit is not known as it is now")?;
+    let same = (&known.name, known.filenode, known.fingerprint, known.marks) == (&now.name, 77, 5, marks);
+    ensure(same && known.membership == 8 && known.predicate.is_none(), "a unit is not known as it is now")?;
     let kept = (known.blocks, known.rows_done) == (unit(ITEMS).blocks, 1) && known.done == [range];
-    ensure(kept, "what is done of a unit is lost")
+    ensure(kept, "what is done of a unit is lost")?;
+    let mut sink = store.connect().await;
+    sink.claim().await.map_err(failed)?;
+    sink.record(LedgerEntry::Plan(Unit { marks: None, ..unit(ITEMS) })).await.map_err(failed)?;
+    drop(sink);
+    let known = crate::suite::saved(store).await?.units.swap_remove(0);
+    ensure(known.marks.is_none(), "marks of a unit are made up")
 }

@@ -70,6 +70,15 @@ pub(super) async fn a_file_written_anew_puts_rows_out_of_date<S: SinkUnderTest>(
     reports(&applied, &["1"], "a partial update after the file was written anew")
 }
 
+pub(super) async fn columns_added_again_put_rows_out_of_date<S: SinkUnderTest>(store: &S) -> Verdict {
+    let mut sink = begun(store).await?;
+    sink.record(LedgerEntry::Plan(unit(ITEMS))).await.map_err(failed)?;
+    sink.record(LedgerEntry::Plan(Unit { fingerprint: 99, ..unit(ITEMS) })).await.map_err(failed)?;
+    let changes = vec![insert(ITEMS, ["1", "a", "x"]), update(ITEMS, ["1", "b", UNSENT])];
+    let applied = sink.apply(transaction(1, changes)).await.map_err(failed)?;
+    reports(&applied, &["1"], "a partial update after a column was dropped and added again")
+}
+
 pub(super) async fn a_heal_goes_with_its_row<S: SinkUnderTest>(store: &S) -> Verdict {
     let mut sink = renewed(store).await?;
     sink.apply(transaction(2, vec![update(ITEMS, ["1", "c", UNSENT])])).await.map_err(failed)?;

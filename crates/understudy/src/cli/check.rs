@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use understudy_contract::Failure;
 use understudy_postgres::preflight::{self, Finding, Severity, TableDescription};
-use understudy_postgres::source::followed::Left;
+use understudy_postgres::source::followed::{Fate, Left};
 use understudy_postgres::source::publication;
 
 use super::args::FileArgs;
@@ -68,8 +68,14 @@ fn forgotten(left: &Left) -> Finding {
         code: TABLE_LEFT,
         subject: format!("blue table {}", left.table.source),
         what: format!("{left}: the next run forgets it; {}", left.aftermath()),
-        remedy: "if that was not meant, bring it back as it was before the next run: nothing is missed then"
-            .to_owned(),
+        remedy: match left.fate {
+            // Nothing brings back a table that was dropped.
+            Fate::Gone => String::new(),
+            Fate::Renamed(_) | Fate::Absorbed => {
+                "if that was not meant, bring it back as it was before the next run: nothing is missed then"
+                    .to_owned()
+            }
+        },
     }
 }
 
