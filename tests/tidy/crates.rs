@@ -38,7 +38,17 @@ const ALLOWED: [(&str, &[&str]); 12] = [
             "understudy-postgres",
         ],
     ),
-    ("understudy-tests", &["understudy", "understudy-contract", "understudy-postgres", "understudy-observe"]),
+    (
+        "understudy-tests",
+        &[
+            "understudy",
+            "understudy-model",
+            "understudy-contract",
+            "understudy-transform",
+            "understudy-postgres",
+            "understudy-observe",
+        ],
+    ),
     ("understudy-bench", &["understudy", "understudy-contract", "understudy-postgres"]),
 ];
 

@@ -11,5 +11,6 @@ mod tree;
 mod compose;
 mod crates;
 mod documents;
+mod expressions;
 mod reference;
 mod sources;

@@ -12,10 +12,10 @@ use understudy_observe::names::{ALL, Kind};
 use crate::tree::{read, root};
 
 /// Opens every generated page.
-const NOTE: &str = "<!-- Written by `make docs` from the code; a test compares. -->\n";
+pub(crate) const NOTE: &str = "<!-- Written by `make docs` from the code; a test compares. -->\n";
 
 /// Compares a file with what the code says, or writes it when UPDATE_DOCS=1.
-fn keep_fresh(path: &str, text: &str) {
+pub(crate) fn keep_fresh(path: &str, text: &str) {
     if std::env::var("UPDATE_DOCS").is_ok_and(|value| value == "1") {
         let file = root().join(path);
         fs::create_dir_all(file.parent().expect("a folder")).expect("create the folder");

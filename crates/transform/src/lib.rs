@@ -1,5 +1,7 @@
 //! Mappings: which green columns a row of blue fills, compiled once and applied to rows in the text that blue sent.
 
+pub mod expr;
+
 mod route;
 
 mod binding;
