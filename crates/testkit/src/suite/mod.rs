@@ -30,7 +30,7 @@ pub type SuiteRows = BTreeMap<Key, Vec<Option<Vec<u8>>>>;
 /// A store, and the ways in which a case uses it.
 pub trait SinkUnderTest {
     /// The implementation.
-    type Sink: ChangeSink;
+    type Sink: ChangeSink + 'static;
 
     /// A new instance over the store, which has claimed nothing yet.
     fn connect(&self) -> impl Future<Output = Self::Sink>;
