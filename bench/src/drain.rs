@@ -46,7 +46,7 @@ const TPCB: &str = "
 const PGBENCH_SCALE: u64 = 10;
 
 /// Clients that build the backlog of small transactions.
-const CLIENTS: u64 = 4;
+pub(crate) const CLIENTS: u64 = 4;
 
 /// One kind of backlog.
 #[derive(Debug, Clone, Copy)]
@@ -135,14 +135,22 @@ async fn build_backlog(rig: &Rig, options: &Options, kind: Backlog, round: u64) 
 
 async fn transactions(rig: &Rig, options: &Options, round: u64) -> Result<(), Failure> {
     let share = options.scaled(100_000) / CLIENTS;
-    let mut clients = JoinSet::new();
-    for number in 0..CLIENTS {
-        let at = rig.blue_options()?;
+    let call = |number: u64| {
         let seed = (round * CLIENTS + number) as f64 / 1000.0;
+        format!("CALL bench.tpcb({share}, {PGBENCH_SCALE}, {seed})")
+    };
+    at_once(rig, (0..CLIENTS).map(call)).await
+}
+
+/// Runs each statement on blue as a client of its own, all at the same time.
+pub(crate) async fn at_once(rig: &Rig, statements: impl Iterator<Item = String>) -> Result<(), Failure> {
+    let mut clients = JoinSet::new();
+    for sql in statements {
+        let at = rig.blue_options()?;
         clients.spawn(async move {
             let mut client = Client::connect(&at).await?;
             client.batch("SET synchronous_commit = off").await?;
-            client.batch(&format!("CALL bench.tpcb({share}, {PGBENCH_SCALE}, {seed})")).await
+            client.batch(&sql).await
         });
     }
     while let Some(ended) = clients.join_next().await {

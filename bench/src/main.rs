@@ -1,10 +1,14 @@
-//! Measures Understudy beside Postgres' own logical replication, and prints medians and ratios.
+//! Measures Understudy beside Postgres' own logical replication, and with expressions beside without; prints medians and
+//! ratios.
 
 mod options;
 mod rig;
 
 mod copy;
+mod customers;
 mod drain;
+mod evaluate;
+mod expressions;
 mod latency;
 mod memory;
 
@@ -56,6 +60,12 @@ async fn measure(what: What, options: &Options) -> Result<Vec<Figure>, Failure> 
     }
     if wants(What::Latency) {
         figures.extend(Box::pin(latency::latency(options)).await?);
+    }
+    if wants(What::Evaluate) {
+        figures.extend(evaluate::evaluate(options).await?);
+    }
+    if wants(What::Expressions) {
+        figures.extend(Box::pin(expressions::expressions(options)).await?);
     }
     if wants(What::Memory) {
         figures.extend(Box::pin(memory::memory(options)).await?);

@@ -65,7 +65,7 @@ pub(crate) async fn memory(options: &Options) -> Result<Vec<Figure>, Failure> {
 async fn wait_for_start(rig: &mut Rig, who: Who) -> Result<(), Failure> {
     match who {
         Who::Native => Ok(()),
-        Who::Understudy => {
+        Who::Understudy | Who::Expressions => {
             let copying = |view: &understudy::demo::sidecar::View| view.copied().0 > 0;
             rig.sidecar()?.until(Duration::from_secs(60), copying).await.map(drop)
         }
@@ -95,7 +95,7 @@ async fn held(
     who: Who,
 ) -> Result<u64, Failure> {
     match who {
-        Who::Understudy => {
+        Who::Understudy | Who::Expressions => {
             let sidecar = rig.sidecar()?;
             // Fails when the sidecar has ended, so that nobody waits for it.
             sidecar.status().await?;

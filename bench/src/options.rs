@@ -32,6 +32,10 @@ pub(crate) enum What {
     Copy,
     /// From commit on blue to visible on green, at 1,000 transactions a second
     Latency,
+    /// Evaluate expressions on rows in memory
+    Evaluate,
+    /// Drain a backlog through a route with expressions, and through one that passes rows on
+    Expressions,
     /// Memory while a very large transaction arrives in the middle of a copy
     Memory,
 }

@@ -1,4 +1,4 @@
-//! Medians, ratios and the table for the documentation.
+//! Medians, ratios and the tables for the documentation.
 
 use std::fmt::Write as _;
 
@@ -7,12 +7,13 @@ use understudy_contract::{Class, Failure};
 use crate::options::Options;
 use crate::rig::Who;
 
-/// One figure, measured on both sides in several rounds. Smaller is better.
+/// One figure, measured on both sides in several rounds. Smaller is better, but for rates.
 #[derive(Debug, Clone)]
 pub(crate) struct Figure {
     what: String,
     unit: &'static str,
     target: Target,
+    /// What ours is compared with: Postgres' own, or rows that pass through.
     native: Vec<f64>,
     ours: Vec<f64>,
 }
@@ -24,6 +25,19 @@ pub(crate) enum Target {
     Ratio(f64),
     /// At most this much.
     AtMost(f64),
+    /// With expressions at least this part of the speed at which rows pass through.
+    Keeps(f64),
+    /// A rate of at least this much.
+    AtLeast(f64),
+    /// None; shown beside others.
+    Open,
+}
+
+impl Target {
+    /// Whether the figure is about expressions, with Postgres' own no part of it.
+    const fn is_of_expressions(self) -> bool {
+        matches!(self, Target::Keeps(_) | Target::AtLeast(_) | Target::Open)
+    }
 }
 
 impl Figure {
@@ -34,10 +48,15 @@ impl Figure {
 
     /// Adds a measurement.
     pub(crate) fn add(&mut self, who: Who, value: f64) {
-        match who {
-            Who::Native => self.native.push(value),
-            Who::Understudy => self.ours.push(value),
+        match (who, self.target) {
+            (Who::Native, _) | (Who::Understudy, Target::Keeps(_)) => self.native.push(value),
+            (Who::Understudy | Who::Expressions, _) => self.ours.push(value),
         }
+    }
+
+    /// The figure on a line of progress.
+    pub(crate) fn summary(&self) -> String {
+        format!("{}: {}", self.what, self.cell(&self.ours))
     }
 
     fn row(&self) -> String {
@@ -46,6 +65,11 @@ impl Figure {
         let (target, reached) = match self.target {
             Target::Ratio(least) => (format!("{least}x"), ratio.map(|ratio| ratio >= least)),
             Target::AtMost(most) => (format!("{most} {}", self.unit), ours.map(|ours| ours <= most)),
+            Target::Keeps(part) => (format!("{part}x"), ratio.map(|ratio| ratio >= part)),
+            Target::AtLeast(least) => {
+                (format!("at least {least} {}", self.unit), ours.map(|ours| ours >= least))
+            }
+            Target::Open => ("-".to_owned(), None),
         };
         let reached = reached.map_or("", |reached| if reached { "yes" } else { "no" });
         let ratio = ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}x"));
@@ -100,19 +124,29 @@ pub(crate) fn markdown(figures: &[Figure], options: &Options) -> Result<String, 
         options.rounds
     );
     let _ = writeln!(text, "range in brackets. Command: `understudy-bench {}`.\n", command.join(" "));
-    let _ = writeln!(
-        text,
-        "| what | Postgres' own | Understudy | ratio | target | reached |\n|---|---|---|---|---|---|"
-    );
-    for figure in figures {
-        let _ = writeln!(text, "{}", figure.row());
-    }
+    text.push_str(&tables(figures));
     if let Some(file) = &options.markdown {
         std::fs::write(file, &text).map_err(|error| {
             Failure::new(Class::Configuration, format!("could not write {}: {error}", file.display()))
         })?;
     }
     Ok(text)
+}
+
+/// A table of what is compared with Postgres' own, and one of expressions; neither where it would be empty.
+fn tables(figures: &[Figure]) -> String {
+    let heads = [(false, "Postgres' own | Understudy"), (true, "passed through | with expressions")];
+    let mut tables = Vec::new();
+    for (of_expressions, sides) in heads {
+        let rows = figures.iter().filter(|figure| figure.target.is_of_expressions() == of_expressions);
+        let rows = rows.map(|figure| figure.row() + "\n").collect::<String>();
+        if !rows.is_empty() {
+            tables.push(format!(
+                "| what | {sides} | ratio | target | reached |\n|---|---|---|---|---|---|\n{rows}"
+            ));
+        }
+    }
+    tables.join("\n")
 }
 
 fn machine() -> String {
@@ -145,5 +179,20 @@ mod tests {
         figure.add(Who::Native, 8.0);
         figure.add(Who::Understudy, 4.0);
         assert_eq!(figure.row(), "| drain | 8.00 s | 4.00 s | 2.00x | 2x | yes |");
+    }
+
+    #[test]
+    fn expressions_are_compared_with_rows_that_pass_through() {
+        let mut drain = Figure::new("drain", "s", Target::Keeps(0.8));
+        drain.add(Who::Understudy, 8.0);
+        drain.add(Who::Expressions, 16.0);
+        let mut rate = Figure::new("evaluate", "M rows/s", Target::AtLeast(1.0));
+        rate.add(Who::Expressions, 1.5);
+        assert_eq!(
+            tables(&[drain, rate]),
+            "| what | passed through | with expressions | ratio | target | reached |\n|---|---|---|---|---|---|\n\
+             | drain | 8.00 s | 16.00 s | 0.50x | 0.8x | no |\n\
+             | evaluate | - | 1.50 M rows/s | - | at least 1 M rows/s | yes |\n"
+        );
     }
 }

@@ -32,6 +32,9 @@ pub(crate) enum Who {
     Native,
     /// The sidecar
     Understudy,
+    /// The sidecar with expressions to evaluate, in place of Postgres' own on the second green
+    #[value(skip)]
+    Expressions,
 }
 
 impl Who {
@@ -40,6 +43,7 @@ impl Who {
         match self {
             Who::Native => "Postgres",
             Who::Understudy => "Understudy",
+            Who::Expressions => "Understudy with expressions",
         }
     }
 
@@ -48,6 +52,7 @@ impl Who {
         match self {
             Who::Native => "native",
             Who::Understudy => "understudy_bench",
+            Who::Expressions => "understudy_computing",
         }
     }
 }
@@ -60,6 +65,7 @@ pub(crate) struct Rig {
     native: Cluster,
     ours: Cluster,
     files: SidecarFiles,
+    computing: SidecarFiles,
     tables: Vec<&'static str>,
     marker: i64,
     patience: Duration,
@@ -90,18 +96,32 @@ impl Rig {
             client.batch(MARKERS).await?;
             client.batch(schema).await?;
         }
-        let files = SidecarFiles {
-            program: options.program()?,
-            migration: scratch.path().join("bench.yaml"),
-            log: scratch.path().join("understudy.log"),
-            listen: format!("127.0.0.1:{}", free_port()?),
+        let program = options.program()?;
+        let files = |name: &str| -> Result<SidecarFiles, Failure> {
+            Ok(SidecarFiles {
+                program: program.clone(),
+                migration: scratch.path().join(format!("{name}.yaml")),
+                log: scratch.path().join(format!("understudy-{name}.log")),
+                listen: format!("127.0.0.1:{}", free_port()?),
+            })
         };
+        let (files, computing) = (files("bench")?, files("computing")?);
         let mut tables = tables.to_vec();
         tables.push("bench.markers");
         let patience = options.patience();
-        let rig =
-            Rig { sidecar: None, blue, native, ours, files, tables, marker: 0, patience, _scratch: scratch };
-        rig.write_migration(extra)?;
+        let rig = Rig {
+            sidecar: None,
+            blue,
+            native,
+            ours,
+            files,
+            computing,
+            tables,
+            marker: 0,
+            patience,
+            _scratch: scratch,
+        };
+        rig.write_migration(Who::Understudy, &[], extra)?;
         Ok(rig)
     }
 
@@ -122,10 +142,18 @@ impl Rig {
 
     /// How to connect to a green.
     pub(crate) fn green_options(&self, who: Who) -> Result<ConnectOptions, Failure> {
+        self.green(who).options(DATABASE)
+    }
+
+    fn green(&self, who: Who) -> &Cluster {
         match who {
-            Who::Native => self.native.options(DATABASE),
-            Who::Understudy => self.ours.options(DATABASE),
+            Who::Native | Who::Expressions => &self.native,
+            Who::Understudy => &self.ours,
         }
+    }
+
+    fn files(&self, who: Who) -> &SidecarFiles {
+        if who == Who::Expressions { &self.computing } else { &self.files }
     }
 
     /// The sidecar while it runs.
@@ -151,7 +179,7 @@ impl Rig {
                 let missing = "SELECT count(*) FROM pg_catalog.pg_subscription_rel WHERE srsubstate NOT IN ('f', 's', 'r')";
                 self.until_zero(Who::Native, missing).await?;
             }
-            Who::Understudy => {
+            Who::Understudy | Who::Expressions => {
                 let tables = self.tables.len();
                 let patience = self.patience;
                 self.sidecar()?.until(patience, |view| view.copy_is_complete(tables)).await?;
@@ -162,9 +190,9 @@ impl Rig {
 
     /// Starts replication from nothing. Returns when that was.
     pub(crate) async fn attach_without_waiting(&mut self, who: Who) -> Result<Instant, Failure> {
-        if who == Who::Understudy {
+        if who != Who::Native {
             let began = Instant::now();
-            self.sidecar = Some(Sidecar::start(self.files.clone())?);
+            self.sidecar = Some(Sidecar::start(self.files(who).clone())?);
             return Ok(began);
         }
         let publish = format!("CREATE PUBLICATION native FOR TABLE {}", self.tables.join(", "));
@@ -191,10 +219,11 @@ impl Rig {
                 green.batch("DROP SUBSCRIPTION native").await?;
                 blue.batch("DROP PUBLICATION native").await?;
             }
-            Who::Understudy => {
+            Who::Understudy | Who::Expressions => {
+                let slot = who.slot();
                 green.batch("DROP SCHEMA IF EXISTS understudy CASCADE").await?;
-                blue.batch("SELECT pg_catalog.pg_drop_replication_slot('understudy_bench')").await?;
-                blue.batch("DROP PUBLICATION understudy_bench").await?;
+                blue.batch(&format!("SELECT pg_catalog.pg_drop_replication_slot('{slot}')")).await?;
+                blue.batch(&format!("DROP PUBLICATION {slot}")).await?;
             }
         }
         green.batch(&format!("TRUNCATE {}", self.tables.join(", "))).await?;
@@ -205,7 +234,7 @@ impl Rig {
     pub(crate) async fn pause(&mut self, who: Who) -> Result<(), Failure> {
         match who {
             Who::Native => self.on_green(who).await?.batch("ALTER SUBSCRIPTION native DISABLE").await?,
-            Who::Understudy => {
+            Who::Understudy | Who::Expressions => {
                 if let Some(sidecar) = self.sidecar.take() {
                     sidecar.stop().await?;
                 }
@@ -222,8 +251,8 @@ impl Rig {
     pub(crate) async fn resume(&mut self, who: Who) -> Result<(), Failure> {
         match who {
             Who::Native => self.on_green(who).await?.batch("ALTER SUBSCRIPTION native ENABLE").await,
-            Who::Understudy => {
-                self.sidecar = Some(Sidecar::start(self.files.clone())?);
+            Who::Understudy | Who::Expressions => {
+                self.sidecar = Some(Sidecar::start(self.files(who).clone())?);
                 Ok(())
             }
         }
@@ -250,7 +279,7 @@ impl Rig {
                 let applying = seconds_of(&mut green, workers).await?;
                 format!("walsender {blue:.2}, apply worker {applying:.2}; spilled by blue so far: {spilled}")
             }
-            Who::Understudy => {
+            Who::Understudy | Who::Expressions => {
                 let backends =
                     "SELECT pid FROM pg_catalog.pg_stat_activity WHERE application_name LIKE 'understudy/%'";
                 let applying = seconds_of(&mut green, backends).await?;
@@ -297,18 +326,36 @@ impl Rig {
         }
     }
 
-    fn write_migration(&self, extra: &str) -> Result<(), Failure> {
-        let tables: String = self.tables.iter().map(|table| format!("  - from: {table}\n")).collect();
+    /// Writes the migration file of a sidecar. Tables are passed on as they are but for those whose columns are given, as
+    /// pairs of a column on green and SQL over blue's; such a table carries its other columns as well.
+    pub(crate) fn write_migration(
+        &self,
+        who: Who,
+        columns: &[(&str, &[(&str, &str)])],
+        extra: &str,
+    ) -> Result<(), Failure> {
+        let mut tables = String::new();
+        for table in &self.tables {
+            tables.push_str(&format!("  - from: {table}\n"));
+            let Some((_, columns)) = columns.iter().find(|(of, _)| of == table) else { continue };
+            tables.push_str("    columns:\n");
+            for (column, sql) in *columns {
+                tables.push_str(&format!("      {column}: \"{sql}\"\n"));
+            }
+            tables.push_str("      \"*\": \"*\"\n");
+        }
+        let (files, green) = (self.files(who), self.green(who));
+        let name = who.slot().trim_start_matches("understudy_");
         let text = format!(
-            "version: 1\nname: bench\nblue:\n  url: {}\n  password: {{ file: {} }}\ngreen:\n  postgres:\n    url: {}\n    \
+            "version: 1\nname: {name}\nblue:\n  url: {}\n  password: {{ file: {} }}\ngreen:\n  postgres:\n    url: {}\n    \
              password: {{ file: {} }}\ntables:\n{tables}control:\n  listen: {}\n{extra}",
             self.blue.url(DATABASE),
             self.blue.password_file().display(),
-            self.ours.url(DATABASE),
-            self.ours.password_file().display(),
-            self.files.listen,
+            green.url(DATABASE),
+            green.password_file().display(),
+            files.listen,
         );
-        let path: &PathBuf = &self.files.migration;
+        let path: &PathBuf = &files.migration;
         std::fs::write(path, text).map_err(|error| {
             Failure::new(Class::Internal, format!("could not write {}: {error}", path.display()))
         })

@@ -23,6 +23,11 @@ mod idle;
 mod memory;
 mod schema;
 
+mod projects;
+
 mod bad_input;
 mod bad_settings;
 mod commands;
+
+mod plan;
+mod transforms;

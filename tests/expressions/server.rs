@@ -107,7 +107,8 @@ impl Server {
         let name = NamedType { schema: Some("public".to_owned()), name: "mood".to_owned() };
         let types: HashMap<NamedType, SqlType> = [(name, mood())].into_iter().collect();
         let table = TableName::new("public", "sample");
-        let scope = Scope { table, columns: scope_columns, types, collation: Collation::bytes() };
+        let collation = Collation::bytes();
+        let scope = Scope { table, columns: scope_columns, types, collation, mask_key: None };
         Server { session, scope, row: Vec::new() }
     }
 

@@ -26,6 +26,7 @@ mod record;
 
 mod compare;
 mod shop;
+mod snapshot;
 
 pub use ports::Port;
 pub use process::{Exit, Process, Signal};
@@ -43,3 +44,4 @@ pub use record::{Figures, Record};
 
 pub use compare::{Same, assert_same};
 pub use shop::Shop;
+pub use snapshot::Snapshot;

@@ -26,6 +26,15 @@ impl Shop {
         Shop { load: None, scale }
     }
 
+    /// The shop on blue alone, for tests that lay green out themselves.
+    pub async fn on_blue(pair: &Pair, rows: u64) -> Shop {
+        let (mut blue, _) = clients(pair).await;
+        let scale = Scale::of_rows(rows);
+        shop::create_blue(&mut blue).await.expect("create the shop on blue");
+        scale.seed(&mut blue).await.expect("fill the shop");
+        Shop { load: None, scale }
+    }
+
     /// Starts clients that commit about `rate` operations a second.
     pub async fn start_load(&mut self, pair: &Pair, rate: f64) {
         let options = pair.blue.options(DATABASE).expect("blue's address");
@@ -36,6 +45,12 @@ impl Shop {
     /// Operations that blue has acknowledged so far.
     pub fn committed(&self) -> u64 {
         self.load.as_ref().map_or(0, |load| load.counters().committed())
+    }
+
+    /// Ends the load. Returns how many operations blue has acknowledged.
+    pub async fn end_load(&mut self) -> usize {
+        let load = self.load.take().expect("a running load");
+        load.stop().await.expect("the load ends in order").committed_count()
     }
 
     /// Ends the load, lets green catch up, and proves that green is blue: row for row, and by the clients' own records.

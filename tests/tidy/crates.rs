@@ -49,7 +49,16 @@ const ALLOWED: [(&str, &[&str]); 12] = [
             "understudy-observe",
         ],
     ),
-    ("understudy-bench", &["understudy", "understudy-contract", "understudy-postgres"]),
+    (
+        "understudy-bench",
+        &[
+            "understudy",
+            "understudy-model",
+            "understudy-contract",
+            "understudy-transform",
+            "understudy-postgres",
+        ],
+    ),
 ];
 
 /// Crates that tests of any crate may use.

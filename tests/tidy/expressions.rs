@@ -18,6 +18,12 @@ arrays, `CASE`, `COALESCE`, `NULLIF`, `GREATEST`, `LEAST`, `ARRAY[...]`, subscri
 
 Where the order of texts or the case of letters matters and the collation is one that only the server has, the expression is
 refused.
+
+`mask(x)` is not of Postgres: the HMAC-SHA-256 of the value's text, as a cast to text writes it, under the key that the settings
+name (`mask: { key: { file: ... } }`), as 64 hexadecimal digits. Null stays null. Without a key it is refused. The same value
+under the same key has the same mask in every table, so masked columns can still be joined; another key makes the mapping
+another one. Sent to a server, it is written with `sha256`, and the session is told the key by `set_config`, so that no SQL text
+holds it.
 ";
 
 #[test]

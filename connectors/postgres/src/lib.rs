@@ -8,5 +8,7 @@ pub mod sink;
 
 pub mod preflight;
 
+pub mod versions;
+
 pub mod error;
 pub mod ident;

@@ -18,8 +18,12 @@ mod harness;
 mod alive;
 #[path = "preflight/described.rs"]
 mod described;
+#[path = "preflight/facts.rs"]
+mod facts;
 #[path = "preflight/rights.rs"]
 mod rights;
+#[path = "preflight/routes.rs"]
+mod routes;
 #[path = "preflight/servers.rs"]
 mod servers;
 #[path = "preflight/tables.rs"]

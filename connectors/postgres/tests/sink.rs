@@ -37,6 +37,21 @@ mod placing;
 #[path = "sink/healing.rs"]
 mod healing;
 
+#[path = "sink/filtered.rs"]
+mod filtered;
+
+#[path = "sink/rereading.rs"]
+mod rereading;
+
+#[path = "sink/computing.rs"]
+mod computing;
+
+#[path = "sink/leaving.rs"]
+mod leaving;
+
+#[path = "sink/merging.rs"]
+mod merging;
+
 #[path = "sink/owners.rs"]
 mod owners;
 

@@ -3,8 +3,8 @@
 use std::future::Future;
 
 use understudy_model::{
-    BlockRange, Checkpoint, ChunkId, CommitMark, Key, Lsn, Position, RouteId, RowChange, TableName, Tuple,
-    UnitId, Xid,
+    BlockRange, Checkpoint, ChunkId, CommitMark, HealKey, Key, Lsn, Position, Refusal, RouteId, RowChange,
+    TableName, Tuple, UnitId, Xid,
 };
 
 use crate::Failure;
@@ -22,10 +22,15 @@ pub struct GreenTable {
     pub name: TableName,
     /// Its columns that the route fills, in the order of the route's tuples.
     pub columns: Vec<String>,
-    /// For each of `columns` the column on blue that it is taken from unchanged; `None` for a constant.
+    /// For each of `columns` the column on blue that it is taken from unchanged; `None` for what is computed.
     pub source_columns: Vec<Option<String>>,
     /// Which of `columns` form the key, ascending; the order of every [`Key`] of this route.
     pub key: Vec<usize>,
+    /// Whether only the rows that meet a condition go there.
+    pub filtered: bool,
+    /// SQL over green's columns that is true for exactly the rows of this route; `None` when no such condition is known. Only
+    /// needed where other routes fill the same table.
+    pub predicate: Option<String>,
     /// Digest of the mapping, recorded so that a changed mapping is noticed.
     pub fingerprint: String,
 }
@@ -72,7 +77,7 @@ impl Batch {
 pub struct Applied {
     /// Rows of which only a part was sent, and whose rest is missing on green or may be out of date: each must be read
     /// again by key. Already recorded.
-    pub heals: Vec<(RouteId, Key)>,
+    pub heals: Vec<(RouteId, HealKey)>,
     /// Rows that were not as a completed copy promises; each is recorded as a mismatch and mended.
     pub mismatches: u64,
     /// Changes set aside because green refuses them; each is recorded with its reason.
@@ -92,6 +97,11 @@ pub struct PlacedChunk {
     pub kind: PlacedKind,
     /// The rows, in the route's columns, every value present. Rows that exist already are overwritten.
     pub rows: Vec<Tuple>,
+    /// Keys of rows that blue has and the route's condition leaves out: where green may have them from before (a heal, or a
+    /// copy over rows that were there), they are removed.
+    pub left_out: Vec<Key>,
+    /// Rows whose values cannot be computed, by key: set aside, or replication stops.
+    pub refused: Vec<(Key, Refusal)>,
 }
 
 /// What a placed chunk is for.
@@ -107,7 +117,7 @@ pub enum PlacedKind {
     /// Rows read again by key: the heals are recorded as settled together with the rows.
     Heal {
         /// The keys, also of rows that turned out to be gone.
-        keys: Vec<Key>,
+        keys: Vec<HealKey>,
     },
 }
 
@@ -151,6 +161,7 @@ pub enum LedgerEntry {
 ///   partial update is reported under its new key, except one whose key stays and waits to be read again already.
 /// - In any route, at any time, a partial update that takes a row away from a key that waits to be read again is
 ///   reported under its new key: what is amiss with the row moves with it.
+/// - [`RowChange::Reread`] is reported, except when its key waits already.
 /// - A key waits from its report until the chunk that settles it has been committed, in order: before any later change
 ///   to its route is applied, and whether or not [`ChangeSink::placed`] has told of the chunk.
 pub trait ChangeSink: Send {

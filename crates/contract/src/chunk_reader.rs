@@ -89,6 +89,8 @@ pub struct ChunkRequest {
     pub unit: UnitId,
     /// Blue's columns to read, in this order.
     pub columns: Vec<String>,
+    /// Object id and modifier of the type that each of them must have; `None` when any will do.
+    pub types: Option<Vec<(u32, i32)>>,
     /// Which rows.
     pub scope: ChunkScope,
     /// Give up when the rows take more bytes than this.
@@ -117,7 +119,7 @@ pub enum ChunkOutcome {
     TooLarge,
     /// Somebody holds the table exclusively: ask again later.
     Busy,
-    /// The table, or a column asked for, is no longer there.
+    /// The table, or a column asked for, is no longer there, or has another type than was asked for.
     Gone,
 }
 

@@ -1,6 +1,6 @@
 //! What green remembers of a migration between runs.
 
-use understudy_model::{BlockRange, Checkpoint, Key, RouteId, TableName, UnitId, Xid};
+use understudy_model::{BlockRange, Checkpoint, HealKey, RelationId, RouteId, TableName, UnitId, Xid};
 
 use crate::chunk_reader::ColumnMarks;
 
@@ -33,9 +33,9 @@ pub struct Saved {
     /// The units whose copy has been planned.
     pub units: Vec<SavedUnit>,
     /// The tables and leaves of routes that the migration no longer has. The stream may still show their last changes.
-    pub departed: Vec<UnitId>,
+    pub departed: Vec<RelationId>,
     /// Rows to be read again by key.
-    pub heals: Vec<(RouteId, Key)>,
+    pub heals: Vec<(RouteId, HealKey)>,
     /// Changes set aside and not yet settled.
     pub quarantined: u64,
 }
@@ -60,7 +60,7 @@ pub struct SavedRoute {
 /// One unit whose copy has been planned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SavedUnit {
-    /// Object id on blue.
+    /// The table or leaf, and the route that gathers its rows.
     pub id: UnitId,
     /// The route that gathers its rows.
     pub route: RouteId,

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::table::{RelationId, RouteId};
+
 /// A row address on blue: block, then line within the block. Line 0 stands before every row of its block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ctid {
@@ -69,9 +71,26 @@ impl BlockRange {
     }
 }
 
-/// A table or leaf partition that is copied on its own: its object id on blue.
+/// A table or leaf partition that one route copies on its own. A table that several routes take is a unit of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct UnitId(pub u32);
+pub struct UnitId {
+    /// Object id on blue.
+    pub oid: u32,
+    /// The route that copies it.
+    pub route: RouteId,
+}
+
+impl UnitId {
+    /// The unit of a table for a route.
+    pub const fn new(oid: u32, route: RouteId) -> UnitId {
+        UnitId { oid, route }
+    }
+
+    /// The table, as the stream names it.
+    pub const fn relation(self) -> RelationId {
+        RelationId(self.oid)
+    }
+}
 
 /// The number of a chunk within a run of the sidecar; never reused within that run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

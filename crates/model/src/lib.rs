@@ -19,5 +19,5 @@ pub use watermarks::Watermarks;
 pub use table::{Column, Relation, RelationId, ReplicaIdentity, RouteId, TableName};
 pub use tuple::{Key, Tuple, TupleBuilder, Value, push_copy_escaped};
 
-pub use change::{CommitMark, OldImage, RowChange, SourceChange};
+pub use change::{Before, CommitMark, HealKey, OldImage, Refusal, RowChange, SourceChange};
 pub use chunk::{BlockRange, ChunkId, Ctid, Nonce, UnitId};

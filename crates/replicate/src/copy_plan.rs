@@ -262,9 +262,9 @@ mod tests {
 
     fn unit(id: u32, blocks: u32) -> Unit {
         Unit {
-            id: UnitId(id),
+            id: UnitId::new(id, RouteId(0)),
             route: RouteId(0),
-            root: UnitId(id),
+            root: UnitId::new(id, RouteId(0)),
             name: TableName::new("public", format!("t{id}")),
             filenode: 1,
             fingerprint: 1,
@@ -281,7 +281,7 @@ mod tests {
     fn drain(plan: &mut CopyPlan) -> Vec<(u32, u32, u32)> {
         let mut ranges = Vec::new();
         while let Some((unit, range)) = plan.next(ChunkId(ranges.len() as u64), |_| true) {
-            ranges.push((unit.id.0, range.from.block, range.to.block));
+            ranges.push((unit.id.oid, range.from.block, range.to.block));
         }
         ranges
     }
@@ -329,7 +329,7 @@ mod tests {
         plan.start(unit(1, 8));
         for id in 0..4 {
             assert!(plan.next(ChunkId(id), |_| true).is_some());
-            plan.again_smaller(UnitId(1), ChunkId(id));
+            plan.again_smaller(UnitId::new(1, RouteId(0)), ChunkId(id));
         }
         let ranges = drain(&mut plan);
         assert_eq!(ranges[ranges.len() - 2..], [(1, 2, 4), (1, 4, u32::MAX)]);
@@ -343,7 +343,7 @@ mod tests {
         plan.start(unit(1, 5));
         assert!(plan.next(ChunkId(1), |_| true).is_some());
         plan.start(unit(1, 5));
-        plan.done(UnitId(1), ChunkId(1), 10);
+        plan.done(UnitId::new(1, RouteId(0)), ChunkId(1), 10);
         assert!(plan.copied_routes().is_empty());
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use rustc_hash::FxHashMap;
-use understudy_model::{Key, RouteId, Tuple, TupleBuilder, Value};
+use understudy_model::{HealKey, Key, RouteId, Tuple, TupleBuilder, Value};
 
 use crate::rules::{Rule, Rules};
 use crate::window::Touch;
@@ -11,8 +11,8 @@ use crate::window::Touch;
 /// The heals of a migration, from the report of a missing row until the row has been committed on green.
 #[derive(Debug, Default)]
 pub(crate) struct Heals {
-    waiting: BTreeMap<RouteId, VecDeque<Key>>,
-    state: FxHashMap<(RouteId, Key), HealState>,
+    waiting: BTreeMap<RouteId, VecDeque<HealKey>>,
+    state: FxHashMap<(RouteId, HealKey), HealState>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,7 @@ enum HealState {
 
 impl Heals {
     /// Green lacks a row of which only a part was sent.
-    pub(crate) fn report(&mut self, route: RouteId, key: Key) {
+    pub(crate) fn report(&mut self, route: RouteId, key: HealKey) {
         match self.state.get_mut(&(route, key.clone())) {
             Some(state @ HealState::UnderWay) => *state = HealState::ReportedAgain,
             Some(HealState::Waiting | HealState::ReportedAgain) => {}
@@ -50,7 +50,7 @@ impl Heals {
     }
 
     /// A window ended without its rows: its keys need another.
-    pub(crate) fn again(&mut self, route: RouteId, keys: impl IntoIterator<Item = Key>) {
+    pub(crate) fn again(&mut self, route: RouteId, keys: impl IntoIterator<Item = HealKey>) {
         for key in keys {
             self.state.insert((route, key.clone()), HealState::Waiting);
             self.waiting.entry(route).or_default().push_back(key);
@@ -58,7 +58,7 @@ impl Heals {
     }
 
     /// The keys' rows have been committed on green.
-    pub(crate) fn done(&mut self, route: RouteId, keys: impl IntoIterator<Item = Key>) {
+    pub(crate) fn done(&mut self, route: RouteId, keys: impl IntoIterator<Item = HealKey>) {
         for key in keys {
             if self.state.remove(&(route, key.clone())) == Some(HealState::ReportedAgain) {
                 self.report(route, key);
@@ -72,10 +72,18 @@ impl Heals {
     }
 }
 
-/// The keys of one heal window, and what invisible transactions did to each.
+/// The rows of one heal window by their keys on blue, and what invisible transactions did to each.
 #[derive(Debug, Default)]
 pub(crate) struct HealKeys {
-    keys: FxHashMap<Key, Touched>,
+    keys: FxHashMap<Key, HealRow>,
+}
+
+/// One of them.
+#[derive(Debug)]
+struct HealRow {
+    /// The keys on green that it was reported under.
+    green: Vec<Key>,
+    touched: Touched,
 }
 
 /// What invisible transactions in the window did to a key.
@@ -83,7 +91,7 @@ pub(crate) struct HealKeys {
 enum Touched {
     /// Nothing: the row read is the truth.
     No,
-    /// Columns were sent that win over those read.
+    /// Columns were sent that win over those read; in the order in which chunks are read.
     Partly(Tuple),
     /// The stream alone determines the row, or its absence.
     Settled,
@@ -94,37 +102,47 @@ enum Touched {
 /// What a heal window comes to at its marker.
 #[derive(Debug)]
 pub(crate) struct HealOutcome {
-    /// Whole rows to be written.
+    /// Whole rows of blue, as chunks are read.
     pub(crate) rows: Vec<Tuple>,
     /// Keys that need nothing more once the rows are written.
-    pub(crate) settled: Vec<Key>,
+    pub(crate) settled: Vec<HealKey>,
     /// Keys that need another window.
-    pub(crate) again: Vec<Key>,
+    pub(crate) again: Vec<HealKey>,
 }
 
 impl HealKeys {
-    fn new(keys: Vec<Key>) -> HealKeys {
-        HealKeys { keys: keys.into_iter().map(|key| (key, Touched::No)).collect() }
+    fn new(keys: Vec<HealKey>) -> HealKeys {
+        let mut rows: FxHashMap<Key, HealRow> = FxHashMap::default();
+        for HealKey { green, blue } in keys {
+            let row = HealRow { green: Vec::new(), touched: Touched::No };
+            rows.entry(blue).or_insert(row).green.push(green);
+        }
+        HealKeys { keys: rows }
     }
 
-    pub(crate) fn contains(&self, key: &Key) -> bool {
-        self.keys.contains_key(key)
+    pub(crate) fn contains(&self, blue: &Key) -> bool {
+        self.keys.contains_key(blue)
     }
 
     pub(crate) fn len(&self) -> usize {
         self.keys.len()
     }
 
-    pub(crate) fn to_vec(&self) -> Vec<Key> {
+    /// The keys on blue.
+    pub(crate) fn blue(&self) -> Vec<Key> {
         self.keys.keys().cloned().collect()
+    }
+
+    pub(crate) fn to_vec(&self) -> Vec<HealKey> {
+        self.keys.iter().flat_map(|(blue, row)| row.named(blue)).collect()
     }
 
     /// A change that the window's snapshot does not show.
     pub(crate) fn touch(&mut self, touch: &Touch) {
         match touch {
             Touch::Partial { key, row } => {
-                if let Some(touched) = self.keys.get_mut(key) {
-                    *touched = match touched {
+                if let Some(healed) = self.keys.get_mut(key) {
+                    healed.touched = match &healed.touched {
                         Touched::No => Touched::Partly(row.clone()),
                         Touched::Partly(earlier) => Touched::Partly(merge(row, earlier)),
                         Touched::Settled => Touched::Settled,
@@ -134,11 +152,11 @@ impl HealKeys {
             }
             Touch::Keys { old, new } => {
                 let moved = old.is_some() && new.is_some();
-                if let Some(touched) = old.as_ref().and_then(|key| self.keys.get_mut(key)) {
-                    *touched = Touched::Settled;
+                if let Some(row) = old.as_ref().and_then(|key| self.keys.get_mut(key)) {
+                    row.touched = Touched::Settled;
                 }
-                if let Some(touched) = new.as_ref().and_then(|key| self.keys.get_mut(key)) {
-                    *touched = if moved { Touched::Unclear } else { Touched::Settled };
+                if let Some(row) = new.as_ref().and_then(|key| self.keys.get_mut(key)) {
+                    row.touched = if moved { Touched::Unclear } else { Touched::Settled };
                 }
             }
             Touch::Emptied { .. } => {}
@@ -155,27 +173,33 @@ impl HealKeys {
         let mut read: FxHashMap<Key, Tuple> =
             rows.into_iter().filter_map(|row| Some((key_of(&row)?, row))).collect();
         let mut outcome = HealOutcome { rows: Vec::new(), settled: Vec::new(), again: Vec::new() };
-        for (key, touched) in self.keys {
+        for (key, healed) in self.keys {
             let row = read.remove(&key);
-            match touched {
+            match &healed.touched {
                 Touched::No => outcome.rows.extend(row),
                 Touched::Partly(sent) => match row {
-                    Some(row) if rules.holds(Rule::HealMerge) => outcome.rows.push(merge(&sent, &row)),
+                    Some(row) if rules.holds(Rule::HealMerge) => outcome.rows.push(merge(sent, &row)),
                     Some(row) => outcome.rows.push(row),
                     None => {
-                        outcome.again.push(key);
+                        outcome.again.extend(healed.named(&key));
                         continue;
                     }
                 },
                 Touched::Settled => {}
                 Touched::Unclear => {
-                    outcome.again.push(key);
+                    outcome.again.extend(healed.named(&key));
                     continue;
                 }
             }
-            outcome.settled.push(key);
+            outcome.settled.extend(healed.named(&key));
         }
         outcome
+    }
+}
+
+impl HealRow {
+    fn named(&self, blue: &Key) -> impl Iterator<Item = HealKey> {
+        self.green.iter().map(|green| HealKey { green: green.clone(), blue: blue.clone() })
     }
 }
 

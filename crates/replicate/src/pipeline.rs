@@ -99,7 +99,9 @@ impl Tally {
                 let of = &mut tally.changes[route.index()];
                 match change {
                     RowChange::Insert { .. } => of.inserts += 1,
-                    RowChange::Update { .. } => of.updates += 1,
+                    RowChange::Update { .. } | RowChange::Reread { .. } | RowChange::Refused { .. } => {
+                        of.updates += 1;
+                    }
                     RowChange::Delete { .. } => of.deletes += 1,
                     RowChange::Truncate { .. } | RowChange::TruncateLeaf { .. } => of.truncates += 1,
                 }

@@ -45,11 +45,32 @@ pub enum Rule {
     DefaultLeaf,
     /// A table becomes strict once every unit of it is copied, not before.
     Strictness,
+    /// A change goes to each route that takes its table.
+    EveryRoute,
+    /// A row that a route's condition leaves out from now on is deleted, also where nobody knows whether it was on green.
+    Exit,
+    /// An update of a row of which nobody knows whether it was on green expects nothing of green.
+    UnknownBefore,
+    /// While a filtered route is copied, an old image that does not meet the condition tells nothing of green, which may hold
+    /// rows that an earlier condition let in.
+    EarlierCondition,
+    /// A row read again by key that the condition leaves out is removed.
+    HealCondition,
+    /// A row that the condition leaves out is removed by a copy over rows that were there.
+    CopyCondition,
+    /// A change of which too little was sent to compute from is read again by key.
+    Reread,
+    /// A row that cannot be computed is set aside.
+    Refused,
+    /// Windows know rows by their keys on blue, whatever key they have on green.
+    BlueKeys,
+    /// A route that computes reads its columns in those types only that it was compiled for.
+    Types,
 }
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Rule; 19] = [
+    pub const ALL: [Rule; 29] = [
         Rule::TouchedKeys,
         Rule::LateVisible,
         Rule::SlotBirth,
@@ -69,6 +90,16 @@ impl Rule {
         Rule::LeafTruncate,
         Rule::DefaultLeaf,
         Rule::Strictness,
+        Rule::EveryRoute,
+        Rule::Exit,
+        Rule::UnknownBefore,
+        Rule::EarlierCondition,
+        Rule::HealCondition,
+        Rule::CopyCondition,
+        Rule::Reread,
+        Rule::Refused,
+        Rule::BlueKeys,
+        Rule::Types,
     ];
 }
 

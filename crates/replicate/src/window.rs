@@ -1,9 +1,7 @@
 //! Windows: chunks that have been asked for and wait for their marker, and what the stream touches meanwhile.
 
 use rustc_hash::FxHashSet;
-use understudy_model::{BlockRange, ChunkId, Key, Nonce, RouteId, RowChange, Snapshot, Tuple, UnitId, Xid};
-
-use understudy_transform::Binding;
+use understudy_model::{BlockRange, ChunkId, Key, Nonce, RouteId, Snapshot, Tuple, UnitId, Xid};
 
 use crate::heal::{HealKeys, HealOutcome};
 use crate::rules::{Rule, Rules};
@@ -51,12 +49,12 @@ enum State {
     },
 }
 
-/// What one change did, as far as a window cares.
+/// What one change did, as far as a window cares: by keys of blue.
 #[derive(Debug, Clone)]
 pub(crate) enum Touch {
     /// These keys are not what the snapshot shows.
     Keys { old: Option<Key>, new: Option<Key> },
-    /// A row of which a part was sent, under a key that did not change.
+    /// A row of which a part was sent, under a key that did not change; in the order in which chunks are read.
     Partial { key: Key, row: Tuple },
     /// Every row of the unit, or of the route when none is named, is gone.
     Emptied { unit: Option<UnitId> },
@@ -91,7 +89,7 @@ impl WindowStart {
             id: ChunkId(0),
             nonce: Nonce(0),
             route: RouteId(0),
-            unit: UnitId(0),
+            unit: UnitId::new(0, RouteId(0)),
             work: WindowWork::Heal(HealKeys::default()),
             must_see,
             memory_bytes_max,
@@ -120,18 +118,6 @@ impl Window {
     /// Whether the window has its rows and only waits for its marker.
     pub(crate) fn is_read(&self) -> bool {
         matches!(self.state, State::Read { .. })
-    }
-
-    /// How the key of one of the window's rows is found: a copy holds rows as read, a heal holds rows for green.
-    pub(crate) fn key_reader<'a>(
-        &self,
-        binding: &'a Binding,
-        green_key: &'a [usize],
-    ) -> impl Fn(&Tuple) -> Option<Key> + use<'a> {
-        let as_read = matches!(self.work, WindowWork::Copy(_));
-        move |row| {
-            if as_read { binding.key_of(row) } else { row.key(green_key) }
-        }
     }
 
     /// The stream shows a change of this window's route.
@@ -236,24 +222,6 @@ impl Window {
 }
 
 impl Touch {
-    /// What a change of green's route did. `None` for changes that carry no key.
-    pub(crate) fn of(change: &RowChange, key_columns: &[usize]) -> Option<Touch> {
-        match change {
-            RowChange::Insert { new, .. } => Some(Touch::Keys { old: None, new: new.key(key_columns) }),
-            RowChange::Update { old_key, new, .. } => {
-                let key = new.key(key_columns);
-                match (old_key, key) {
-                    (None, Some(key)) if new.has_unchanged() => {
-                        Some(Touch::Partial { key, row: new.clone() })
-                    }
-                    (old, key) => Some(Touch::Keys { old: old.clone(), new: key }),
-                }
-            }
-            RowChange::Delete { key, .. } => Some(Touch::Keys { old: Some(key.clone()), new: None }),
-            RowChange::Truncate { .. } | RowChange::TruncateLeaf { .. } => None,
-        }
-    }
-
     fn keys(&self) -> impl Iterator<Item = &Key> {
         let (old, new) = match self {
             Touch::Keys { old, new } => (old.as_ref(), new.as_ref()),

@@ -7,17 +7,17 @@ use understudy_contract::{
     Saved, StreamEvent, Unit,
 };
 use understudy_model::{
-    Checkpoint, Column, Key, Lsn, Relation, RelationId, ReplicaIdentity, RouteId, Snapshot, TableName,
-    UnitId, Xid,
+    Checkpoint, Column, HealKey, Key, Lsn, Relation, RelationId, ReplicaIdentity, RouteId, Snapshot,
+    TableName, UnitId, Xid,
 };
 use understudy_replicate::{Core, CoreSettings, CoreStart, DetachPolicy, ReadJob, Rules, Work};
 use understudy_testkit::green::Green;
-use understudy_transform::{BlueTable, RouteSpec};
+use understudy_transform::{BlueTable, Mapping, RouteSpec};
 
 fn route() -> RouteSpec {
     let name = TableName::new("public", "t");
-    let table = BlueTable { name: name.clone(), columns: vec!["id".into()], key: vec!["id".into()] };
-    RouteSpec::compile(RouteId(0), &table, name, None).unwrap()
+    let table = BlueTable::named(name.clone(), &["id"], &["id"]);
+    RouteSpec::compile(RouteId(0), &table, (name, None), Mapping::default()).unwrap()
 }
 
 fn unit(filenode: u32, fingerprint: u64) -> Unit {
@@ -26,9 +26,9 @@ fn unit(filenode: u32, fingerprint: u64) -> Unit {
 
 fn marked(filenode: u32, fingerprint: u64, marks: Option<(u64, u64)>) -> Unit {
     Unit {
-        id: UnitId(7),
+        id: UnitId::new(7, RouteId(0)),
         route: RouteId(0),
-        root: UnitId(7),
+        root: UnitId::new(7, RouteId(0)),
         name: TableName::new("public", "t"),
         filenode,
         fingerprint,
@@ -52,6 +52,8 @@ fn copied() -> Green {
         columns: vec!["id".into()],
         source_columns: vec![Some("id".into())],
         key: route.key.clone(),
+        filtered: false,
+        predicate: None,
         fingerprint: route.fingerprint(),
     }]);
     let (mut session, _) = green.claim();
@@ -163,7 +165,7 @@ fn a_column_is_known_again_that_had_another_name_for_a_while() {
 #[test]
 fn what_was_read_by_key_before_a_table_was_altered_is_read_again() {
     let (_, saved) = copied().claim();
-    let heals = vec![(RouteId(0), Key::from_texts([&b"1"[..]]))];
+    let heals = vec![(RouteId(0), HealKey::same(Key::from_texts([&b"1"[..]])))];
     let mut core = core(Saved { heals, unseen: Some(Vec::new()), ..saved.unwrap() }, unit(1, 1));
     let by_key = |job: &ReadJob| matches!(job.request.scope, ChunkScope::Keys { .. });
     let first = core.next_read().filter(by_key).expect("a chunk by key");
@@ -181,8 +183,8 @@ fn what_was_read_by_key_before_a_table_was_altered_is_read_again() {
 #[test]
 fn a_leaf_is_looked_for_until_its_transaction_is_visible() {
     let (_, saved) = copied().claim();
-    let root = Unit { root: UnitId(6), ..unit(1, 1) };
-    let leaf = Unit { id: UnitId(9), ..root.clone() };
+    let root = Unit { root: UnitId::new(6, RouteId(0)), ..unit(1, 1) };
+    let leaf = Unit { id: UnitId::new(9, RouteId(0)), ..root.clone() };
     let mut core = core(Saved { unseen: Some(Vec::new()), ..saved.unwrap() }, root.clone());
     core.on_event(StreamEvent::Begin { commit: Lsn::new(20), commit_time_us: 0, xid: 5 }).unwrap();
     let relation = Relation {
@@ -246,7 +248,7 @@ fn a_key_that_is_only_noted_about_stops_nothing() {
 
 /// A leaf of the table, with a condition.
 fn leaf(membership: u64) -> Unit {
-    Unit { root: UnitId(6), membership, predicate: Some("(id < 5)".into()), ..unit(1, 1) }
+    Unit { root: UnitId::new(6, RouteId(0)), membership, predicate: Some("(id < 5)".into()), ..unit(1, 1) }
 }
 
 /// A green whose table consists of that leaf, and is copied.
@@ -306,7 +308,7 @@ fn a_leaf_that_has_left_is_looked_for_again() {
 /// The last changes of a table that has left the migration are passed over, and those of no other strange one.
 #[test]
 fn last_changes_of_departed_tables_stop_nothing() {
-    for (departed, passed) in [(vec![UnitId(9)], true), (vec![UnitId(8)], false)] {
+    for (departed, passed) in [(vec![RelationId(9)], true), (vec![RelationId(8)], false)] {
         let (_, saved) = copied().claim();
         let saved = Saved { departed, unseen: Some(Vec::new()), ..saved.unwrap() };
         let mut core = core(saved, unit(1, 1));

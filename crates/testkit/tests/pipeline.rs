@@ -23,7 +23,7 @@ use understudy_replicate::{
     Ticks,
 };
 use understudy_testkit::green::{Green, MemorySink};
-use understudy_transform::{BlueTable, RouteSpec};
+use understudy_transform::{BlueTable, Mapping, RouteSpec};
 
 /// A stream whose events are all at hand, and which then falls silent.
 struct Burst {
@@ -218,15 +218,15 @@ impl Ticks for Beat {
 
 fn route() -> RouteSpec {
     let name = TableName::new("public", "t");
-    let table = BlueTable { name: name.clone(), columns: vec!["id".into()], key: vec!["id".into()] };
-    RouteSpec::compile(RouteId(0), &table, name, None).unwrap()
+    let table = BlueTable::named(name.clone(), &["id"], &["id"]);
+    RouteSpec::compile(RouteId(0), &table, (name, None), Mapping::default()).unwrap()
 }
 
 fn unit() -> Unit {
     Unit {
-        id: UnitId(7),
+        id: UnitId::new(7, RouteId(0)),
         route: RouteId(0),
-        root: UnitId(7),
+        root: UnitId::new(7, RouteId(0)),
         name: TableName::new("public", "t"),
         filenode: 1,
         fingerprint: 1,
@@ -284,6 +284,8 @@ async fn begun() -> Arc<Mutex<Green>> {
         columns: vec!["id".into()],
         source_columns: vec![Some("id".into())],
         key: route.key.clone(),
+        filtered: false,
+        predicate: None,
         fingerprint: route.fingerprint(),
     };
     let green = Arc::new(Mutex::new(Green::new(vec![table])));

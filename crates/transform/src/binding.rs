@@ -1,10 +1,16 @@
 //! A route bound to the columns in which rows arrive, and the transform of one row.
 
+mod cells;
+
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use understudy_model::{Key, TableName, Tuple, TupleBuilder, Value, push_copy_escaped};
+use understudy_model::{Column, Key, Refusal, TableName, Tuple, TupleBuilder, Value, push_copy_escaped};
 
-use crate::route::{ColumnSource, RouteSpec};
+use crate::expr::{Datum, EvalError, Expression};
+use crate::route::{ColumnSource, Computed, RouteColumn, RouteSpec};
+
+use cells::{Cells, RowOf, with_cells};
 
 /// Rows that arrive in a shape that the route cannot take.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +37,37 @@ pub enum BindError {
 enum Pick {
     Column(usize),
     Constant { text: Option<Box<[u8]>>, copy_field: Box<[u8]> },
+    Computed(Box<Formula>),
+}
+
+/// An expression bound to the places of the columns that it reads.
+#[derive(Debug, Clone)]
+struct Formula {
+    /// The column of green that it fills; `None` for the condition.
+    column: Option<String>,
+    expression: Arc<Expression>,
+    /// For each column that the expression may name its place in the row; some place for those that it does not read.
+    places: Box<[usize]>,
+    /// Where the columns that it reads stand.
+    inputs: Box<[usize]>,
+    /// How many columns of a row have to be looked at for it.
+    reach: usize,
+}
+
+/// What a value of an expression may take more than the columns that it is computed from. A guess: where it is not enough
+/// the row is moved once while it is put together.
+const BYTES_COMPUTED: usize = 12;
+
+/// Room that nearly every computed value finds without asking for more.
+const BYTES_SCRATCH: usize = 128;
+
+/// What a row of blue comes to on green.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mapped {
+    /// This row. What was not sent, and what is computed from nothing but that, is unchanged.
+    Row(Tuple),
+    /// Nobody can tell: a value is computed from columns of which some were sent and some were not.
+    Unknown,
 }
 
 /// A route bound to an order of columns: turns rows of blue into rows of green.
@@ -38,54 +75,133 @@ enum Pick {
 pub struct Binding {
     /// `None` when rows pass through as they are.
     picks: Option<Vec<Pick>>,
+    filter: Option<Formula>,
+    /// Where blue's key stands in rows of blue.
     key_from: Vec<usize>,
+    /// What green's key is made of, in its order; `None` when it is blue's.
+    key_picks: Option<Vec<Pick>>,
+    /// Where the route's source columns stand in rows of blue.
+    inputs: Vec<usize>,
+    /// How many columns of a row have to be looked at for the row on green.
+    reach: usize,
+    /// The same for its key.
+    key_reach: usize,
     bytes_added: usize,
+    /// Whether expressions were compiled for other types than rows arrive with.
+    types_differ: bool,
 }
 
 impl RouteSpec {
     /// Binds the route to rows with these columns, all of the table's.
-    pub fn bind<S: AsRef<str>>(&self, columns: &[S]) -> Result<Binding, BindError> {
-        if let Some(column) = columns.iter().map(AsRef::as_ref).find(|name| !self.accounts_for(name)) {
-            return Err(BindError::ColumnNew { table: self.source.clone(), column: column.to_owned() });
+    pub fn bind(&self, columns: &[Column]) -> Result<Binding, BindError> {
+        let names = columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>();
+        if let Some(column) = names.iter().find(|name| !self.accounts_for(name)) {
+            return Err(BindError::ColumnNew { table: self.source.clone(), column: (*column).to_owned() });
         }
-        self.bind_part(columns)
+        let mut binding = self.bind_part(&names)?;
+        if let Some(types) = &self.source_types {
+            let arrive = binding.inputs.iter().map(|at| &columns[*at]);
+            let same = arrive.zip(types).all(|(column, ty)| (column.type_oid, column.type_modifier) == *ty);
+            binding.types_differ = !same;
+        }
+        Ok(binding)
+    }
+
+    /// Binds the route to rows with at least the columns that it needs, whatever else there is.
+    pub fn bind_names(&self, columns: &[String]) -> Result<Binding, BindError> {
+        self.bind_part(&columns.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
     /// Binds the route to rows as chunks are read: [`RouteSpec::source_columns`], in that order.
     pub fn bind_chunk(&self) -> Result<Binding, BindError> {
-        self.bind_part(&self.source_columns())
+        let columns = self.source_columns();
+        self.bind_part(&columns.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
-    fn bind_part<S: AsRef<str>>(&self, columns: &[S]) -> Result<Binding, BindError> {
+    fn bind_part(&self, columns: &[&str]) -> Result<Binding, BindError> {
         let place = |name: &String| {
             columns
                 .iter()
-                .position(|column| column.as_ref() == name)
+                .position(|column| column == name)
                 .ok_or_else(|| BindError::ColumnGone { table: self.source.clone(), column: name.clone() })
         };
-        let mut picks = Vec::with_capacity(self.columns.len());
         let mut bytes_added = 0;
-        for column in &self.columns {
-            picks.push(match &column.from {
+        let mut pick = |column: &RouteColumn| {
+            Ok(match &column.from {
                 ColumnSource::Column(name) => Pick::Column(place(name)?),
                 ColumnSource::Constant(value) => {
                     bytes_added += 5 + value.as_ref().map_or(0, String::len);
                     constant(value.as_deref())
                 }
-            });
-        }
+                ColumnSource::Computed(computed) => {
+                    bytes_added += BYTES_COMPUTED;
+                    Pick::Computed(Box::new(formula(Some(&column.name), computed, place)?))
+                }
+            })
+        };
+        let picks = self.columns.iter().map(&mut pick).collect::<Result<Vec<_>, BindError>>()?;
+        let key_picks = (!self.passes_key())
+            .then(|| {
+                self.key.iter().map(|at| pick(&self.columns[*at])).collect::<Result<Vec<_>, BindError>>()
+            })
+            .transpose()?;
+        let filter = self.filter.as_ref().map(|filter| formula(None, filter, place)).transpose()?;
         let key_from = self.key_source.iter().map(place).collect::<Result<_, _>>()?;
+        let inputs = self.source_columns().iter().map(place).collect::<Result<_, _>>()?;
         let in_order = |(at, pick): (usize, &Pick)| matches!(pick, Pick::Column(from) if *from == at);
         let pass_through = picks.len() == columns.len() && picks.iter().enumerate().all(in_order);
-        Ok(Binding { picks: (!pass_through).then_some(picks), key_from, bytes_added })
+        Ok(Binding {
+            reach: reach(&picks),
+            key_reach: key_picks.as_deref().map_or(0, reach),
+            picks: (!pass_through).then_some(picks),
+            filter,
+            key_from,
+            key_picks,
+            inputs,
+            bytes_added,
+            types_differ: false,
+        })
     }
 
     /// Whether the mapping carries or leaves out a column on purpose.
     fn accounts_for(&self, name: &str) -> bool {
-        let carried = |source: &ColumnSource| matches!(source, ColumnSource::Column(from) if from == name);
-        self.columns.iter().any(|column| carried(&column.from))
-            || self.left_out.as_ref().is_some_and(|left_out| left_out.contains(name))
+        match &self.left_out {
+            None => self.source_columns().iter().any(|column| column == name),
+            Some(left_out) => {
+                left_out.contains(name) || self.source_columns().iter().any(|column| column == name)
+            }
+        }
     }
+}
+
+fn formula(
+    column: Option<&str>,
+    computed: &Computed,
+    place: impl Fn(&String) -> Result<usize, BindError>,
+) -> Result<Formula, BindError> {
+    let inputs = computed.inputs.iter().map(place).collect::<Result<Box<[_]>, _>>()?;
+    let scope = computed.expression.inputs();
+    let mut places = vec![usize::MAX; scope.last().map_or(0, |last| last + 1)];
+    for (at, place) in scope.into_iter().zip(&inputs) {
+        places[at] = *place;
+    }
+    Ok(Formula {
+        column: column.map(str::to_owned),
+        expression: Arc::clone(&computed.expression),
+        places: places.into(),
+        reach: inputs.iter().max().map_or(0, |last| last + 1),
+        inputs,
+    })
+}
+
+/// How many columns of a row have to be looked at for these values.
+fn reach(picks: &[Pick]) -> usize {
+    let each = picks.iter().map(|pick| match pick {
+        Pick::Column(at) => at + 1,
+        Pick::Constant { .. } => 0,
+        Pick::Computed(formula) => formula.reach,
+    });
+    each.max().unwrap_or(0)
 }
 
 fn constant(value: Option<&str>) -> Pick {
@@ -97,55 +213,183 @@ fn constant(value: Option<&str>) -> Pick {
     Pick::Constant { text: value.map(|text| text.as_bytes().into()), copy_field: copy_field.into() }
 }
 
-impl Binding {
-    /// The row for green. Unchanged values stay unchanged.
-    pub fn up(&self, row: &Tuple) -> Tuple {
-        let Some(picks) = &self.picks else {
-            return row.clone();
-        };
-        match row.as_copy_line() {
-            Some(line) => self.up_line(picks, line),
-            None => self.up_wire(picks, row),
+/// Whether the values that an expression reads were sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    All,
+    Some,
+    None,
+}
+
+impl Formula {
+    fn sent(&self, cells: Cells<'_>) -> Sent {
+        match self.inputs.iter().filter(|at| cells.is_unchanged(**at)).count() {
+            0 => Sent::All,
+            unsent if unsent == self.inputs.len() => Sent::None,
+            _ => Sent::Some,
         }
     }
 
-    /// The key of a row of blue, in the order of the route's key. `None` when the row does not carry it.
-    pub fn key_of(&self, row: &Tuple) -> Option<Key> {
+    fn value<'a>(&'a self, cells: Cells<'a>) -> Result<Datum<'a>, Refusal> {
+        self.expression.value(&self.row(cells)).map_err(|error| self.refusal(&error))
+    }
+
+    /// The text of the value, put together in `scratch`; none for null.
+    fn text<'s>(&self, cells: Cells<'_>, scratch: &'s mut String) -> Result<Option<&'s str>, Refusal> {
+        scratch.clear();
+        scratch.reserve(BYTES_SCRATCH);
+        match self.expression.write(&self.row(cells), scratch) {
+            Ok(true) => Ok(Some(scratch)),
+            Ok(false) => Ok(None),
+            Err(error) => Err(self.refusal(&error)),
+        }
+    }
+
+    fn row<'a>(&'a self, cells: Cells<'a>) -> RowOf<'a> {
+        RowOf { cells, places: &self.places }
+    }
+
+    #[cold]
+    fn refusal(&self, error: &EvalError) -> Refusal {
+        Refusal {
+            column: self.column.clone(),
+            sqlstate: error.state().to_string(),
+            reason: error.without_values().to_owned(),
+        }
+    }
+}
+
+impl Binding {
+    /// The row for green. Fails when an expression does.
+    pub fn up(&self, row: &Tuple) -> Result<Mapped, Refusal> {
+        let Some(picks) = &self.picks else {
+            return Ok(Mapped::Row(row.clone()));
+        };
+        let bytes = row.bytes_len() + self.bytes_added;
+        with_cells(row, self.reach, |cells| match cells {
+            Cells::Line(fields) => up_line(picks, fields, bytes).map(Mapped::Row),
+            Cells::Wire(values) => up_wire(picks, values, bytes),
+        })
+    }
+
+    /// Whether the row belongs on green. `None`: a value was not sent that this depends on.
+    pub fn holds(&self, row: &Tuple) -> Result<Option<bool>, Refusal> {
+        let Some(filter) = &self.filter else {
+            return Ok(Some(true));
+        };
+        with_cells(row, filter.reach, |cells| {
+            if filter.sent(cells) != Sent::All {
+                return Ok(None);
+            }
+            Ok(Some(matches!(filter.value(cells)?, Datum::Bool(true))))
+        })
+    }
+
+    /// Whether only a part of blue's rows belongs on green.
+    pub fn filters(&self) -> bool {
+        self.filter.is_some()
+    }
+
+    /// Whether rows arrive with other types than expressions were compiled for.
+    pub fn types_differ(&self) -> bool {
+        self.types_differ
+    }
+
+    /// The key of a row on blue, in the order of the route's source key. `None` when the row does not carry it.
+    pub fn blue_key(&self, row: &Tuple) -> Option<Key> {
         row.key(&self.key_from)
     }
 
-    /// Whether a column of blue belongs to the key.
+    /// Whether a row has the same key on green as on blue.
+    pub fn passes_key(&self) -> bool {
+        self.key_picks.is_none()
+    }
+
+    /// The key of a row on green. `None` when the row does not carry all that it is made of, or when a part of it is null.
+    pub fn green_key(&self, row: &Tuple) -> Result<Option<Key>, Refusal> {
+        let Some(picks) = &self.key_picks else {
+            return Ok(self.blue_key(row));
+        };
+        with_cells(row, self.key_reach, |cells| {
+            let mut texts = Vec::with_capacity(picks.len());
+            for pick in picks {
+                let text = match pick {
+                    Pick::Column(at) => match cells.value(*at) {
+                        Value::Text(text) => Some(text),
+                        Value::Null | Value::Unchanged => None,
+                    },
+                    Pick::Constant { text, .. } => text.as_deref().map(Cow::Borrowed),
+                    Pick::Computed(formula) if formula.sent(cells) != Sent::All => None,
+                    Pick::Computed(formula) => match formula.value(cells)? {
+                        Datum::Null => None,
+                        value => {
+                            Some(Cow::Owned(formula.expression.output(&value).into_owned().into_bytes()))
+                        }
+                    },
+                };
+                let Some(text) = text else { return Ok(None) };
+                texts.push(text);
+            }
+            Ok(Some(Key::from_texts(texts.iter().map(AsRef::as_ref))))
+        })
+    }
+
+    /// Whether a column of blue belongs to blue's key.
     pub fn is_key(&self, column: usize) -> bool {
         self.key_from.contains(&column)
     }
 
-    fn up_wire(&self, picks: &[Pick], row: &Tuple) -> Tuple {
+    /// The row in the columns and the order in which chunks are read.
+    pub fn inputs(&self, row: &Tuple) -> Tuple {
         let values = row.values().collect::<Vec<_>>();
-        let mut out = TupleBuilder::with_capacity(row.bytes_len() + self.bytes_added);
-        for pick in picks {
-            match pick {
-                Pick::Column(at) => out.push(values.get(*at).unwrap_or(&Value::Unchanged)),
-                Pick::Constant { text: Some(text), .. } => out.push(&Value::Text(Cow::Borrowed(text))),
-                Pick::Constant { text: None, .. } => out.push(&Value::Null),
-            }
+        let mut out = TupleBuilder::with_capacity(row.bytes_len());
+        for at in &self.inputs {
+            out.push(values.get(*at).unwrap_or(&Value::Unchanged));
         }
         out.finish()
     }
+}
 
-    fn up_line(&self, picks: &[Pick], line: &[u8]) -> Tuple {
-        let fields = line.split(|byte| *byte == b'\t').collect::<Vec<_>>();
-        let mut out = Vec::with_capacity(line.len() + self.bytes_added);
-        for (at, pick) in picks.iter().enumerate() {
-            if at > 0 {
-                out.push(b'\t');
-            }
-            out.extend_from_slice(match pick {
-                Pick::Column(from) => fields.get(*from).copied().unwrap_or(b"\\N"),
-                Pick::Constant { copy_field, .. } => copy_field,
-            });
+fn up_wire(picks: &[Pick], values: &[Value<'_>], bytes: usize) -> Result<Mapped, Refusal> {
+    let cells = Cells::Wire(values);
+    let mut scratch = String::new();
+    let mut out = TupleBuilder::with_capacity(bytes);
+    for pick in picks {
+        match pick {
+            Pick::Column(at) => out.push(values.get(*at).unwrap_or(&Value::Unchanged)),
+            Pick::Constant { text: Some(text), .. } => out.push(&Value::Text(Cow::Borrowed(text))),
+            Pick::Constant { text: None, .. } => out.push(&Value::Null),
+            Pick::Computed(formula) => match formula.sent(cells) {
+                Sent::Some => return Ok(Mapped::Unknown),
+                Sent::None => out.push(&Value::Unchanged),
+                Sent::All => match formula.text(cells, &mut scratch)? {
+                    Some(text) => out.push(&Value::Text(Cow::Borrowed(text.as_bytes()))),
+                    None => out.push(&Value::Null),
+                },
+            },
         }
-        Tuple::from_copy_line(out.into())
     }
+    Ok(Mapped::Row(out.finish()))
+}
+
+fn up_line(picks: &[Pick], fields: &[&[u8]], bytes: usize) -> Result<Tuple, Refusal> {
+    let cells = Cells::Line(fields);
+    let mut scratch = String::new();
+    let mut out = Vec::with_capacity(bytes);
+    for (at, pick) in picks.iter().enumerate() {
+        if at > 0 {
+            out.push(b'\t');
+        }
+        match pick {
+            Pick::Column(from) => out.extend_from_slice(fields.get(*from).copied().unwrap_or(b"\\N")),
+            Pick::Constant { copy_field, .. } => out.extend_from_slice(copy_field),
+            Pick::Computed(formula) => match formula.text(cells, &mut scratch)? {
+                Some(text) => push_copy_escaped(&mut out, text.as_bytes()),
+                None => out.extend_from_slice(b"\\N"),
+            },
+        }
+    }
+    Ok(Tuple::from_copy_line(out.into()))
 }
 
 /// The new row with every value that was not sent taken from the whole old row.
@@ -161,74 +405,4 @@ pub fn fill_unchanged(new: &Tuple, old: &Tuple) -> Tuple {
 }
 
 #[cfg(test)]
-mod tests {
-    use understudy_model::RouteId;
-
-    use super::*;
-    use crate::route::{BlueTable, Requested};
-
-    fn spec(requested: Option<&[Requested]>) -> RouteSpec {
-        let table = BlueTable {
-            name: TableName::new("public", "t"),
-            columns: ["a", "b", "c"].map(str::to_owned).to_vec(),
-            key: vec!["b".to_owned(), "a".to_owned()],
-        };
-        RouteSpec::compile(RouteId(0), &table, table.name.clone(), requested).unwrap()
-    }
-
-    fn wire(values: &[Value<'_>]) -> Tuple {
-        let mut out = TupleBuilder::default();
-        values.iter().for_each(|value| out.push(value));
-        out.finish()
-    }
-
-    fn text(text: &str) -> Value<'_> {
-        Value::Text(text.as_bytes().into())
-    }
-
-    #[test]
-    fn rows_in_route_order_pass_through_untouched() {
-        let row = wire(&[text("1"), text("2"), Value::Unchanged]);
-        assert_eq!(spec(None).bind(&["a", "b", "c"]).unwrap().up(&row), row);
-    }
-
-    #[test]
-    fn both_forms_are_projected_alike() {
-        let requested = [
-            Requested::Column("z".into(), ColumnSource::Constant(Some("x\ty".into()))),
-            Requested::Column("n".into(), ColumnSource::Constant(None)),
-            Requested::Rest,
-        ];
-        let binding = spec(Some(&requested)).bind(&["c", "a", "b"]).unwrap();
-        let from_wire = binding.up(&wire(&[Value::Null, text("1\n"), text("2")]));
-        let from_line = binding.up(&Tuple::from_copy_line(b"\\N\t1\\n\t2"[..].into()));
-        let expected = [text("x\ty"), Value::Null, text("1\n"), text("2"), Value::Null];
-        assert!(from_wire.values().eq(expected.clone()));
-        assert!(from_line.values().eq(expected));
-    }
-
-    #[test]
-    fn keys_follow_the_order_of_the_route() {
-        let binding = spec(None).bind(&["b", "c", "a"]).unwrap();
-        let key = binding.key_of(&wire(&[text("B"), Value::Null, text("A")])).unwrap();
-        assert_eq!(key.texts().collect::<Vec<_>>(), [b"A", b"B"]);
-    }
-
-    #[test]
-    fn columns_that_come_and_go_are_noticed() {
-        assert!(matches!(spec(None).bind(&["a", "b"]), Err(BindError::ColumnGone { .. })));
-        assert!(matches!(spec(None).bind(&["a", "b", "c", "d"]), Err(BindError::ColumnNew { .. })));
-        let partial = [Requested::Column("a".into(), ColumnSource::Column("a".into())), {
-            Requested::Column("b".into(), ColumnSource::Column("b".into()))
-        }];
-        assert!(spec(Some(&partial)).bind(&["a", "b", "c"]).is_ok());
-        assert!(matches!(spec(Some(&partial)).bind(&["a", "b", "d"]), Err(BindError::ColumnNew { .. })));
-    }
-
-    #[test]
-    fn unsent_values_come_from_a_whole_old_row() {
-        let filled =
-            fill_unchanged(&wire(&[text("new"), Value::Unchanged]), &wire(&[text("old"), text("big")]));
-        assert!(filled.values().eq([text("new"), text("big")]));
-    }
-}
+mod tests;

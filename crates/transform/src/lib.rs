@@ -6,6 +6,19 @@ mod route;
 
 mod binding;
 
-pub use route::{BlueTable, ColumnSource, MappingError, Requested, RouteColumn, RouteSpec, map_columns};
+mod inverse;
 
-pub use binding::{BindError, Binding, fill_unchanged};
+mod merge;
+
+mod query;
+
+pub use route::{
+    BlueTable, ColumnSource, Computed, GreenColumn, GreenShape, Mapping, MappingError, Requested,
+    RouteColumn, RouteSpec, condition, map_columns,
+};
+
+pub use binding::{BindError, Binding, Mapped, fill_unchanged};
+
+pub use inverse::{Inverse, Lossless, Return, ReturnKind};
+
+pub use merge::{Clash, told_apart};

@@ -9,9 +9,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior};
 use understudy_contract::{Blocker, BlueCatalog, ChangeSink, Class, Failure, Lineage, Saved, Unit};
 use understudy_control::{StatusHandle, TableStatus};
-use understudy_model::{Checkpoint, RouteId, Snapshot, TableName};
+use understudy_model::{Checkpoint, RouteId, Snapshot};
 use understudy_observe::Recorder;
-use understudy_postgres::preflight::{self, TableDescription, TableKind};
+use understudy_postgres::preflight::{TableDescription, TableKind};
 use understudy_postgres::sink::{PostgresSink, SinkSettings};
 use understudy_postgres::source::catalog::{ListedTable, PostgresCatalog};
 use understudy_postgres::source::chunk_reader::PostgresChunkReader;
@@ -25,8 +25,10 @@ use understudy_replicate::{
 };
 use understudy_transform::RouteSpec;
 
+use crate::mapping::{self, Both, Described};
 use crate::monitor::{Monitor, Watched};
 use crate::prepare::{self, Beginning};
+use crate::project;
 use crate::publishing;
 use crate::reporting::Reporting;
 use crate::routes::{self, Taken};
@@ -51,13 +53,16 @@ pub(crate) struct Attempt<'a> {
     pub(crate) has_owned: &'a AtomicBool,
 }
 
-/// The tables to be published.
+/// The tables to be published, each once however many routes take it.
 fn published(taken: &[Taken<'_>]) -> Vec<PublishedTable> {
-    let one = |one: &Taken<'_>| PublishedTable {
-        name: one.table.name.clone(),
-        partitioned: one.table.kind == TableKind::Partitioned,
-    };
-    taken.iter().map(one).collect()
+    let mut tables: Vec<PublishedTable> = Vec::with_capacity(taken.len());
+    for one in taken {
+        if tables.iter().all(|table| table.name != one.table.name) {
+            let partitioned = one.table.kind == TableKind::Partitioned;
+            tables.push(PublishedTable { name: one.table.name.clone(), partitioned });
+        }
+    }
+    tables
 }
 
 /// The table of a route, as its units are to be listed.
@@ -144,9 +149,8 @@ impl Attempt<'_> {
         let tables = ready.routes.iter().map(|route| route.source.to_string()).collect();
         let reporting =
             Reporting::new(self.status.clone(), self.recorder.clone(), tables, ready.saved.checkpoint);
-        let of =
-            |name: &TableName| ready.routes.iter().find(|route| route.source == *name).map(|route| route.id);
-        let asked = self.options.recopy.iter().filter_map(of).collect();
+        let asked = ready.routes.iter().filter(|route| self.options.recopy.contains(&route.source));
+        let asked = asked.map(|route| route.id).collect();
         let start = CoreStart {
             routes: ready.routes,
             units: ready.units,
@@ -251,20 +255,23 @@ impl Attempt<'_> {
     async fn prepare(&self) -> Result<Ready, Failure> {
         let mut blue =
             Client::connect(&self.blue("control")).await.map_err(|f| f.while_doing("connect to blue"))?;
-        let tables = preflight::describe(&mut blue).await?;
-        let taken = routes::taken(self.settings, &tables)?;
-        let routes = routes::compile(&taken)?;
+        self.bring_up().await?;
+        let both = self.describe(&mut blue).await?;
+        let taken = routes::taken(self.settings, &both.blue.tables)?;
+        let plan = routes::preflight_plan(self.settings, &taken, &both)?;
+        let drawn = mapping::draw(self.settings, &taken, &both)?;
+        self.preflight(&mut blue, &plan, &drawn).await?;
+        let routes = drawn.into_iter().map(|one| one.spec).collect::<Vec<_>>();
         self.show_tables(&routes);
-        self.preflight(&mut blue, &routes::preflight_plan(self.settings, &taken)?, &routes).await?;
         let green = self.green("apply");
-        let mut sink = PostgresSink::connect(&green, self.sink_settings(), routes::green_tables(&routes))
+        let mut sink = PostgresSink::connect(&green, self.sink_settings(), mapping::green_tables(&routes))
             .await
             .map_err(|failure| failure.while_doing("connect to green"))?;
         let published = published(&taken);
         let listed = routes.iter().map(listed).collect::<Vec<_>>();
         let mut catalog = PostgresCatalog::connect(&self.blue("catalog"), self.prefix(), &listed).await?;
         let units_before = catalog.units().await?;
-        let resumed = self.resume(&mut blue, &mut sink, (&routes, &published, &tables)).await;
+        let resumed = self.resume(&mut blue, &mut sink, (&routes, &published, &both.blue.tables)).await;
         let (saved, slot_is_new) = match resumed {
             Ok(resumed) => resumed,
             Err(failure) => return Err(sink.judge(failure).await),
@@ -300,6 +307,27 @@ impl Attempt<'_> {
             publication_changed,
             recopied,
         })
+    }
+
+    /// Gives green what the project's version needs there, and is seen to be at it.
+    async fn bring_up(&self) -> Result<(), Failure> {
+        let status = self.status;
+        let on_wait = || {
+            status.waiting_for(vec!["green, to run expand.sql".to_owned()]);
+            status.beat();
+        };
+        let brought = attended(project::bring_up(self.settings), WAIT_BEAT, on_wait).await;
+        status.waiting_for(Vec::new());
+        brought
+    }
+
+    /// What both catalogs say.
+    async fn describe(&self, blue: &mut Client) -> Result<Both, Failure> {
+        let green = Client::connect(&self.green("control")).await;
+        let mut green = green.map_err(|failure| failure.while_doing("connect to green"))?;
+        let both = Both { blue: Described::read(blue).await?, green: Described::read(&mut green).await? };
+        green.close().await;
+        Ok(both)
     }
 
     /// Takes the migration over, and goes on from what green remembers or begins it. Whether its slot is new comes with it.

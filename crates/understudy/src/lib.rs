@@ -8,11 +8,16 @@ pub mod cli;
 pub mod settings;
 
 mod assemble;
+pub mod guard;
+pub mod mapping;
 mod monitor;
+pub mod opinion;
 pub mod prepare;
+pub mod project;
 mod publishing;
 pub mod reporting;
 pub mod routes;
+pub mod scope;
 pub mod supervise;
 
 pub mod demo;

@@ -233,7 +233,7 @@ mod tests {
     use understudy_model::{Checkpoint, ReplicaIdentity, UnitId};
     use understudy_postgres::preflight::KnownRoute;
     use understudy_postgres::source::publication::PublicationTable;
-    use understudy_transform::BlueTable;
+    use understudy_transform::{BlueTable, Mapping};
 
     use super::*;
 
@@ -262,12 +262,11 @@ mod tests {
     }
 
     fn route(name: &str) -> RouteSpec {
-        let table = BlueTable {
-            name: TableName::new("public", name),
-            columns: vec!["id".into()],
-            key: vec!["id".into()],
-        };
-        RouteSpec::compile(RouteId(0), &table, table.name.clone(), None).unwrap()
+        of_table(&BlueTable::named(TableName::new("public", name), &["id"], &["id"]))
+    }
+
+    fn of_table(table: &BlueTable) -> RouteSpec {
+        RouteSpec::compile(RouteId(0), table, (table.name.clone(), None), Mapping::default()).unwrap()
     }
 
     fn saved(checkpoint: u64) -> Saved {
@@ -346,21 +345,16 @@ mod tests {
 
     #[test]
     fn columns_that_come_in_have_their_table_copied_again() {
-        let wider = BlueTable {
-            name: TableName::new("public", "t"),
-            columns: vec!["id".into(), "more".into()],
-            key: vec!["id".into()],
-        };
-        let wider = RouteSpec::compile(RouteId(0), &wider, wider.name.clone(), None).unwrap();
+        let wider = of_table(&BlueTable::named(TableName::new("public", "t"), &["id", "more"], &["id"]));
         let changes = compare_routes(&saved(100), &[wider], &[]).unwrap();
         assert_eq!(changes, RouteChanges { added: vec![], recopied: vec![RouteId(0)] });
     }
 
     fn unit() -> Unit {
         Unit {
-            id: UnitId(20),
+            id: UnitId::new(20, RouteId(0)),
             route: RouteId(0),
-            root: UnitId(10),
+            root: UnitId::new(10, RouteId(0)),
             name: TableName::new("public", "t_1"),
             filenode: 20,
             fingerprint: 1,
@@ -379,7 +373,7 @@ mod tests {
     #[test]
     fn what_no_copy_replaces_must_have_been_removed() {
         let known = SavedUnit {
-            id: UnitId(20),
+            id: UnitId::new(20, RouteId(0)),
             route: RouteId(0),
             name: TableName::new("public", "t_1"),
             filenode: 20,

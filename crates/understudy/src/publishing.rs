@@ -11,8 +11,9 @@ use understudy_postgres::wire::Client;
 use understudy_transform::RouteSpec;
 
 use crate::assemble::Attempt;
+use crate::mapping::Drawn;
 use crate::prepare::{self, PublicationChanges};
-use crate::{routes, settings};
+use crate::{opinion, routes, settings};
 
 /// Why a table of green must be empty: its route is new.
 const JOINS: &str = "joins the migration";
@@ -26,23 +27,28 @@ impl Attempt<'_> {
         &self,
         blue: &mut Client,
         plan: &PreflightPlan,
-        routes: &[RouteSpec],
+        drawn: &[Drawn<'_>],
     ) -> Result<(), Failure> {
         let green = Client::connect(&self.green("control")).await;
         let mut green = green.map_err(|failure| failure.while_doing("connect to green"))?;
         let mut known = preflight::known(&mut green, &plan.migration).await?;
         let findings = if known.started {
             self.forget_missed(blue, plan, &mut known).await?;
-            let joining = prepare::unfamiliar(&known, routes);
-            let joining =
-                joining.iter().map(|id| plan.tables[id.index()].clone()).collect::<Vec<PlannedTable>>();
+            let routes = drawn.iter().map(|one| one.spec.clone()).collect::<Vec<_>>();
+            let ids = prepare::unfamiliar(&known, &routes);
+            let joining = ids.iter().map(|id| plan.tables[id.index()].clone()).collect::<Vec<PlannedTable>>();
             let mut findings = preflight::check_always(blue, plan).await?;
             if !joining.is_empty() {
                 findings.extend(preflight::check_joining(blue, &mut green, plan, &known, &joining).await?);
+                let drawn = drawn.iter().filter(|one| ids.contains(&one.spec.id)).collect::<Vec<_>>();
+                findings.extend(opinion::second_opinion(blue, &drawn).await?);
             }
             findings
         } else {
-            preflight::check(blue, &mut green, plan).await?
+            let mut findings = preflight::check(blue, &mut green, plan).await?;
+            let drawn = drawn.iter().collect::<Vec<_>>();
+            findings.extend(opinion::second_opinion(blue, &drawn).await?);
+            findings
         };
         green.close().await;
         let errors = findings.iter().filter(|finding| finding.severity == preflight::Severity::Error);
@@ -193,14 +199,26 @@ impl Attempt<'_> {
         }
         let mut green = Client::connect(&self.green("control")).await?;
         for route in which.iter().map(|id| &routes[id.index()]) {
-            let sql = format!("SELECT EXISTS (SELECT FROM {})", quote_table(&route.target));
+            // Where several routes fill a table, the rows of the others are none of this one's.
+            let shared = routes.iter().any(|other| other.id != route.id && other.target == route.target);
+            let own = route.predicate().filter(|_| shared);
+            let own = own.map_or_else(String::new, |own| format!(" WHERE {own}"));
+            let table = quote_table(&route.target);
+            let sql = format!("SELECT EXISTS (SELECT FROM {table}{own})");
             let rows = green.query(&sql).await?;
             if rows.first().is_some_and(|row| row.is_true(0)) {
                 return Err(Failure::new(
                     Class::Configuration,
                     format!("{} {why}, but {} on green already holds rows", route.source, route.target),
                 )
-                .remedy(format!("empty it on green: TRUNCATE {}", quote_table(&route.target))));
+                .remedy(format!(
+                    "remove those rows on green: {}",
+                    if own.is_empty() {
+                        format!("TRUNCATE {table}")
+                    } else {
+                        format!("DELETE FROM {table}{own}")
+                    }
+                )));
             }
         }
         green.close().await;

@@ -1,17 +1,18 @@
 //! Routes: the entries of the migration file met with blue's catalog.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
-use understudy_contract::{Class, Failure, GreenTable};
-use understudy_model::{RouteId, TableName};
+use understudy_contract::{Class, Failure};
+use understudy_model::TableName;
 use understudy_postgres::preflight::{
-    ExistingRows, Generated, PlannedColumn, PlannedSource, PlannedTable, PreflightPlan, ReplicaRole,
-    TableDescription, TableKind,
+    ExistingRows, PlannedColumn, PlannedSource, PlannedTable, PreflightPlan, ReplicaRole, TableDescription,
+    TableKind,
 };
 use understudy_postgres::source::followed::{Fate, FollowedTable, Left};
 use understudy_postgres::source::publication::PublicationState;
-use understudy_transform::{BlueTable, ColumnSource, Requested, RouteSpec, map_columns};
+use understudy_transform::ColumnSource;
 
+use crate::mapping::{self, Both};
 use crate::settings::{self, Settings, TablePattern, TableSettings};
 
 /// One table of blue and the entry of the file that takes it.
@@ -90,57 +91,45 @@ fn place(entry: &TableSettings) -> String {
 
 fn twice(taken: &[Taken<'_>]) -> Vec<String> {
     let mut problems = Vec::new();
-    let (mut sources, mut targets) = (HashMap::new(), HashMap::new());
+    let mut pairs = HashSet::new();
     for one in taken {
-        if sources.insert(&one.table.name, ()).is_some() {
-            let name = &one.table.name;
-            problems.push(format!(
-                "{}: {name} is taken twice; splitting a table is not part of this version",
-                place(one.entry)
-            ));
-        }
-        if targets.insert(&one.target, ()).is_some() {
-            let target = &one.target;
-            problems.push(format!(
-                "{}: {target} is filled twice; merging tables is not part of this version",
-                place(one.entry)
-            ));
+        if !pairs.insert((&one.table.name, &one.target)) {
+            let (name, target) = (&one.table.name, &one.target);
+            problems
+                .push(format!("{}: {name} goes to {target} twice; keep one of the two", place(one.entry)));
         }
     }
     problems
-}
-
-/// A table of blue as routes see it: what the stream carries of it.
-pub fn blue_table(table: &TableDescription) -> BlueTable {
-    let published = table.columns.iter().filter(|column| column.generated == Generated::No);
-    BlueTable {
-        name: table.name.clone(),
-        columns: published.map(|column| column.name.clone()).collect(),
-        key: table.key.clone().unwrap_or_default(),
-    }
 }
 
 /// The role of the session that streams from blue.
 pub(crate) const STREAM_ROLE: &str = "stream";
 
 /// What preflight has to know.
-pub fn preflight_plan(settings: &Settings, taken: &[Taken<'_>]) -> Result<PreflightPlan, Failure> {
+pub fn preflight_plan(
+    settings: &Settings,
+    taken: &[Taken<'_>],
+    both: &Both,
+) -> Result<PreflightPlan, Failure> {
+    let filled = mapping::columns(settings, taken, both)?;
     let mut tables = Vec::with_capacity(taken.len());
-    for one in taken {
-        let requested = one.entry.columns.as_deref().unwrap_or(&[Requested::Rest]);
-        let columns = map_columns(&blue_table(one.table), &one.target, requested)
-            .map_err(|error| bad_mapping(one, error))?;
+    for (one, columns) in taken.iter().zip(filled) {
         let columns = columns.into_iter().map(|column| PlannedColumn {
             target: column.name,
             source: match column.from {
                 ColumnSource::Column(name) => PlannedSource::Column(name),
                 ColumnSource::Constant(value) => PlannedSource::Constant(value),
+                ColumnSource::Computed(computed) => PlannedSource::Computed {
+                    ty: computed.expression.ty().to_string(),
+                    inputs: computed.inputs,
+                },
             },
         });
         tables.push(PlannedTable {
             source: one.table.name.clone(),
             target: one.target.clone(),
             columns: columns.collect(),
+            filter: mapping::filter_inputs(settings, one, both)?,
         });
     }
     Ok(PreflightPlan {
@@ -160,57 +149,6 @@ pub fn preflight_plan(settings: &Settings, taken: &[Taken<'_>]) -> Result<Prefli
         wal_waiver: settings.wal.waiver.is_some(),
         decoding_memory_bytes: settings.stream.decoding_memory,
     })
-}
-
-/// The compiled routes, numbered in order.
-pub fn compile(taken: &[Taken<'_>]) -> Result<Vec<RouteSpec>, Failure> {
-    let compile = |(at, one): (usize, &Taken<'_>)| {
-        let id = u16::try_from(at).map(RouteId).map_err(|_| {
-            Failure::new(Class::Configuration, "a migration can have at most 65,536 tables")
-                .remedy("split the migration file in two")
-        })?;
-        RouteSpec::compile(id, &blue_table(one.table), one.target.clone(), one.entry.columns.as_deref())
-            .map_err(|error| bad_mapping(one, error))
-    };
-    taken.iter().enumerate().map(compile).collect()
-}
-
-fn bad_mapping(one: &Taken<'_>, error: understudy_transform::MappingError) -> Failure {
-    use understudy_transform::MappingError;
-    let remedy = match &error {
-        MappingError::NoSuchColumn { .. } | MappingError::FilledTwice { .. } => {
-            "correct `columns` of this table in the migration file".to_owned()
-        }
-        MappingError::KeyLeftOut { column, .. } => {
-            format!("add `{column}: {column}` to `columns` of this table")
-        }
-        MappingError::NoKey { table } => format!(
-            "give it a primary key, or run ALTER TABLE {table} REPLICA IDENTITY USING INDEX with a unique index over \
-             columns that are NOT NULL"
-        ),
-    };
-    Failure::new(Class::Configuration, format!("{}: {error}", place(one.entry))).remedy(remedy)
-}
-
-/// What green's connector has to know of the routes.
-pub fn green_tables(routes: &[RouteSpec]) -> Vec<GreenTable> {
-    let one = |route: &RouteSpec| GreenTable {
-        route: route.id,
-        source: route.source.clone(),
-        name: route.target.clone(),
-        columns: route.columns.iter().map(|column| column.name.clone()).collect(),
-        source_columns: route
-            .columns
-            .iter()
-            .map(|column| match &column.from {
-                ColumnSource::Column(name) => Some(name.clone()),
-                ColumnSource::Constant(_) => None,
-            })
-            .collect(),
-        key: route.key.clone(),
-        fingerprint: route.fingerprint(),
-    };
-    routes.iter().map(one).collect()
 }
 
 #[cfg(test)]

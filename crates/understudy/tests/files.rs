@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use understudy::demo::shop;
 use understudy::settings::{self, Secrets, Surroundings};
+use understudy_model::{RouteId, TableName};
+use understudy_transform::expr::{Collation, MaskKey, Modifier, Scope, ScopeColumn, SqlType};
+use understudy_transform::{BlueTable, GreenColumn, GreenShape, Mapping, RouteSpec};
 
 fn config() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config")
@@ -21,7 +24,7 @@ fn examples() -> Vec<PathBuf> {
 #[test]
 fn every_example_loads() {
     let files = examples();
-    assert!(files.len() >= 4, "{files:?}");
+    assert!(files.len() >= 5, "{files:?}");
     for file in files {
         let surroundings =
             Surroundings { variables: HashMap::new(), folder: config(), secrets: Secrets::LeaveOut };
@@ -31,6 +34,74 @@ fn every_example_loads() {
         }
         let schema = text.lines().next().unwrap().strip_prefix("# yaml-language-server: $schema=").unwrap();
         assert!(file.parent().unwrap().join(schema).exists(), "{} names {schema}", file.display());
+    }
+}
+
+/// The tables of blue that `config/transforms.yaml` is written for, each with its key first.
+const TRANSFORMED: &[(&str, &str)] = &[
+    (
+        "users",
+        "id bigint, first_name text, last_name text, email text, phone text, created_at timestamptz, spent_cents bigint, \
+         locale text, wants_news bool, street text, city text, country text, deleted_at timestamptz",
+    ),
+    ("card_payments", "id bigint, amount_cents bigint, paid_at timestamptz"),
+    ("bank_transfers", "id bigint, amount numeric, booked_on date"),
+    ("orders", "order_no text, user_id bigint, note text"),
+];
+
+/// The keys of green's tables in the same example.
+const KEYS: &[(&str, &[&str])] = &[
+    ("customers", &["customer_id"]),
+    ("addresses", &["customer_id"]),
+    ("payments", &["kind", "payment_id"]),
+    ("orders", &["region", "order_id"]),
+];
+
+fn transformed(name: &TableName) -> BlueTable {
+    let (_, columns) = TRANSFORMED.iter().find(|(known, _)| *known == name.name).unwrap();
+    let columns = columns.split(", ").map(|column| column.split_once(' ').unwrap());
+    let ty = |name: &str| match name {
+        "bigint" => SqlType::Int8,
+        "numeric" => SqlType::Numeric,
+        "bool" => SqlType::Bool,
+        "date" => SqlType::Date,
+        "timestamptz" => SqlType::TimestampTz,
+        _ => SqlType::Text,
+    };
+    let collation = Collation { is_default: true, ..Collation::bytes() };
+    let column = |(name, kind): (&str, &str)| {
+        let collation = (kind == "text").then(|| collation.clone());
+        ScopeColumn { name: name.to_owned(), ty: ty(kind), modifier: Modifier::NONE, collation }
+    };
+    let columns = columns.map(column).collect::<Vec<_>>();
+    let names = columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>();
+    let named = BlueTable::named(name.clone(), &names, &names[..1]);
+    let mask_key = Some(MaskKey::new(b"a key for the tests"));
+    let scope =
+        Scope { table: name.clone(), columns: columns.clone(), types: HashMap::new(), collation, mask_key };
+    BlueTable { scope: Some(scope), ..named }
+}
+
+/// An example that the compiler refuses teaches the wrong SQL.
+#[test]
+fn the_example_of_transforms_compiles() {
+    let settings = settings::load(&config().join("transforms.yaml"), Secrets::LeaveOut).unwrap();
+    assert_eq!(settings.notes(), []);
+    let entries = settings.tables.iter().filter(|entry| entry.columns.is_some()).collect::<Vec<_>>();
+    assert_eq!(entries.len(), 5);
+    for entry in entries {
+        let settings::TablePattern::Table(source) = &entry.from else { panic!("{}", entry.from) };
+        let target = entry.target_of(source);
+        let (_, key) = KEYS.iter().find(|(name, _)| *name == target.name).unwrap();
+        let key = key.iter().map(|column| (*column).to_owned()).collect::<Vec<_>>();
+        let column = |name: &String| {
+            let ty = if name.ends_with("_id") { SqlType::Int8 } else { SqlType::Text };
+            GreenColumn { name: name.clone(), ty, modifier: Modifier::NONE }
+        };
+        let green = GreenShape { columns: key.iter().map(column).collect(), keys: vec![key] };
+        let mapping = Mapping { columns: entry.columns.as_deref(), filter: entry.filter_text() };
+        let route = RouteSpec::compile(RouteId(0), &transformed(source), (target, Some(&green)), mapping);
+        assert!(route.is_ok(), "{}: {}", entry.from, route.unwrap_err());
     }
 }
 

@@ -71,15 +71,15 @@ pub(super) async fn check_alive(
         joining.is_none_or(|joining| joining.iter().any(|route| route.target == *target))
     };
     let incomplete = |target: &TableName| {
-        let route = plan.tables.iter().find(|route| route.target == *target);
-        let route = route.and_then(|route| known.route(&route.source, &route.target));
-        route.is_none_or(|route| !route.complete)
+        let mut routes = plan.tables.iter().filter(|route| route.target == *target);
+        routes.any(|route| !known.is_complete(&route.source, &route.target))
     };
+    let unsure = |child: &TableName, parent: &TableName| unsure(&plan.tables, child, parent);
     for key in ForeignKey::read(client, &oids(all.iter().copied())).await? {
         let ends = [key.child, key.parent].map(|end| end.and_then(name_of));
         let is_of_interest = ends.iter().flatten().any(|target| joins(target));
         if is_of_interest && key.states.chars().any(|state| role.fires(state)) {
-            check_foreign_key(&key, ends, &incomplete, &role, out);
+            check_foreign_key(&key, ends, (&incomplete, &unsure), &role, out);
         }
     }
     if !role.replica {
@@ -146,11 +146,28 @@ fn without_triggers(table: &TableName, triggers: &[(String, char)]) -> String {
     )
 }
 
+/// Why rows may be refused although blue's own are sound: a row that others lead to is left out, or comes from the same row of
+/// blue as they do.
+fn unsure<'a>(routes: &'a [PlannedTable], child: &'a TableName, parent: &'a TableName) -> Option<String> {
+    let into = |target: &'a TableName| routes.iter().filter(move |route| route.target == *target);
+    if into(parent).any(PlannedTable::filtered) {
+        return Some(format!(
+            "is checked, and a condition under `where` leaves rows of {parent} out: those that lead to them are refused"
+        ));
+    }
+    let shared = into(child)
+        .find(|route| child != parent && into(parent).any(|other| other.source == route.source))?;
+    Some(format!(
+        "is checked, and both ends are filled from {}: a row may arrive before the one that it leads to",
+        shared.source
+    ))
+}
+
 /// `ends` are the tables of the migration that it leads from and to; none for one of another kind.
 fn check_foreign_key(
     key: &ForeignKey,
     ends: [Option<&TableName>; 2],
-    incomplete: &dyn Fn(&TableName) -> bool,
+    (incomplete, unsure): (&dyn Fn(&TableName) -> bool, &dyn Fn(&TableName, &TableName) -> Option<String>),
     role: &Role<'_>,
     out: &mut Findings,
 ) {
@@ -176,9 +193,19 @@ fn check_foreign_key(
             let statement = format!("run now on green: {drop}; and once the copy is complete: {add}");
             out.error("foreign-key-on-green", subject, what, role.remedy(always, &statement));
         }
-        (Some(_), Some(_)) => {
-            out.info("foreign-key-on-green", subject, "is checked on green too: rows arrive in blue's order");
-        }
+        (Some(child), Some(parent)) => match unsure(child, parent) {
+            Some(what) => {
+                let statement = format!("run now on green: {drop}; and after the flip: {add}");
+                out.warning("foreign-key-on-green", subject, what, role.remedy(always, &statement));
+            }
+            None => {
+                out.info(
+                    "foreign-key-on-green",
+                    subject,
+                    "is checked on green too: rows arrive in blue's order",
+                );
+            }
+        },
         (Some(_), None) => {
             let what = "is checked, and the table it leads to is not part of the migration";
             let remedy = role

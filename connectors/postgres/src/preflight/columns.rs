@@ -2,6 +2,7 @@
 
 use super::describe::{ColumnDescription, Generated, Identity, TableDescription};
 use super::finding::Findings;
+use super::keys::green_key;
 use super::plan::{PlannedSource, PlannedTable};
 use super::side::Side;
 use super::types::{Fit, Types, fit, is_cluster_bound};
@@ -21,7 +22,7 @@ pub(super) fn mapped_types(routes: &[PlannedTable], blue: &Side, green: &Side) -
         for planned in &route.columns {
             let from = match &planned.source {
                 PlannedSource::Column(name) => blue.table(&route.source).and_then(|table| table.column(name)),
-                PlannedSource::Constant(_) => None,
+                PlannedSource::Constant(_) | PlannedSource::Computed { .. } => None,
             };
             let to = green.table(&route.target).and_then(|table| table.column(&planned.target));
             ours.extend(from.map(|column| column.type_oid));
@@ -67,7 +68,8 @@ pub(super) fn check_columns(
                     "is NOT NULL, and the migration file fills it with null",
                     "give it a value in the migration file",
                 ),
-                PlannedSource::Constant(_) => {}
+                // That its type goes into green's is checked where it is compiled.
+                PlannedSource::Constant(_) | PlannedSource::Computed { .. } => {}
             }
         }
     }
@@ -128,10 +130,8 @@ fn check_settable(
     out: &mut Findings,
 ) {
     // Without a key there is an error about that.
-    let Some(key) = &source.key else { return };
-    if column.identity != Identity::Always
-        || key.iter().any(|name| route.target_of(name) == Some(column.name.as_str()))
-    {
+    let Some(key) = green_key(route, source, target) else { return };
+    if column.identity != Identity::Always || key.columns().contains(&column.name) {
         return;
     }
     let what = "is GENERATED ALWAYS AS IDENTITY and not part of the key: rows that green holds could not take blue's \

@@ -5,6 +5,7 @@ use understudy_contract::Failure;
 use understudy_model::{ReplicaIdentity, TableName};
 
 use super::describe_sql::{self, IndexRow, TableRow};
+use super::facts::DatabaseFacts;
 use crate::wire::Client;
 
 /// One table, view or foreign table.
@@ -21,7 +22,7 @@ pub struct TableDescription {
     /// Live columns in order.
     pub columns: Vec<ColumnDescription>,
     /// What updates and deletes say of the old row; [`ReplicaIdentity::Nothing`] when the chosen identity has no usable
-    /// index. For a partitioned table what its partitions agree on, else what it says itself.
+    /// index. For a partitioned table what its partitions agree on; else one of theirs that is not the full row.
     pub identity: ReplicaIdentity,
     /// Columns by which rows are named: those of the identity, or of a key index where the identity is the full row.
     /// `None` when updates and deletes could not be published, or when rows could not be told apart.
@@ -91,8 +92,8 @@ pub struct ColumnDescription {
     pub generated: Generated,
     /// Whether it draws its values from a sequence of its own.
     pub identity: Identity,
-    /// Its collation, when it has one other than the database's.
-    pub collation: Option<String>,
+    /// Object id of its collation, when it has one other than the database's.
+    pub collation: Option<u32>,
     /// Whether texts that differ in bytes may be equal under its collation.
     pub nondeterministic: bool,
 }
@@ -147,6 +148,13 @@ impl TableDescription {
 /// Describes every table, view and foreign table of the database, ordered by name; system schemas, temporary tables and
 /// our bookkeeping are left out. Reads under one snapshot.
 pub async fn describe(client: &mut Client) -> Result<Vec<TableDescription>, Failure> {
+    describe_database(client).await.map(|(tables, _)| tables)
+}
+
+/// The same, and what the database's types and collations are under the same snapshot.
+pub async fn describe_database(
+    client: &mut Client,
+) -> Result<(Vec<TableDescription>, DatabaseFacts), Failure> {
     let version = client.server_version();
     let catalog =
         describe_sql::read(client).await.map_err(|failure| failure.while_doing("describe tables"))?;
@@ -161,7 +169,7 @@ pub async fn describe(client: &mut Client) -> Result<Vec<TableDescription>, Fail
         tables.push(table(row, parent, columns, indexes, version));
     }
     settle_partitioned(&mut tables);
-    Ok(tables)
+    Ok((tables, catalog.facts))
 }
 
 /// The leaves below a partitioned table, at any depth. For any other table nothing.
@@ -289,8 +297,8 @@ fn settle_partitioned(tables: &mut [TableDescription]) {
         }
         let bytes = below.iter().map(|leaf| leaf.bytes).sum();
         let rows = below.iter().filter_map(|leaf| leaf.rows_estimate).reduce(|sum, rows| sum + rows);
-        let agreed = below.iter().all(|leaf| leaf.identity == below[0].identity);
-        let identity = if agreed { below[0].identity } else { tables[at].identity };
+        let partial = below.iter().map(|leaf| leaf.identity).find(|one| *one != ReplicaIdentity::Full);
+        let identity = partial.unwrap_or(ReplicaIdentity::Full);
         let fits = |index: &&UniqueIndex| {
             index.usable_as_key && below.iter().all(|leaf| leaf_names_rows_by(leaf, &index.columns))
         };

@@ -5,6 +5,7 @@ use understudy_contract::Failure;
 use understudy_model::{ReplicaIdentity, TableName};
 
 use super::describe::{ColumnDescription, Generated, Identity, Persistence, TableKind};
+use super::facts::{self, DEFAULT_COLLATION, DatabaseFacts};
 use crate::source::units::identity_of;
 use crate::wire::{Client, Row};
 
@@ -16,6 +17,7 @@ pub(super) struct Catalog {
     pub(super) columns: Vec<(u32, i16, ColumnDescription)>,
     /// Table, unique index over plain columns; oldest first.
     pub(super) indexes: Vec<(u32, IndexRow)>,
+    pub(super) facts: DatabaseFacts,
 }
 
 /// One relation.
@@ -47,7 +49,7 @@ pub(super) struct IndexRow {
 }
 
 /// The relations that count: no system schema, nobody's temporary tables, not our bookkeeping.
-const OURS: &str = "c.relkind IN ('r', 'p', 'f', 'v', 'm') AND n.nspname NOT LIKE 'pg\\_%' \
+pub(super) const OURS: &str = "c.relkind IN ('r', 'p', 'f', 'v', 'm') AND n.nspname NOT LIKE 'pg\\_%' \
                     AND n.nspname <> 'information_schema' AND n.nspname <> 'understudy'";
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = '2s'";
@@ -82,6 +84,7 @@ async fn read_catalog(client: &mut Client) -> Result<Catalog, Failure> {
         tables: tables.iter().map(table_row).collect::<Result<_, _>>()?,
         columns: columns.iter().map(column_row).collect::<Result<_, _>>()?,
         indexes: indexes.iter().map(index_row).collect::<Result<_, _>>()?,
+        facts: facts::read(client).await?,
     })
 }
 
@@ -113,7 +116,7 @@ fn columns_sql() -> String {
     format!(
         "SELECT a.attrelid, a.attnum, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), a.atttypid, \
            a.atttypmod, a.attnotnull, a.atthasdef, a.attgenerated, a.attidentity, \
-           CASE WHEN l.collname <> 'default' THEN l.collname END, l.collisdeterministic IS FALSE \
+           CASE WHEN l.oid <> {DEFAULT_COLLATION} THEN l.oid END, l.collisdeterministic IS FALSE \
          FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
          LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation \
@@ -177,7 +180,7 @@ fn column_row(row: &Row) -> Result<(u32, i16, ColumnDescription), Failure> {
             "d" => Identity::ByDefault,
             _ => Identity::No,
         },
-        collation: row.text(10).map(str::to_owned),
+        collation: row.optional(10)?,
         nondeterministic: row.is_true(11),
     };
     Ok((row.parse(0)?, row.parse(1)?, column))

@@ -92,10 +92,17 @@ impl Findings {
         self.add(Severity::Info, code, subject, what, "");
     }
 
-    /// Everything found, the gravest first, otherwise in the order of discovery.
-    pub(super) fn sorted(mut self) -> Vec<Finding> {
-        self.0.sort_by_key(|finding| finding.severity);
-        self.0
+    /// Everything found, the gravest first, otherwise in the order of discovery. What is found by way of several routes
+    /// that share a table is said once.
+    pub(super) fn sorted(self) -> Vec<Finding> {
+        let mut distinct = Vec::with_capacity(self.0.len());
+        for finding in self.0 {
+            if !distinct.contains(&finding) {
+                distinct.push(finding);
+            }
+        }
+        distinct.sort_by_key(|finding| finding.severity);
+        distinct
     }
 }
 

@@ -41,6 +41,12 @@ impl Known {
         self.routes.iter().find(|route| route.source == *source && route.target == *target)
     }
 
+    /// Whether every route between these two ends is copied completely, and there is one.
+    pub fn is_complete(&self, source: &TableName, target: &TableName) -> bool {
+        let between = |route: &&KnownRoute| route.source == *source && route.target == *target;
+        self.route(source, target).is_some() && self.routes.iter().filter(between).all(|route| route.complete)
+    }
+
     /// The publication of this name as green counts on it.
     pub fn followed(&self, publication: &str) -> Followed {
         let table = |route: &KnownRoute| {

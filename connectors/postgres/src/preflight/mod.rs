@@ -7,13 +7,17 @@ mod plan;
 
 mod describe;
 mod describe_sql;
+mod facts;
 mod side;
 
 mod alive;
 mod collations;
 mod columns;
 mod foreign_key;
+mod keys;
 mod known;
+mod partitions;
+mod rereads;
 mod server;
 mod slot;
 mod sources;
@@ -28,8 +32,9 @@ pub use plan::{ExistingRows, PlannedColumn, PlannedSource, PlannedTable, Preflig
 
 pub use describe::{
     ColumnDescription, Generated, Identity, Persistence, TableDescription, TableKind, UniqueIndex, describe,
-    leaves,
+    describe_database, leaves,
 };
+pub use facts::{CollationFacts, CollationProvider, DatabaseFacts, TypeFacts, TypeKind};
 
 use understudy_contract::Failure;
 use understudy_model::TableName;
@@ -121,7 +126,9 @@ impl Routes<'_> {
     ) -> Result<(), Failure> {
         sources::check_sources(self.tables, on_blue, out);
         sources::check_source_rights(blue, self.tables, on_blue, self.published, out).await?;
-        targets::check_targets(self.tables, on_blue, on_green, out);
+        partitions::check_partitions(blue, self.tables, on_blue, out).await?;
+        rereads::check_rereads(blue, self.tables, on_blue, out).await?;
+        targets::check_targets((self.tables, &self.plan.tables), on_blue, on_green, out);
         let existing = (!self.started).then_some(self.plan.existing_rows);
         targets::check_target_access(green, self.tables, on_green, existing, out).await?;
 

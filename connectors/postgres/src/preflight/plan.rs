@@ -40,7 +40,7 @@ impl PreflightPlan {
     }
 }
 
-/// One route.
+/// One route. Several may share a table on blue, or a table on green.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedTable {
     /// The table on blue.
@@ -49,6 +49,8 @@ pub struct PlannedTable {
     pub target: TableName,
     /// The columns of green that the route fills.
     pub columns: Vec<PlannedColumn>,
+    /// The columns of blue that the condition under `where` reads; `None` when every row goes there.
+    pub filter: Option<Vec<String>>,
 }
 
 /// One column of green and what fills it.
@@ -67,6 +69,24 @@ pub enum PlannedSource {
     Column(String),
     /// The same value in every row; `None` for null.
     Constant(Option<String>),
+    /// The value of an expression.
+    Computed {
+        /// Its type as SQL writes it.
+        ty: String,
+        /// The columns of blue that it reads, each once.
+        inputs: Vec<String>,
+    },
+}
+
+impl PlannedSource {
+    /// The columns of blue that it is made of.
+    pub fn inputs(&self) -> &[String] {
+        match self {
+            PlannedSource::Column(name) => std::slice::from_ref(name),
+            PlannedSource::Constant(_) => &[],
+            PlannedSource::Computed { inputs, .. } => inputs,
+        }
+    }
 }
 
 /// Whether to apply under `session_replication_role = replica`.
@@ -88,6 +108,16 @@ pub enum ExistingRows {
 }
 
 impl PlannedTable {
+    /// Whether only the rows that meet a condition go there.
+    pub fn filtered(&self) -> bool {
+        self.filter.is_some()
+    }
+
+    /// What fills a column of green, if anything does.
+    pub fn source_of(&self, target: &str) -> Option<&PlannedSource> {
+        self.columns.iter().find(|column| column.target == target).map(|column| &column.source)
+    }
+
     /// The column of green that takes a column of blue unchanged.
     pub fn target_of(&self, source: &str) -> Option<&str> {
         let found = self

@@ -3,15 +3,22 @@
 use understudy_contract::Failure;
 use understudy_model::TableName;
 
-use super::describe::{Generated, Identity, Persistence, TableDescription, TableKind};
+use super::describe::{Generated, Identity, Persistence, TableDescription, TableKind, UniqueIndex};
 use super::finding::{Findings, some_of};
-use super::plan::{ExistingRows, PlannedTable};
+use super::keys::check_key;
+use super::plan::{ExistingRows, PlannedSource, PlannedTable};
 use super::side::{Side, oids, targets};
 use crate::ident::{quote_ident, quote_table};
 use crate::wire::Client;
 
 /// Existence, kind and key of every table to be filled.
-pub(super) fn check_targets(routes: &[PlannedTable], blue: &Side, green: &Side, out: &mut Findings) {
+/// `all` are the routes that may share a table with these.
+pub(super) fn check_targets(
+    (routes, all): (&[PlannedTable], &[PlannedTable]),
+    blue: &Side,
+    green: &Side,
+    out: &mut Findings,
+) {
     let mut missing = Vec::new();
     for route in routes {
         let Some(target) = green.table(&route.target) else {
@@ -39,8 +46,8 @@ pub(super) fn check_targets(routes: &[PlannedTable], blue: &Side, green: &Side, 
         }
         check_unfilled(route, target, green, out);
         if let Some(source) = blue.table(&route.source) {
-            check_key(route, source, target, green, out);
-            check_other_unique(route, source, target, green, out);
+            check_key(route, source, target, (blue, green), out);
+            check_other_unique((route, all), source, target, green, out);
         }
     }
 }
@@ -65,72 +72,58 @@ fn check_unfilled(route: &PlannedTable, target: &TableDescription, green: &Side,
     }
 }
 
-/// Rows are found on green by the images of blue's key columns: those need a unique index there.
-fn check_key(
-    route: &PlannedTable,
-    source: &TableDescription,
-    target: &TableDescription,
-    green: &Side,
-    out: &mut Findings,
-) {
-    let Some(key) = &source.key else { return };
-    let mut image = Vec::with_capacity(key.len());
-    for column in key {
-        match route.target_of(column) {
-            Some(name) => image.push(name.to_owned()),
-            None => {
-                out.error(
-                    "key-not-mapped",
-                    green.of(&target.name),
-                    format!("column {column} is part of the key of {} and fills no column here", source.name),
-                    "map every key column in the migration file",
-                );
-                return;
-            }
-        }
-    }
-    if target.key_index(&image).is_some() || image.iter().any(|name| target.column(name).is_none()) {
-        return;
-    }
-    let columns = image.iter().map(|name| quote_ident(name)).collect::<Vec<_>>().join(", ");
-    let table = quote_table(&target.name);
-    let remedy = if target.unique.iter().any(|index| index.primary) {
-        let not_null = image.iter().map(|name| format!(", ALTER COLUMN {} SET NOT NULL", quote_ident(name)));
-        format!("ALTER TABLE {table} ADD UNIQUE ({columns}){}", not_null.collect::<String>())
-    } else {
-        format!("ALTER TABLE {table} ADD PRIMARY KEY ({columns})")
-    };
-    let what = format!(
-        "no unique index over exactly ({}), the key of {}, that is valid, immediate, not partial, and free of nulls",
-        image.join(", "),
-        source.name
-    );
-    out.error("target-key-not-unique", green.of(&target.name), what, remedy);
-}
-
 /// Unique indexes that blue does not have may refuse what blue accepts.
+///
+/// A constant tells nothing apart within its route. Where several routes fill the table, it takes one to tell theirs apart.
 fn check_other_unique(
-    route: &PlannedTable,
+    (route, all): (&PlannedTable, &[PlannedTable]),
     source: &TableDescription,
     target: &TableDescription,
     green: &Side,
     out: &mut Findings,
 ) {
-    let on_blue = |index: &super::describe::UniqueIndex| {
+    let own = |name: &String| route.source_of(name);
+    let is_constant = |name: &String| matches!(own(name), Some(PlannedSource::Constant(Some(_))));
+    let on_blue = |index: &UniqueIndex| {
         source.unique.iter().any(|theirs| {
-            theirs.columns.len() == index.columns.len()
-                && theirs.columns.iter().all(|column| {
-                    route.target_of(column).is_some_and(|name| index.columns.iter().any(|ours| ours == name))
-                })
+            let told = index.columns.iter().filter(|name| !is_constant(name)).collect::<Vec<_>>();
+            let is_told = |column: &String| {
+                route.target_of(column).is_some_and(|name| told.iter().any(|ours| *ours == name))
+            };
+            theirs.columns.len() == told.len() && theirs.columns.iter().all(is_told)
         })
     };
-    let drawn = |index: &super::describe::UniqueIndex| {
-        index.columns.iter().any(|name| route.columns.iter().all(|planned| &planned.target != name))
+    let is_alone = |index: &UniqueIndex| {
+        let others = all.iter().filter(|other| other.target == route.target && *other != route);
+        others
+            .into_iter()
+            .all(|other| index.columns.iter().any(|name| differ(own(name), other.source_of(name))))
     };
-    for index in target.unique.iter().filter(|index| !on_blue(index) && !drawn(index)) {
-        let what = format!("unique index {} has no counterpart on blue and may refuse rows", index.name);
-        let remedy = "make sure that blue's rows satisfy it";
-        out.warning("extra-unique-index", green.of(&target.name), what, remedy);
+    let drawn = |index: &UniqueIndex| index.columns.iter().any(|name| own(name).is_none());
+    for index in target.unique.iter().filter(|index| !drawn(index)) {
+        let subject = green.of(&target.name);
+        if !on_blue(index) {
+            let what = format!("unique index {} has no counterpart on blue and may refuse rows", index.name);
+            let remedy = "make sure that blue's rows satisfy it";
+            out.warning("extra-unique-index", subject, what, remedy);
+        } else if !is_alone(index) {
+            let what = format!(
+                "unique index {} may refuse rows: several tables of blue fill this table, and it holds for all of them together",
+                index.name
+            );
+            let remedy = "make sure that no two of these tables have rows that agree in it";
+            out.warning("extra-unique-index", subject, what, remedy);
+        }
+    }
+}
+
+/// Whether both are constants, and not the same.
+fn differ(one: Option<&PlannedSource>, other: Option<&PlannedSource>) -> bool {
+    match (one, other) {
+        (Some(PlannedSource::Constant(Some(one))), Some(PlannedSource::Constant(Some(other)))) => {
+            one != other
+        }
+        _ => false,
     }
 }
 

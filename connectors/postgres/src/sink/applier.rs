@@ -84,7 +84,9 @@ impl Applier {
         self.heals.start();
         let aside = !self.quarantined.is_empty()
             && piece.changes().iter().any(|change| self.is_aside(change) || self.settles_aside(change));
-        if !aside && !self.takes_out(piece.changes()) && self.at_once(piece, applied).await? {
+        let refused = |change: &RowChange| matches!(change, RowChange::Refused { .. });
+        let one_by_one = aside || piece.changes().iter().any(refused);
+        if !one_by_one && !self.takes_out(piece.changes()) && self.at_once(piece, applied).await? {
             return Ok(());
         }
         self.exactly(piece, applied).await
@@ -121,7 +123,9 @@ impl Applier {
                 new.key(&target.green.key).is_some_and(is) || old_key.clone().is_some_and(is)
             }
             RowChange::Delete { key, .. } => is(key.clone()),
-            RowChange::Truncate { .. } | RowChange::TruncateLeaf { .. } => false,
+            RowChange::Refused { old_key, key, .. } => is(key.clone()) || old_key.clone().is_some_and(is),
+            // A row that is read again is written whole, over whatever was set aside.
+            RowChange::Reread { .. } | RowChange::Truncate { .. } | RowChange::TruncateLeaf { .. } => false,
         }
     }
 
@@ -140,8 +144,7 @@ impl Applier {
             }
             (false, _) => script.simple("SAVEPOINT understudy_batch", Expect::Any),
         }
-        let mut missing = Vec::new();
-        let mut verdict = self.add_piece(&mut script, piece, &mut missing).await?;
+        let mut verdict = self.add_piece(&mut script, piece).await?;
         if let (Verdict::Good, false, Some((to, unseen))) = (&verdict, fresh, piece.end) {
             if self.has_deferred() {
                 // Refused at the commit, the parts that came before would be lost with it, and nobody could say where.
@@ -158,7 +161,7 @@ impl Applier {
             return Ok(false);
         }
         let mut found = Applied::default();
-        self.need_heals(piece.batch, missing, &mut found).await?;
+        self.need_heals(piece.batch, std::mem::take(&mut script.missing), &mut found).await?;
         self.renew(piece.batch, piece.from..piece.to, &mut found).await?;
         match piece.end {
             Some((to, _)) if !self.commit(to, fresh).await? => {
@@ -173,12 +176,7 @@ impl Applier {
         Ok(true)
     }
 
-    async fn add_piece(
-        &mut self,
-        script: &mut Script,
-        piece: Piece<'_>,
-        missing: &mut Vec<(RouteId, usize)>,
-    ) -> Result<Verdict, Failure> {
+    async fn add_piece(&mut self, script: &mut Script, piece: Piece<'_>) -> Result<Verdict, Failure> {
         let mut from = piece.from;
         while from < piece.to {
             let rest = &piece.batch.changes[from..piece.to];
@@ -187,7 +185,7 @@ impl Applier {
             };
             let until = from + rest.iter().position(empties).unwrap_or(rest.len());
             for work in plan(&self.targets, from, &piece.batch.changes[from..until]) {
-                if let otherwise @ Verdict::Otherwise(_) = self.add(script, work, missing).await? {
+                if let otherwise @ Verdict::Otherwise(_) = self.add(script, work).await? {
                     return Ok(otherwise);
                 }
             }
@@ -213,12 +211,7 @@ impl Applier {
             RowChange::Truncate { routes } => truncate_sql(&self.targets, routes, self.replica_role),
             RowChange::TruncateLeaf { route, predicate } => {
                 let target = self.targets.get(route.index()).ok_or_else(unknown_route)?;
-                // The pinned settings favour few rows; here are many.
-                let pins =
-                    |how| format!("SET LOCAL enable_hashjoin = {how}; SET LOCAL enable_seqscan = {how}");
-                let [on, off] = [pins("on"), pins("off")]
-                    .map(|sql| sql.split("; ").map(str::to_owned).collect::<Vec<_>>());
-                Ok([on, vec![truncate_leaf_sql(target, predicate)?], off].concat())
+                truncate_leaf_sql(target, predicate)
             }
             _ => Ok(Vec::new()),
         }

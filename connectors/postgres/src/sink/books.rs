@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
+use sha2::{Digest, Sha256};
 use understudy_contract::{Class, Failure};
-use understudy_model::{Checkpoint, Key, Position, Xid};
+use understudy_model::{Checkpoint, HealKey, Key, Position, Refusal, Xid};
 
 use super::target::Target;
 use crate::error::server_error;
@@ -40,6 +41,15 @@ impl Role {
             Role::Flush => "flush",
         }
     }
+}
+
+/// Why a change is set aside.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Why<'a> {
+    /// Green refuses it.
+    Refused(&'a Failure),
+    /// Its values cannot be computed.
+    Uncomputed(&'a Refusal),
 }
 
 impl Books {
@@ -170,19 +180,21 @@ impl Books {
         &self,
         client: &mut Client,
         target: &Target,
-        rows: &[(Key, Position)],
+        rows: &[(HealKey, Position)],
     ) -> Result<(), Failure> {
         self.register(client, target).await?;
-        let sql = "INSERT INTO understudy.heals (migration, route, key, commit_lsn, ordinal) \
-            SELECT $1, $2, key::text[], commit_lsn, ordinal \
-            FROM unnest($3::text[], $4::pg_lsn[], $5::bigint[]) AS new (key, commit_lsn, ordinal) ON CONFLICT DO NOTHING";
+        let sql = "INSERT INTO understudy.heals (migration, route, key, blue_key, commit_lsn, ordinal) \
+            SELECT $1, $2, key::text[], blue_key::text[], commit_lsn, ordinal \
+            FROM unnest($3::text[], $4::text[], $5::pg_lsn[], $6::bigint[]) AS new (key, blue_key, commit_lsn, ordinal) \
+            ON CONFLICT DO NOTHING";
         let route = target.number.to_string();
         for some in rows.chunks(ROWS_AT_ONCE) {
-            let keys = arrays(some.iter().map(|(key, _)| key));
+            let keys = arrays(some.iter().map(|(key, _)| &key.green));
+            let blue = arrays(some.iter().map(|(key, _)| &key.blue));
             let list = |texts: Vec<String>| format!("{{{}}}", texts.join(","));
             let commits = list(some.iter().map(|(_, at)| at.commit.to_string()).collect());
             let ordinals = list(some.iter().map(|(_, at)| at.ordinal.to_string()).collect());
-            let params = [&self.migration, &route, &keys, &commits, &ordinals];
+            let params = [&self.migration, &route, &keys, &blue, &commits, &ordinals];
             client.execute_with(sql, &params.map(|param| Some(param.as_str()))).await?;
         }
         Ok(())
@@ -205,23 +217,30 @@ impl Books {
         self.note(client, &sql, target, key, at).await
     }
 
-    /// Sets a change aside. Without a failure it follows an earlier one of its key.
+    /// Sets a change aside. Without a reason it follows an earlier one of its key.
     pub(super) async fn quarantine(
         &self,
         client: &mut Client,
         target: &Target,
         key: &Key,
         at: Position,
-        why: Option<&Failure>,
+        why: Option<Why<'_>>,
     ) -> Result<(), Failure> {
-        let error = why.and_then(server_error);
         let null_or = |text: Option<&str>| text.map_or("NULL".to_owned(), quote_literal);
-        let reason = why.map_or("an earlier change to this row was set aside".to_owned(), Failure::to_string);
+        let (sqlstate, constraint, reason) = match why {
+            None => (None, None, "an earlier change to this row was set aside".to_owned()),
+            Some(Why::Refused(failure)) => {
+                let error = server_error(failure);
+                let constraint = error.and_then(|error| error.constraint.as_deref());
+                (error.map(|error| error.sqlstate.as_str()), constraint, failure.to_string())
+            }
+            Some(Why::Uncomputed(refusal)) => (Some(refusal.sqlstate.as_str()), None, refusal.to_string()),
+        };
         let sql = format!(
             "INSERT INTO understudy.quarantine (migration, route, key, commit_lsn, ordinal, sqlstate, constraint_name, reason) \
              VALUES ($1, $2, $3, $4, $5, {}, {}, {})",
-            null_or(error.map(|error| error.sqlstate.as_str())),
-            null_or(error.and_then(|error| error.constraint.as_deref())),
+            null_or(sqlstate),
+            null_or(constraint),
             quote_literal(&reason),
         );
         self.note(client, &sql, target, key, at).await
@@ -239,9 +258,18 @@ impl Books {
         &self,
         client: &mut Client,
         target: &Target,
-        keys: &[Key],
+        keys: &[HealKey],
     ) -> Result<(), Failure> {
-        self.settle(client, "DELETE FROM understudy.heals", target, keys).await
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let sql = "DELETE FROM understudy.heals WHERE migration = $1 AND route = $2 AND (key, blue_key) IN \
+            (SELECT k.key::text[], k.blue::text[] FROM unnest($3::text[], $4::text[]) AS k (key, blue))";
+        let route = target.number.to_string();
+        let (green, blue) =
+            (arrays(keys.iter().map(|key| &key.green)), arrays(keys.iter().map(|key| &key.blue)));
+        let params = [&self.migration, &route, &green, &blue];
+        client.execute_with(sql, &params.map(|param| Some(param.as_str()))).await.map(drop)
     }
 
     /// Settles what was set aside for these keys: their rows are on green as they are on blue.
@@ -251,26 +279,15 @@ impl Books {
         target: &Target,
         keys: &[Key],
     ) -> Result<(), Failure> {
-        self.settle(client, "UPDATE understudy.quarantine SET settled = true", target, keys).await
-    }
-
-    /// Keys travel as parameters: what the text of a statement holds may end up in the log of green.
-    async fn settle(
-        &self,
-        client: &mut Client,
-        what: &str,
-        target: &Target,
-        keys: &[Key],
-    ) -> Result<(), Failure> {
         if keys.is_empty() {
             return Ok(());
         }
-        let sql = format!(
-            "{what} WHERE migration = $1 AND route = $2 AND key IN (SELECT key::text[] FROM unnest($3::text[]) AS key)"
-        );
+        let sql = "UPDATE understudy.quarantine SET settled = true WHERE migration = $1 AND route = $2 \
+            AND key IN (SELECT key::text[] FROM unnest($3::text[]) AS key)";
+        // As parameters: what the text of a statement holds may end up in the log of green.
         let (route, keys) = (target.number.to_string(), arrays(keys.iter()));
         let params = [&self.migration, &route, &keys];
-        client.execute_with(&sql, &params.map(|param| Some(param.as_str()))).await.map(drop)
+        client.execute_with(sql, &params.map(|param| Some(param.as_str()))).await.map(drop)
     }
 }
 
@@ -321,20 +338,51 @@ fn texts<'a>(texts: impl Iterator<Item = Cow<'a, str>>) -> String {
     format!("{{{}}}", quoted.collect::<Vec<_>>().join(","))
 }
 
+/// A key as errors and logs may show it: the start of a digest. Of a key of one column, what green gives for
+/// `left(encode(sha256(convert_to(key, 'UTF8')), 'hex'), 16)`; of several, with a comma between their texts.
+pub(super) fn key_hash(key: &Key) -> String {
+    let mut digest = Sha256::new();
+    for (at, text) in key.texts().enumerate() {
+        if at > 0 {
+            digest.update(b",");
+        }
+        digest.update(text);
+    }
+    digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Keys from rows of (route, place in the key from 1, text), ordered so that the parts of a key follow each other.
 pub(super) fn keys_from(rows: &[Row]) -> Result<Vec<(i32, Key)>, Failure> {
-    let mut keys: Vec<(i32, Vec<&str>)> = Vec::new();
+    let keys = texts_from(rows)?.into_iter();
+    keys.map(|(row, texts)| Ok((row.parse(0)?, key_of(&texts)))).collect()
+}
+
+/// The same for keys on green that are followed by those on blue; each row says as its last how long the first is.
+pub(super) fn heal_keys_from(rows: &[Row]) -> Result<Vec<(i32, HealKey)>, Failure> {
+    let unreadable = || Failure::new(Class::Diverged, "the saved keys to be read again are not readable");
+    let mut keys = Vec::new();
+    for (row, texts) in texts_from(rows)? {
+        let (green, blue) = texts.split_at_checked(row.parse(3)?).ok_or_else(unreadable)?;
+        keys.push((row.parse(0)?, HealKey { green: key_of(green), blue: key_of(blue) }));
+    }
+    Ok(keys)
+}
+
+fn key_of(texts: &[&str]) -> Key {
+    Key::from_texts(texts.iter().map(|text| text.as_bytes()))
+}
+
+/// The texts that follow each other, with the first row of each.
+fn texts_from(rows: &[Row]) -> Result<Vec<(&Row, Vec<&str>)>, Failure> {
+    let mut keys: Vec<(&Row, Vec<&str>)> = Vec::new();
     for row in rows {
-        let (route, place, text) = (row.parse::<i32>(0)?, row.parse::<usize>(1)?, row.required(2)?);
+        let (place, text) = (row.parse::<usize>(1)?, row.required(2)?);
         match keys.last_mut() {
             Some((_, texts)) if place > 1 => texts.push(text),
-            _ => keys.push((route, vec![text])),
+            _ => keys.push((row, vec![text])),
         }
     }
-    Ok(keys
-        .into_iter()
-        .map(|(route, texts)| (route, Key::from_texts(texts.into_iter().map(str::as_bytes))))
-        .collect())
+    Ok(keys)
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! One change at a time: tells whether the row was as expected, records it when it was not, and mends it.
 
 use understudy_contract::{Applied, Class, Failure};
-use understudy_model::{RowChange, Tuple};
+use understudy_model::{Before, RowChange, Tuple};
 
 use super::applier::{Applier, Piece, nameless, position};
 use super::exact::{Refusal, keys};
-use super::park::Parked;
+use super::heals::heal_key;
+use super::park::{How, Parked};
 use super::plan::{RowBody, RowOp, row_op};
 use super::script::unknown_route;
 use super::statements::{self, RowStatement};
@@ -28,6 +29,14 @@ impl Applier {
         if self.is_aside(change) {
             return Ok(self.set_aside(piece, at, None, found).await?);
         }
+        match change {
+            // It is noted with the changes around it.
+            RowChange::Reread { .. } => return Ok(()),
+            RowChange::Refused { refusal, .. } => {
+                return self.refuse_uncomputed(piece, at, refusal, found).await;
+            }
+            _ => {}
+        }
         let Some(op) = row_op(at, change) else {
             return self.empty(piece, at, change, found).await;
         };
@@ -35,11 +44,14 @@ impl Applier {
         loop {
             let target = self.targets.get(op.route.index()).ok_or_else(unknown_route)?;
             let kind = RowStatement::for_op(target, &op);
-            let strict = target.strict();
+            let strict = target.expects(op.before);
             if matches!(kind, RowStatement::Replace(_))
                 && let Some(failure) = must_stay(target)
             {
                 return self.refuse(piece, at, failure, found).await;
+            }
+            if !strict && self.reaches_parked(piece, &op, parked, found).await? {
+                return Ok(());
             }
             match self.attempt(&op, kind.clone()).await {
                 Ok(1) => return Ok(()),
@@ -49,6 +61,9 @@ impl Applier {
                     self.put_parked(piece, parked, found, false).await?;
                     retried = true;
                 }
+                Ok(0) if !strict && matches!(&op.body, RowBody::Rekey(_, new) if !new.has_unchanged()) => {
+                    return self.come(piece, &op, parked, found).await;
+                }
                 Ok(count) => return self.mend(piece, &op, count, found).await,
                 Err(failure) if collides(&failure) && !self.client.is_broken() => {
                     let target = self.targets.get(op.route.index()).ok_or_else(unknown_route)?;
@@ -56,7 +71,7 @@ impl Applier {
                         let failure = failure.remedy(stay_remedy(target));
                         return self.refuse(piece, at, failure, found).await;
                     }
-                    match self.park(&op).await? {
+                    match self.park(&op).await?.or_else(|| comes_later(at, &kind)) {
                         Some(entry) => parked.push(entry),
                         // There is no row to put off: it is missing, and the new one collides with another.
                         None => return self.refuse(piece, at, failure, found).await,
@@ -66,6 +81,27 @@ impl Applier {
                 Err(failure) => return self.refuse(piece, at, failure, found).await,
             }
         }
+    }
+
+    /// A row takes another key that green draws, and was not there: it comes whole. A row that stands under the new key may
+    /// be one that makes room within the same transaction, so it is not written over before its end.
+    async fn come(
+        &mut self,
+        piece: &Piece<'_>,
+        op: &RowOp,
+        parked: &mut Vec<Parked>,
+        found: &mut Applied,
+    ) -> Result<(), Refusal> {
+        let Some(entry) = entering(op) else { return Ok(()) };
+        match self.attempt(&entry, RowStatement::Insert).await {
+            Ok(0) => parked.push(Parked { at: op.at, how: How::Entering }),
+            Ok(_) => {}
+            Err(failure) if collides(&failure) && !self.client.is_broken() => {
+                parked.push(Parked { at: op.at, how: How::Entering });
+            }
+            Err(failure) => return self.refuse(piece, op.at, failure, found).await,
+        }
+        Ok(())
     }
 
     /// Runs a statement for one row under a savepoint, which is gone afterwards.
@@ -123,7 +159,7 @@ impl Applier {
         let Some(target) = self.targets.get(op.route.index()) else {
             return Err(unknown_route().into());
         };
-        let (route, strict) = (op.route, target.strict());
+        let (route, strict) = (op.route, target.expects(op.before));
         let Some(change) = piece.batch.changes.get(op.at) else {
             return Ok(());
         };
@@ -149,7 +185,7 @@ impl Applier {
                 self.overwrite(piece, op, new, found).await
             }
             _ => {
-                let key = new_key.unwrap_or(wanted);
+                let key = heal_key(new_key.unwrap_or(wanted), change);
                 Ok(self.read_again((route, key), position(piece.batch, op.at), found).await?)
             }
         }
@@ -162,7 +198,7 @@ impl Applier {
         new: &Tuple,
         found: &mut Applied,
     ) -> Result<(), Refusal> {
-        let insert = RowOp { at: op.at, route: op.route, body: RowBody::Insert(new.clone()) };
+        let insert = whole(op, new);
         match self.attempt(&insert, RowStatement::Upsert).await {
             Ok(_) => Ok(()),
             Err(failure) => self.refuse(piece, op.at, failure, found).await,
@@ -170,10 +206,32 @@ impl Applier {
     }
 }
 
-/// While a copy runs these may find a row or none.
+/// The whole row that an operation leaves, as a new one.
+fn whole(op: &RowOp, new: &Tuple) -> RowOp {
+    RowOp { at: op.at, route: op.route, body: RowBody::Insert(new.clone()), before: Before::There }
+}
+
+/// The row that takes another key, as a new one.
+pub(super) fn entering(op: &RowOp) -> Option<RowOp> {
+    match &op.body {
+        RowBody::Rekey(_, new) => Some(whole(op, new)),
+        _ => None,
+    }
+}
+
+/// A row that need not have been there comes anew, and what it collides with may yet go.
+fn comes_later(at: usize, kind: &RowStatement) -> Option<Parked> {
+    match kind {
+        RowStatement::Upsert => Some(Parked { at, how: How::Again }),
+        RowStatement::Enter => Some(Parked { at, how: How::Entering }),
+        _ => None,
+    }
+}
+
+/// While a copy runs, and where nothing is known of the row before, these may find a row or none.
 fn tolerates(body: &RowBody, kind: &RowStatement) -> bool {
     matches!(body, RowBody::Insert(_) | RowBody::Delete(_) | RowBody::Absent(_))
-        || *kind == RowStatement::Upsert
+        || matches!(kind, RowStatement::Upsert | RowStatement::Enter)
 }
 
 /// Whether the row collides with another, which may yet make room within the same transaction.

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use tokio::task::JoinSet;
 use understudy_contract::{ChunkDone, Class, Failure, PlacedChunk, PlacedKind};
-use understudy_model::{Key, Position, RouteId, Tuple};
+use understudy_model::{Before, HealKey, Key, Position, RouteId};
 
 use super::applier::{DEFERRED_REMEDY, nameless};
-use super::books::Books;
+use super::books::{Books, Why};
+use super::exact::uncomputed;
 use super::ledger::{check_fence, range_done};
 use super::plan::{RowBody, RowOp};
+use super::script::PINS;
 use super::settings::OnError;
-use super::stages::{Stages, push_line};
+use super::stages::{Stages, push_key_line, push_line};
 use super::statements::{self, RowStatement, Statements};
 use super::target::{Shape, Target};
 use crate::error::has_sqlstate;
@@ -46,11 +48,11 @@ pub(super) struct Outcome {
     pub(super) route: RouteId,
     /// Rows were there already.
     pub(super) collided: bool,
-    /// Keys that were read again.
-    pub(super) healed: Vec<Key>,
-    /// Those of them whose rows were written, over whatever was set aside before.
+    /// Keys that were read again. Those that were set aside with it stay in the bookkeeping, for the next instance.
+    pub(super) read: Vec<HealKey>,
+    /// Rows that were written or removed with them, over whatever was set aside before.
     pub(super) mended: Vec<Key>,
-    /// Rows that green refused.
+    /// Rows that green refused, or that could not be computed.
     pub(super) quarantined: Vec<Key>,
 }
 
@@ -126,6 +128,9 @@ impl Writer {
     }
 
     async fn attempts(&mut self, target: &Target, chunk: &PlacedChunk) -> Result<Outcome, Failure> {
+        if let (OnError::Stop, Some((key, refusal))) = (self.on_error, chunk.refused.first()) {
+            return Err(uncomputed(key, refusal));
+        }
         let mut lines = Vec::with_capacity(chunk.rows.iter().map(|row| row.bytes_len() + 1).sum());
         chunk.rows.iter().for_each(|row| push_line(&mut lines, &Shape::Full, row, 0));
         let mut over = target.overwriting > 0 || target.traits.is_view;
@@ -133,12 +138,12 @@ impl Writer {
             done: ChunkDone { id: chunk.id, rows: chunk.rows.len() as u64 },
             route: chunk.route,
             collided: false,
-            healed: Vec::new(),
+            read: Vec::new(),
             mended: Vec::new(),
             quarantined: Vec::new(),
         };
         loop {
-            let result = self.rows(target, &lines, over).await;
+            let result = self.rows(target, (leaving(target, chunk), &lines), over).await;
             let Err(failure) = result else { break };
             if self.client.is_broken() || failure.class() != Class::Data {
                 return Err(failure);
@@ -152,13 +157,19 @@ impl Writer {
                 let remedy = "make green accept the rows (type, constraint or length), or set `on_error: quarantine`, and run again";
                 return Err(failure.remedy(remedy));
             }
-            outcome.quarantined = self.one_by_one(target, chunk).await?;
-            outcome.done.rows -= outcome.quarantined.len() as u64;
+            let refused = self.one_by_one(target, chunk).await?;
+            outcome.done.rows -= refused.rows;
+            outcome.quarantined = refused.keys;
             break;
+        }
+        for (key, refusal) in &chunk.refused {
+            let (place, why) = (place(chunk), Some(Why::Uncomputed(refusal)));
+            self.books.quarantine(&mut self.client, target, key, place, why).await?;
+            outcome.quarantined.push(key.clone());
         }
         match &chunk.kind {
             PlacedKind::Copy { unit, range } => {
-                range_done(&mut self.client, &self.books, target, (unit.0, *range), outcome.done.rows)
+                range_done(&mut self.client, &self.books, target, (unit.oid, *range), outcome.done.rows)
                     .await?;
             }
             PlacedKind::Heal { keys } => self.settle(target, chunk, keys, &mut outcome).await?,
@@ -174,20 +185,21 @@ impl Writer {
         Ok(outcome)
     }
 
-    /// Settles the heals of a chunk. What was set aside for a key without a row is not: whether green still has a row
+    /// Settles the heals of a chunk, but for rows that were set aside. What was set aside for a key without a row is not: whether green still has a row
     /// that should be gone is not known.
     async fn settle(
         &mut self,
         target: &Target,
         chunk: &PlacedChunk,
-        keys: &[Key],
+        keys: &[HealKey],
         outcome: &mut Outcome,
     ) -> Result<(), Failure> {
         let taken = |key: &Key| !outcome.quarantined.contains(key);
-        outcome.healed = keys.iter().filter(|key| taken(key)).cloned().collect();
+        let healed = keys.iter().filter(|key| taken(&key.green)).cloned().collect::<Vec<_>>();
         let written = chunk.rows.iter().filter_map(|row| row.key(&target.green.key));
-        outcome.mended = written.filter(taken).collect();
-        self.books.settle_heals(&mut self.client, target, &outcome.healed).await?;
+        outcome.mended = written.chain(chunk.left_out.iter().cloned()).filter(taken).collect();
+        self.books.settle_heals(&mut self.client, target, &healed).await?;
+        outcome.read = keys.to_vec();
         self.books.settle_aside(&mut self.client, target, &outcome.mended).await
     }
 
@@ -198,16 +210,25 @@ impl Writer {
         Ok(())
     }
 
-    /// Begins a transaction and writes all rows. The transaction stays open, or has failed.
-    async fn rows(&mut self, target: &Target, lines: &[u8], over: bool) -> Result<(), Failure> {
+    /// Begins a transaction, removes the rows that leave and writes all others. The transaction stays open, or has failed.
+    async fn rows(
+        &mut self,
+        target: &Target,
+        (leaving, lines): (&[Key], &[u8]),
+        over: bool,
+    ) -> Result<(), Failure> {
         self.client.batch("BEGIN").await?;
         check_fence(&mut self.client, &self.books).await?;
-        if lines.is_empty() {
-            return Ok(());
-        }
-        if target.defers() {
+        if target.defers() && !(leaving.is_empty() && lines.is_empty()) {
             // What green refuses is refused here, where it can be dealt with, and not at the commit.
             self.client.batch(IMMEDIATELY).await?;
+        }
+        // Before the others come: one of those may have the same key.
+        if !leaving.is_empty() {
+            self.remove(target, leaving).await?;
+        }
+        if lines.is_empty() {
+            return Ok(());
         }
         if !over {
             let mut copy = self.client.copy_in(&target.copy_sql()).await?;
@@ -223,8 +244,22 @@ impl Writer {
         self.client.query(&target.upsert_from_sql(&stage)).await.map(drop)
     }
 
-    /// Writes the rows one by one and sets those aside that green refuses.
-    async fn one_by_one(&mut self, target: &Target, chunk: &PlacedChunk) -> Result<Vec<Key>, Failure> {
+    /// Removes rows in one statement, wherever they are.
+    async fn remove(&mut self, target: &Target, keys: &[Key]) -> Result<(), Failure> {
+        let mut pipeline = Pipeline::new();
+        let stage = self.stages.ready(&mut pipeline, target, &Shape::Key);
+        let mut lines = Vec::with_capacity(keys.iter().map(|key| key.bytes_len() + 1).sum());
+        keys.iter().for_each(|key| push_key_line(&mut lines, key));
+        pipeline.copy_in(&format!("COPY {stage} FROM STDIN"), &lines);
+        // Looked up by key, whatever the planner thinks of a stage that it knows nothing about.
+        PINS.iter().for_each(|pin| pipeline.simple(&format!("SET LOCAL {pin} = off")));
+        pipeline.simple(&target.delete_using_sql(&stage));
+        PINS.iter().for_each(|pin| pipeline.simple(&format!("SET LOCAL {pin} TO DEFAULT")));
+        self.client.run(&mut pipeline).await.map(drop).map_err(|error| error.failure)
+    }
+
+    /// Writes and removes the rows one by one and sets those aside that green refuses.
+    async fn one_by_one(&mut self, target: &Target, chunk: &PlacedChunk) -> Result<Refused, Failure> {
         let refused = self.each_row(target, chunk, false).await?;
         if !target.defers() {
             return Ok(refused);
@@ -244,38 +279,80 @@ impl Writer {
         target: &Target,
         chunk: &PlacedChunk,
         immediately: bool,
-    ) -> Result<Vec<Key>, Failure> {
+    ) -> Result<Refused, Failure> {
         self.client.batch("BEGIN").await?;
         check_fence(&mut self.client, &self.books).await?;
         if immediately {
             self.client.batch(IMMEDIATELY).await?;
         }
-        let mut refused = Vec::new();
+        let mut refused = Refused::default();
+        for (at, key) in leaving(target, chunk).iter().enumerate() {
+            let failure = self.row(target, at, RowBody::Delete(key.clone())).await?;
+            if let Some(failure) = failure {
+                self.refuse(target, chunk, key, &failure).await?;
+                refused.keys.push(key.clone());
+            }
+        }
         for (at, row) in chunk.rows.iter().enumerate() {
-            match self.row(target, at, row).await {
-                Ok(()) => {}
-                Err(failure) if self.client.is_broken() || failure.class() != Class::Data => {
-                    return Err(failure);
-                }
-                Err(failure) => {
-                    self.client.batch("ROLLBACK TO understudy_row; RELEASE understudy_row").await?;
-                    let key = row.key(&target.green.key).ok_or_else(|| nameless(target))?;
-                    let place = Position { commit: chunk.at.lsn(), ordinal: 0 };
-                    self.books.quarantine(&mut self.client, target, &key, place, Some(&failure)).await?;
-                    refused.push(key);
-                }
+            let failure = self.row(target, at, RowBody::Insert(row.clone())).await?;
+            if let Some(failure) = failure {
+                let key = row.key(&target.green.key).ok_or_else(|| nameless(target))?;
+                self.refuse(target, chunk, &key, &failure).await?;
+                refused.keys.push(key);
+                refused.rows += 1;
             }
         }
         Ok(refused)
     }
 
-    async fn row(&mut self, target: &Target, at: usize, row: &Tuple) -> Result<(), Failure> {
-        let statement = self.statements.get(&mut self.client, target, RowStatement::Upsert).await?;
-        let op = RowOp { at, route: target.green.route, body: RowBody::Insert(row.clone()) };
+    async fn refuse(
+        &mut self,
+        target: &Target,
+        chunk: &PlacedChunk,
+        key: &Key,
+        failure: &Failure,
+    ) -> Result<(), Failure> {
+        let why = Some(Why::Refused(failure));
+        self.books.quarantine(&mut self.client, target, key, place(chunk), why).await
+    }
+
+    /// Writes or removes one row. Returns why green refuses it, if it does.
+    async fn row(&mut self, target: &Target, at: usize, body: RowBody) -> Result<Option<Failure>, Failure> {
+        let op = RowOp { at, route: target.green.route, body, before: Before::Unknown };
+        let kind = RowStatement::for_op(target, &op);
+        let statement = self.statements.get(&mut self.client, target, kind).await?;
         let mut pipeline = Pipeline::new();
         pipeline.simple("SAVEPOINT understudy_row");
         statements::push(&mut pipeline, statement, &op);
         pipeline.simple("RELEASE understudy_row");
-        self.client.run(&mut pipeline).await.map(drop).map_err(|error| error.failure)
+        let Err(failure) = self.client.run(&mut pipeline).await.map_err(|error| error.failure) else {
+            return Ok(None);
+        };
+        if self.client.is_broken() || failure.class() != Class::Data {
+            return Err(failure);
+        }
+        self.client.batch("ROLLBACK TO understudy_row; RELEASE understudy_row").await?;
+        Ok(Some(failure))
     }
+}
+
+/// Rows that green refused one by one.
+#[derive(Default)]
+struct Refused {
+    keys: Vec<Key>,
+    /// How many of them were to be written.
+    rows: u64,
+}
+
+/// The rows that a chunk removes: those that the route's condition leaves out and that green may have from before.
+fn leaving<'a>(target: &Target, chunk: &'a PlacedChunk) -> &'a [Key] {
+    match &chunk.kind {
+        PlacedKind::Copy { .. } if !target.is_renewed() => &[],
+        PlacedKind::Copy { .. } | PlacedKind::Heal { .. } => &chunk.left_out,
+    }
+}
+
+/// The place of a chunk in the stream, for what is set aside.
+fn place(chunk: &PlacedChunk) -> Position {
+    Position { commit: chunk.at.lsn(), ordinal: 0 }
 }

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use understudy_contract::{Class, ColumnMarks, Failure, Lineage, Saved, SavedRoute, SavedUnit};
-use understudy_model::{BlockRange, Checkpoint, Key, Lsn, RouteId, TableName, UnitId};
+use understudy_model::{BlockRange, Checkpoint, Key, Lsn, RelationId, RouteId, TableName, UnitId};
 
-use super::books::{Books, keys_from, superseded, xids};
+use super::books::{Books, heal_keys_from, keys_from, superseded, xids};
 use super::ledger::check_fence;
 use super::schema;
 use super::target::Target;
@@ -101,14 +101,11 @@ async fn read(
     targets: &mut [Target],
 ) -> Result<Claimed, Failure> {
     let (routes, of_number) = routes(client, name, targets).await?;
-    let keys = |rows: &[Row]| -> Result<Vec<(RouteId, Key)>, Failure> {
-        let known = keys_from(rows)?.into_iter();
-        Ok(known.filter_map(|(number, key)| Some((*of_number.get(&number)?, key))).collect())
-    };
     let aside = "SELECT q.route, k.place, k.text FROM \
         (SELECT DISTINCT route, key FROM understudy.quarantine WHERE migration = $1 AND NOT settled) AS q \
         CROSS JOIN LATERAL unnest(q.key) WITH ORDINALITY AS k (text, place) ORDER BY q.route, q.key, k.place";
-    let quarantined = keys(&client.query_with(aside, &[Some(name)]).await?)?;
+    let quarantined = keys_from(&client.query_with(aside, &[Some(name)]).await?)?;
+    let quarantined = of_routes(quarantined, &of_number);
     let Some(checkpoint) = row.optional::<Lsn>(4)? else {
         return Ok(Claimed { saved: None, quarantined });
     };
@@ -117,10 +114,10 @@ async fn read(
     let count = "SELECT count(*) FROM understudy.quarantine WHERE migration = $1 AND route = ANY ($2::int[]) \
         AND NOT settled";
     let count = client.query_with(count, &[Some(name), Some(ours.as_str())]).await?;
-    let heals = "SELECT h.route, k.place, k.text FROM understudy.heals AS h \
-        CROSS JOIN LATERAL unnest(h.key) WITH ORDINALITY AS k (text, place) \
-        WHERE h.migration = $1 ORDER BY h.route, h.key, k.place";
-    let heals = keys(&client.query_with(heals, &[Some(name)]).await?)?;
+    let heals = "SELECT h.route, k.place, k.text, cardinality(h.key) FROM understudy.heals AS h \
+        CROSS JOIN LATERAL unnest(h.key || h.blue_key) WITH ORDINALITY AS k (text, place) \
+        WHERE h.migration = $1 ORDER BY h.route, h.key, h.blue_key, k.place";
+    let heals = of_routes(heal_keys_from(&client.query_with(heals, &[Some(name)]).await?)?, &of_number);
     let lineage = Lineage {
         system_id: row.parse(0)?,
         timeline: row.parse(1)?,
@@ -141,6 +138,11 @@ async fn read(
         quarantined: count.first().map_or(Ok(0), |row| row.parse(0))?,
     };
     Ok(Claimed { saved: Some(saved), quarantined })
+}
+
+/// Those that belong to routes of this run, under their numbers in it.
+fn of_routes<T>(keys: Vec<(i32, T)>, routes: &HashMap<i32, RouteId>) -> Vec<(RouteId, T)> {
+    keys.into_iter().filter_map(|(number, key)| Some((*routes.get(&number)?, key))).collect()
 }
 
 async fn routes(
@@ -191,7 +193,7 @@ async fn units(
         let id = row.parse(0)?;
         at.insert((id, *route), units.len());
         units.push(SavedUnit {
-            id: UnitId(id),
+            id: UnitId::new(id, *route),
             route: *route,
             name: TableName::new(row.required(2)?, row.required(3)?),
             filenode: row.parse(4)?,
@@ -222,11 +224,11 @@ fn marks(row: &Row) -> Result<Option<ColumnMarks>, Failure> {
 }
 
 /// The tables and leaves of routes that the migration had once, and has no more.
-async fn departed(client: &mut Client, name: &str, ours: &str) -> Result<Vec<UnitId>, Failure> {
+async fn departed(client: &mut Client, name: &str, ours: &str) -> Result<Vec<RelationId>, Failure> {
     let sql = "SELECT unit FROM understudy.departed WHERE migration = $1 \
         UNION SELECT unit FROM understudy.units WHERE migration = $1 AND route <> ALL ($2::int[]) ORDER BY 1";
     let rows = client.query_with(sql, &[Some(name), Some(ours)]).await?;
-    rows.iter().map(|row| Ok(UnitId(row.parse(0)?))).collect()
+    rows.iter().map(|row| Ok(RelationId(row.parse(0)?))).collect()
 }
 
 /// A route that the migration no longer has is not followed any more, so what is known of its copy is void: should it

@@ -5,12 +5,13 @@
 //! committed.
 
 use understudy_contract::{Applied, Class, Failure};
-use understudy_model::{Checkpoint, RowChange};
+use understudy_model::{Checkpoint, Key, RowChange, TableName};
 
 use super::applier::{Applier, DEFERRED_REMEDY, Piece, merge, position};
+use super::books::{Why, key_hash};
 use super::park::Parked;
 use super::plan::row_op;
-use super::script::{Expect, Script, Verdict};
+use super::script::{Expect, Script, Verdict, unknown_route};
 use super::settings::OnError;
 use super::target::Target;
 
@@ -61,7 +62,7 @@ impl Applier {
             }
             self.renew(piece.batch, group.from..group.to, &mut found).await?;
             // What is put off goes back at the end of its transaction, and only the other form sees to that.
-            if parked.is_empty() && self.group_at_once(&piece, &group).await? {
+            if parked.is_empty() && self.group_at_once(&piece, &group, &mut found).await? {
                 continue;
             }
             match self.group_one_by_one(&piece, &group, &mut parked, &mut found).await {
@@ -89,10 +90,17 @@ impl Applier {
     }
 
     /// Tries a group in one round trip. `false`: nothing of it was done.
-    async fn group_at_once(&mut self, piece: &Piece<'_>, group: &Group) -> Result<bool, Failure> {
+    async fn group_at_once(
+        &mut self,
+        piece: &Piece<'_>,
+        group: &Group,
+        found: &mut Applied,
+    ) -> Result<bool, Failure> {
         let changes = &piece.batch.changes[group.from..group.to];
         let aside = !self.quarantined.is_empty() && changes.iter().any(|change| self.is_aside(change));
-        let ops = changes.iter().enumerate().map(|(n, change)| row_op(group.from + n, change));
+        let writes = |(_, change): &(usize, &RowChange)| !matches!(change, RowChange::Reread { .. });
+        let ops = changes.iter().enumerate().filter(writes);
+        let ops = ops.map(|(n, change)| row_op(group.from + n, change));
         let by_itself = aside || self.takes_out(changes);
         let Some(ops) = ops.collect::<Option<Vec<_>>>().filter(|_| !by_itself) else {
             return Ok(false);
@@ -109,6 +117,7 @@ impl Applier {
         }
         if let Verdict::Good = verdict {
             self.client.batch("RELEASE understudy_group").await?;
+            self.need_heals(piece.batch, std::mem::take(&mut script.missing), found).await?;
             return Ok(true);
         }
         // The savepoint is there whatever happened: it is the first step.
@@ -214,8 +223,27 @@ impl Applier {
             let failure = failure.at(place).remedy(remedy).while_doing(describe(change, &target.green.name));
             return Err(Refusal::Stop(failure));
         }
-        self.set_aside(piece, at, Some(&failure), found).await?;
+        self.set_aside(piece, at, Some(Why::Refused(&failure)), found).await?;
         Ok(())
+    }
+
+    /// The values of a row cannot be computed: stops, or sets it aside.
+    pub(super) async fn refuse_uncomputed(
+        &mut self,
+        piece: &Piece<'_>,
+        at: usize,
+        refusal: &understudy_model::Refusal,
+        found: &mut Applied,
+    ) -> Result<(), Refusal> {
+        let Some(change @ RowChange::Refused { route, key, .. }) = piece.batch.changes.get(at) else {
+            return Ok(());
+        };
+        if self.on_error == OnError::Quarantine {
+            return Ok(self.set_aside(piece, at, Some(Why::Uncomputed(refusal)), found).await?);
+        }
+        let target = self.targets.get(route.index()).ok_or_else(unknown_route)?;
+        let failure = uncomputed(key, refusal).at(position(piece.batch, at));
+        Err(Refusal::Stop(failure.while_doing(describe(change, &target.green.name))))
     }
 
     /// Records a change as set aside, and its keys with it.
@@ -223,7 +251,7 @@ impl Applier {
         &mut self,
         piece: &Piece<'_>,
         at: usize,
-        why: Option<&Failure>,
+        why: Option<Why<'_>>,
         found: &mut Applied,
     ) -> Result<(), Failure> {
         let Some(change) = piece.batch.changes.get(at) else {
@@ -249,23 +277,33 @@ fn ends(piece: &Piece<'_>, at: usize) -> bool {
 }
 
 /// The key to look for and, for a changed key, the new one.
-pub(super) fn keys(
-    change: &RowChange,
-    key: &[usize],
-) -> (Option<understudy_model::Key>, Option<understudy_model::Key>) {
+pub(super) fn keys(change: &RowChange, key: &[usize]) -> (Option<Key>, Option<Key>) {
     match change {
         RowChange::Insert { new, .. } | RowChange::Update { new, old_key: None, .. } => (new.key(key), None),
         RowChange::Update { new, old_key: Some(old), .. } => (Some(old.clone()), new.key(key)),
         RowChange::Delete { key, .. } => (Some(key.clone()), None),
-        RowChange::Truncate { .. } | RowChange::TruncateLeaf { .. } => (None, None),
+        RowChange::Refused { old_key: Some(old), key, .. } => (Some(old.clone()), Some(key.clone())),
+        RowChange::Refused { old_key: None, key, .. } => (Some(key.clone()), None),
+        RowChange::Reread { .. } | RowChange::Truncate { .. } | RowChange::TruncateLeaf { .. } => {
+            (None, None)
+        }
     }
 }
 
-fn describe(change: &RowChange, table: &understudy_model::TableName) -> String {
+/// A row whose values cannot be computed, named as far as a message may.
+pub(super) fn uncomputed(key: &Key, refusal: &understudy_model::Refusal) -> Failure {
+    let cause = format!("{refusal}, in the row whose key has the hash {}", key_hash(key));
+    Failure::new(Class::Data, cause)
+        .remedy("correct the expression in the migration file, or set `on_error: quarantine`, and run again")
+}
+
+fn describe(change: &RowChange, table: &TableName) -> String {
     let what = match change {
         RowChange::Insert { .. } => "insert into",
         RowChange::Update { .. } => "update",
         RowChange::Delete { .. } => "delete from",
+        RowChange::Reread { .. } => "read again a row of",
+        RowChange::Refused { .. } => "compute a row of",
         RowChange::Truncate { .. } | RowChange::TruncateLeaf { .. } => "truncate",
     };
     format!("{what} {table} on green")

@@ -66,6 +66,11 @@ async fn forget_bookkeeping(client: &mut Client, migration: &str) -> Result<Opti
     if !last {
         return Ok((rows > 0).then(|| format!("{rows} rows of the bookkeeping on green")));
     }
+    if has_versions(client).await? {
+        return Ok(Some(
+            "the bookkeeping on green; its table understudy.versions stays and tells what expand.sql has made".to_owned(),
+        ));
+    }
     // Somebody else may own the schema, or keep something in it: then it stays, empty of ours.
     match client.batch("DROP SCHEMA understudy").await {
         Ok(()) => Ok(Some("schema understudy with the bookkeeping on green".to_owned())),
@@ -74,6 +79,19 @@ async fn forget_bookkeeping(client: &mut Client, migration: &str) -> Result<Opti
             "the bookkeeping on green; its schema understudy stays, since it is not ours alone".to_owned(),
         )),
     }
+}
+
+/// Whether versions are recorded. What green was given for them stays when they end, and with it the record that it was.
+async fn has_versions(client: &mut Client) -> Result<bool, Failure> {
+    let there = client.query("SELECT to_regclass('understudy.versions') IS NOT NULL").await?;
+    if !there.first().is_some_and(|row| row.is_true(0)) {
+        return Ok(false);
+    }
+    if client.query("SELECT FROM understudy.versions LIMIT 1").await?.is_empty() {
+        client.batch("DROP TABLE understudy.versions").await?;
+        return Ok(false);
+    }
+    Ok(true)
 }
 
 async fn forget_origins(client: &mut Client, name: &str, removed: &mut Vec<String>) -> Result<(), Failure> {

@@ -78,7 +78,7 @@ impl Applier {
             (target.registered, target.complete, target.renewed) = (false, false, false);
         }
         self.quarantined.retain(|(route, _)| !routes.contains(route));
-        self.heals.retain(|(route, _)| !routes.contains(route));
+        self.heals.forget(routes);
         Ok(())
     }
 
@@ -89,16 +89,12 @@ impl Applier {
         if alone {
             self.enter().await?;
         }
-        let migration = self.books.migration.clone();
         match entry {
             LedgerEntry::Plan(unit) => self.plan_unit(unit).await?,
             LedgerEntry::Refresh(unit) => self.refresh_unit(unit).await?,
             LedgerEntry::Forget(unit) => {
-                let id = unit.0.to_string();
-                for table in ["chunks_done", "units"] {
-                    let sql = format!("DELETE FROM understudy.{table} WHERE migration = $1 AND unit = $2");
-                    self.client.execute_with(&sql, &[Some(&migration), Some(&id)]).await?;
-                }
+                let target = self.targets.get(unit.route.index()).ok_or_else(unknown_route)?;
+                self.forget_unit(unit.oid, target.number).await?;
             }
             LedgerEntry::Complete(route) => self.set_complete(*route, true).await?,
         }
@@ -135,8 +131,9 @@ impl Applier {
         // Whatever brought rows that are there before a copy, nothing is known of what they hold.
         let sql = format!(
             "UPDATE understudy.routes SET complete = $3, fingerprint = $4, renewed = NOT $3 AND (renewed OR complete \
-             OR EXISTS (SELECT FROM {})) WHERE migration = $1 AND route = $2 RETURNING renewed",
-            target.table
+             OR EXISTS (SELECT FROM {}{})) WHERE migration = $1 AND route = $2 RETURNING renewed",
+            target.table,
+            target.own_rows()
         );
         let rows = self.client.query_with(&sql, &params.map(|param| Some(param.as_str()))).await?;
         let renewed = rows.first().is_some_and(|row| row.is_true(0));
@@ -153,7 +150,7 @@ impl Applier {
     /// rows as they were before.
     async fn renew_rewritten(&mut self, unit: &Unit) -> Result<(), Failure> {
         let target = self.targets.get(unit.route.index()).ok_or_else(unknown_route)?;
-        let (id, number) = (unit.id.0.to_string(), target.number.to_string());
+        let (id, number) = (unit.id.oid.to_string(), target.number.to_string());
         let (filenode, fingerprint) = (unit.filenode.to_string(), unit.fingerprint.to_string());
         let params = [&self.books.migration, &number, &id, &filenode, &fingerprint];
         let params = params.map(|param| Some(param.as_str()));
@@ -170,7 +167,7 @@ impl Applier {
     /// Records what is known of a unit now, beside what is done of it.
     async fn refresh_unit(&mut self, unit: &Unit) -> Result<(), Failure> {
         let target = self.targets.get(unit.route.index()).ok_or_else(unknown_route)?;
-        let (id, number) = (unit.id.0.to_string(), target.number.to_string());
+        let (id, number) = (unit.id.oid.to_string(), target.number.to_string());
         let (filenode, fingerprint) = (unit.filenode.to_string(), unit.fingerprint.to_string());
         let (name, migration) = (&unit.name, &self.books.migration);
         let params = [migration, &id, &number, &name.schema, &name.name, &filenode, &fingerprint];
@@ -182,16 +179,22 @@ impl Applier {
         self.client.execute_with(sql, &params).await.map(drop)
     }
 
-    async fn plan_unit(&mut self, unit: &Unit) -> Result<(), Failure> {
-        self.set_complete(unit.route, false).await?;
-        self.renew_rewritten(unit).await?;
-        let target = self.targets.get(unit.route.index()).ok_or_else(unknown_route)?;
-        let (id, number) = (unit.id.0.to_string(), target.number.to_string());
+    async fn forget_unit(&mut self, oid: u32, number: i32) -> Result<(), Failure> {
+        let (id, number) = (oid.to_string(), number.to_string());
         for table in ["chunks_done", "units"] {
             let sql =
                 format!("DELETE FROM understudy.{table} WHERE migration = $1 AND unit = $2 AND route = $3");
             self.client.execute_with(&sql, &[Some(&self.books.migration), Some(&id), Some(&number)]).await?;
         }
+        Ok(())
+    }
+
+    async fn plan_unit(&mut self, unit: &Unit) -> Result<(), Failure> {
+        self.set_complete(unit.route, false).await?;
+        self.renew_rewritten(unit).await?;
+        let target = self.targets.get(unit.route.index()).ok_or_else(unknown_route)?;
+        let (id, number) = (unit.id.oid.to_string(), target.number.to_string());
+        self.forget_unit(unit.id.oid, target.number).await?;
         let (filenode, fingerprint) = (unit.filenode.to_string(), unit.fingerprint.to_string());
         let blocks = unit.blocks.to_string();
         let (name, migration) = (&unit.name, &self.books.migration);

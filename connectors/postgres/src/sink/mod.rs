@@ -45,6 +45,7 @@ use understudy_model::{Checkpoint, RowChange};
 
 pub use connect::{Judge, PostgresSink};
 pub use forget::forget;
+pub(crate) use schema::LOCK as BOOKKEEPING_LOCK;
 pub use settings::{OnError, ReplicaRole, SinkSettings};
 
 impl ChangeSink for PostgresSink {
@@ -172,9 +173,7 @@ impl PostgresSink {
                 target.overwriting.saturating_sub(1)
             };
         }
-        for key in outcome.healed {
-            self.applier.heals.settle(route, &key);
-        }
+        outcome.read.iter().for_each(|key| self.applier.heals.settle(route, key));
         for key in outcome.mended {
             self.applier.quarantined.remove(&(route, key));
         }

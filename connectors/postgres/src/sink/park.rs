@@ -2,9 +2,10 @@
 //! unique values. They are taken out of the table, so that others can have what they held, and put back changed.
 
 use understudy_contract::{Applied, Failure};
-use understudy_model::RowChange;
+use understudy_model::{Key, RowChange};
 
 use super::applier::{Applier, Piece};
+use super::careful::entering;
 use super::exact::Refusal;
 use super::plan::{RowBody, RowOp, row_op};
 use super::runs::presence;
@@ -15,8 +16,19 @@ use crate::wire::Pipeline;
 
 /// A change that is put off to the end of its transaction. A changed row waits under its number in a temporary table.
 pub(super) struct Parked {
-    at: usize,
-    taken: bool,
+    pub(super) at: usize,
+    pub(super) how: How,
+}
+
+/// What waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum How {
+    /// The row, taken out of the table.
+    Taken,
+    /// Only the change, which is tried again.
+    Again,
+    /// A row that was not there under its old key: it comes whole, at last over what stands under its new one.
+    Entering,
 }
 
 /// The temporary table for parked rows of a route. It has every column that can be written.
@@ -82,13 +94,21 @@ fn put_sql(target: &Target, op: &RowOp, changed: bool) -> String {
     )
 }
 
+/// The key of the row that an operation leaves.
+fn left_by(op: &RowOp, key: &[usize]) -> Option<Key> {
+    match &op.body {
+        RowBody::Insert(new) | RowBody::Update(new) | RowBody::Rekey(_, new) => new.key(key),
+        RowBody::Delete(_) | RowBody::Absent(_) => None,
+    }
+}
+
 impl Applier {
     /// Puts a change off. `None` when it is about a row that does not exist.
     pub(super) async fn park(&mut self, op: &RowOp) -> Result<Option<Parked>, Failure> {
         let target = self.targets.get(op.route.index()).ok_or_else(unknown_route)?;
         let key = match &op.body {
             RowBody::Insert(_) => {
-                return Ok(Some(Parked { at: op.at, taken: false }));
+                return Ok(Some(Parked { at: op.at, how: How::Again }));
             }
             RowBody::Update(new) => new.key(&target.green.key),
             RowBody::Rekey(old, _) => Some(old.clone()),
@@ -101,7 +121,7 @@ impl Applier {
         pipeline.execute(&statement, key.texts().map(Some));
         let counts = self.client.run(&mut pipeline).await.map_err(|error| error.failure)?;
         self.client.close_statement(statement).await?;
-        Ok((counts.first() == Some(&1)).then_some(Parked { at: op.at, taken: true }))
+        Ok((counts.first() == Some(&1)).then_some(Parked { at: op.at, how: How::Taken }))
     }
 
     /// Puts parked rows back, changed. With `last` what still collides is refused; otherwise it stays parked.
@@ -121,7 +141,9 @@ impl Applier {
                 else {
                     continue;
                 };
-                match self.put(&op, &entry, true).await {
+                match self.put(&op, entry.how, true).await {
+                    // What stands under its new key has not made room yet.
+                    Ok(0) if entry.how == How::Entering => waiting.push(entry),
                     Ok(0) => self.mend(piece, &op, 0, found).await?,
                     Ok(_) => {}
                     Err(failure) if self.client.is_broken() => return Err(failure.into()),
@@ -140,19 +162,66 @@ impl Applier {
             let op =
                 piece.batch.changes.get(entry.at).and_then(|change: &RowChange| row_op(entry.at, change));
             let Some(op) = op else { continue };
-            if let Err(failure) = self.put(&op, &entry, true).await {
+            let put = match entering(&op).filter(|_| entry.how == How::Entering) {
+                Some(entering) => self.attempt(&entering, RowStatement::Upsert).await,
+                None => self.put(&op, entry.how, true).await,
+            };
+            if let Err(failure) = put {
                 self.refuse(piece, entry.at, failure, found).await?;
                 // Set aside: the row goes back as it was, if it still can.
-                if entry.taken {
-                    let _ = self.put(&op, &entry, false).await;
+                if entry.how == How::Taken {
+                    let _ = self.put(&op, entry.how, false).await;
                 }
             }
         }
         Ok(())
     }
 
-    async fn put(&mut self, op: &RowOp, entry: &Parked, changed: bool) -> Result<u64, Failure> {
-        if !entry.taken {
+    /// Whether a change that need not find its row finds one that was put off, and is done with it. One that still cannot go
+    /// back is let go: with this change green has it whole, or has it no more, or reads it again.
+    pub(super) async fn reaches_parked(
+        &mut self,
+        piece: &Piece<'_>,
+        op: &RowOp,
+        parked: &mut Vec<Parked>,
+        found: &mut Applied,
+    ) -> Result<bool, Refusal> {
+        let target = self.targets.get(op.route.index()).ok_or_else(unknown_route)?;
+        let key = target.green.key.clone();
+        let (wanted, finds) = match &op.body {
+            RowBody::Update(new) => (new.key(&key), RowStatement::Update(presence(new))),
+            RowBody::Rekey(old, new) if target.draws_key() => {
+                (Some(old.clone()), RowStatement::Replace(presence(new)))
+            }
+            RowBody::Rekey(old, new) => (Some(old.clone()), RowStatement::Rekey(presence(new))),
+            RowBody::Delete(old) => (Some(old.clone()), RowStatement::Delete),
+            RowBody::Insert(_) | RowBody::Absent(_) => return Ok(false),
+        };
+        let is_it = |entry: &Parked| {
+            let waiting = piece.batch.changes.get(entry.at).and_then(|change| row_op(entry.at, change));
+            let left = waiting.filter(|waiting| waiting.route == op.route).and_then(|op| left_by(&op, &key));
+            left.is_some() && left == wanted
+        };
+        for _ in 0..2 {
+            if !parked.iter().any(is_it) {
+                return Ok(false);
+            }
+            match self.attempt(op, finds.clone()).await {
+                Ok(0) => self.put_parked(piece, parked, found, false).await?,
+                Ok(_) => return Ok(true),
+                // What is wrong with it is dealt with where it is done in its own way.
+                Err(_) => return Ok(false),
+            }
+        }
+        parked.retain(|entry| !is_it(entry));
+        Ok(false)
+    }
+
+    async fn put(&mut self, op: &RowOp, how: How, changed: bool) -> Result<u64, Failure> {
+        if let Some(entering) = entering(op).filter(|_| how == How::Entering) {
+            return self.attempt(&entering, RowStatement::Insert).await;
+        }
+        if how != How::Taken {
             let target = self.targets.get(op.route.index()).ok_or_else(unknown_route)?;
             let kind = RowStatement::for_op(target, op);
             return self.attempt(op, kind).await;

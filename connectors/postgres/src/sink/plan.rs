@@ -1,6 +1,6 @@
 //! Decides in which pieces a stretch of changes is applied: folded, in runs, or row by row; in sets or one by one.
 
-use understudy_model::{Key, RouteId, RowChange, Tuple};
+use understudy_model::{Before, Key, RouteId, RowChange, Tuple};
 
 use super::fold::{Folded, fold};
 use super::runs::{Run, RunKind, presence, runs};
@@ -19,6 +19,8 @@ pub(super) struct RowOp {
     pub(super) at: usize,
     pub(super) route: RouteId,
     pub(super) body: RowBody,
+    /// Whether green must have the row that is changed or removed.
+    pub(super) before: Before,
 }
 
 /// What happens to the row.
@@ -43,24 +45,51 @@ pub(super) enum Work {
     Rows(Vec<RowOp>),
     /// New rows of one route.
     Insert(RouteId, NumberedRows),
-    /// Changed rows of one route, each with the same columns sent.
-    Update(RouteId, Shape, NumberedRows),
-    /// Rows of one route that go; with `false` they must not even exist.
-    Delete(RouteId, bool, Vec<(usize, Key)>),
+    /// Changed rows of one route, each with the same columns sent, and whether they must be there.
+    Update(RouteId, Shape, NumberedRows, Before),
+    /// Rows of one route that go.
+    Delete(RouteId, Leaves, Vec<(usize, Key)>),
+    /// Changes whose rows are missing for certain, and of which only a part was sent.
+    Missing(RouteId, Vec<usize>),
 }
 
-/// The change as an operation on one row. `None` for one that empties tables.
-pub(super) fn row_op(at: usize, change: &RowChange) -> Option<RowOp> {
-    let (route, body) = match change {
-        RowChange::Insert { route, new } => (*route, RowBody::Insert(new.clone())),
-        RowChange::Update { route, old_key: None, new } => (*route, RowBody::Update(new.clone())),
-        RowChange::Update { route, old_key: Some(old), new } => {
-            (*route, RowBody::Rekey(old.clone(), new.clone()))
+/// What rows that are removed must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leaves {
+    /// They must be there.
+    There,
+    /// They may be there.
+    Unknown,
+    /// They must not even be there.
+    Absent,
+}
+
+impl From<Before> for Leaves {
+    fn from(before: Before) -> Leaves {
+        match before {
+            Before::There => Leaves::There,
+            Before::Unknown => Leaves::Unknown,
         }
-        RowChange::Delete { route, key } => (*route, RowBody::Delete(key.clone())),
-        RowChange::Truncate { .. } | RowChange::TruncateLeaf { .. } => return None,
+    }
+}
+
+/// The change as an operation on one row. `None` for one that empties tables or writes nothing.
+pub(super) fn row_op(at: usize, change: &RowChange) -> Option<RowOp> {
+    let (route, body, before) = match change {
+        RowChange::Insert { route, new } => (*route, RowBody::Insert(new.clone()), Before::There),
+        RowChange::Update { route, old_key: None, new, before, .. } => {
+            (*route, RowBody::Update(new.clone()), *before)
+        }
+        RowChange::Update { route, old_key: Some(old), new, before, .. } => {
+            (*route, RowBody::Rekey(old.clone(), new.clone()), *before)
+        }
+        RowChange::Delete { route, key, before } => (*route, RowBody::Delete(key.clone()), *before),
+        RowChange::Reread { .. }
+        | RowChange::Refused { .. }
+        | RowChange::Truncate { .. }
+        | RowChange::TruncateLeaf { .. } => return None,
     };
-    Some(RowOp { at, route, body })
+    Some(RowOp { at, route, body, before })
 }
 
 /// Plans changes that empty no table. `base` is the index of the first of them.
@@ -76,7 +105,8 @@ pub(super) fn plan(targets: &[Target], base: usize, changes: &[RowChange]) -> Ve
     let all_ordered = targets.iter().any(|target| target.traits.user_triggers);
     let mut ordered = Vec::new();
     for (at, change) in numbered() {
-        let Some(route) = change.routes().first() else {
+        let Some(route) = change.routes().first().filter(|_| !matches!(change, RowChange::Reread { .. }))
+        else {
             continue;
         };
         match targets.get(route.index()) {
@@ -119,28 +149,40 @@ impl Plan {
         self.works.push(work);
     }
 
-    fn rows<T>(&mut self, route: RouteId, rows: Vec<(usize, T)>, body: impl Fn(T) -> RowBody) {
-        self.small.extend(rows.into_iter().map(|(at, row)| RowOp { at, route, body: body(row) }));
+    fn rows<T>(&mut self, route: RouteId, rows: Vec<(usize, T)>, body: fn(T) -> RowBody, before: Before) {
+        self.small.extend(rows.into_iter().map(|(at, row)| RowOp { at, route, body: body(row), before }));
     }
 
     fn folded(&mut self, route: RouteId, folded: Folded) {
-        for (keys, present) in [(folded.absent, false), (folded.deletes, true)] {
+        let leaving = [
+            (folded.absent, Leaves::Absent, RowBody::Absent as fn(Key) -> RowBody, Before::There),
+            (folded.deletes, Leaves::There, RowBody::Delete, Before::There),
+            (folded.removes, Leaves::Unknown, RowBody::Delete, Before::Unknown),
+        ];
+        for (keys, leaves, body, before) in leaving {
             if keys.len() >= STAGE_ROWS {
-                self.set(Work::Delete(route, present, keys));
+                self.set(Work::Delete(route, leaves, keys));
             } else {
-                self.rows(route, keys, if present { RowBody::Delete } else { RowBody::Absent });
+                self.rows(route, keys, body, before);
             }
         }
-        for (shape, rows) in by_shape(folded.updates) {
-            match shape {
-                Some(shape) if rows.len() >= STAGE_ROWS => self.set(Work::Update(route, shape, rows)),
-                _ => self.rows(route, rows, RowBody::Update),
+        for (updates, before) in [(folded.updates, Before::There), (folded.puts, Before::Unknown)] {
+            for (shape, rows) in by_shape(updates) {
+                match shape {
+                    Some(shape) if rows.len() >= STAGE_ROWS => {
+                        self.set(Work::Update(route, shape, rows, before));
+                    }
+                    _ => self.rows(route, rows, RowBody::Update, before),
+                }
             }
         }
         if folded.inserts.len() >= COPY_ROWS {
             self.set(Work::Insert(route, folded.inserts));
         } else {
-            self.rows(route, folded.inserts, RowBody::Insert);
+            self.rows(route, folded.inserts, RowBody::Insert, Before::There);
+        }
+        if !folded.missing.is_empty() {
+            self.set(Work::Missing(route, folded.missing));
         }
     }
 
@@ -175,12 +217,17 @@ impl Plan {
             match change(at) {
                 RowChange::Insert { new, .. } | RowChange::Update { new, .. } => rows.push((at, new.clone())),
                 RowChange::Delete { key, .. } => keys.push((at, key.clone())),
-                RowChange::Truncate { .. } | RowChange::TruncateLeaf { .. } => {}
+                RowChange::Reread { .. }
+                | RowChange::Refused { .. }
+                | RowChange::Truncate { .. }
+                | RowChange::TruncateLeaf { .. } => {}
             }
         }
         match run.kind {
-            RunKind::Update(presence) => self.set(Work::Update(run.route, Shape::of(&presence), rows)),
-            RunKind::Delete => self.set(Work::Delete(run.route, true, keys)),
+            RunKind::Update(presence, before) => {
+                self.set(Work::Update(run.route, Shape::of(&presence), rows, before));
+            }
+            RunKind::Delete(before) => self.set(Work::Delete(run.route, before.into(), keys)),
             RunKind::Insert | RunKind::Rekey => self.set(Work::Insert(run.route, rows)),
         }
     }

@@ -8,7 +8,7 @@ use crate::wire::Client;
 const FORMAT: i32 = 1;
 
 /// Taken while the tables are created, so that two first claims do not collide.
-const LOCK: i64 = 0x756e_6465_7273_7475;
+pub(crate) const LOCK: i64 = 0x756e_6465_7273_7475;
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS understudy.format (version integer NOT NULL);
@@ -77,9 +77,10 @@ CREATE TABLE IF NOT EXISTS understudy.heals (
     migration text NOT NULL,
     route integer NOT NULL,
     key text[] NOT NULL,
+    blue_key text[] NOT NULL,
     commit_lsn pg_lsn NOT NULL,
     ordinal bigint NOT NULL,
-    PRIMARY KEY (migration, route, key)
+    PRIMARY KEY (migration, route, key, blue_key)
 );
 CREATE TABLE IF NOT EXISTS understudy.mismatches (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -1,10 +1,10 @@
 //! Steps that travel to green together, and what each of them must report.
 
 use understudy_contract::{Class, Failure};
-use understudy_model::RouteId;
+use understudy_model::{Before, RouteId};
 
 use super::applier::Applier;
-use super::plan::{NumberedRows, RowBody, RowOp, Work};
+use super::plan::{Leaves, NumberedRows, RowBody, RowOp, Work};
 use super::stages::{push_key_line, push_line};
 use super::statements::{self, RowStatement};
 use super::target::Shape;
@@ -28,6 +28,10 @@ pub(super) enum Expect {
     Fence,
     /// So many rows.
     Rows(u64),
+    /// So many rows at most; the steps note when it were fewer.
+    UpTo(u64),
+    /// One row, or the row of this change is missing and has to be read again.
+    OrMissing(usize),
 }
 
 /// Steps under construction.
@@ -36,6 +40,10 @@ pub(super) struct Script {
     pub(super) pipeline: Pipeline,
     expects: Vec<(Expect, Option<RouteId>)>,
     lines: Vec<u8>,
+    /// Rows of which only a part was sent and that are not there, by the indexes of their changes.
+    pub(super) missing: Vec<(RouteId, usize)>,
+    /// Whether a step reported fewer rows than it may have.
+    fewer: bool,
 }
 
 /// What came of the steps.
@@ -73,6 +81,10 @@ impl Applier {
                     match expect {
                         Expect::Fence if *count != 1 => return Err(self.superseded().await),
                         Expect::Rows(wanted) if count != wanted => return Ok(Verdict::Otherwise(*route)),
+                        Expect::UpTo(most) => script.fewer |= count < most,
+                        Expect::OrMissing(at) if *count == 0 => {
+                            script.missing.extend(route.map(|route| (route, *at)));
+                        }
                         _ => {}
                     }
                 }
@@ -92,14 +104,16 @@ impl Applier {
                 return Err(unknown_route());
             };
             let kind = RowStatement::for_op(target, op);
+            let strict = target.expects(op.before);
             let statement = self.statements.get(&mut self.client, target, kind.clone()).await?;
             statements::push(&mut script.pipeline, statement, op);
             let expect = match &op.body {
-                RowBody::Absent(_) if target.strict() => Expect::Rows(0),
-                RowBody::Insert(_) | RowBody::Delete(_) | RowBody::Absent(_) if !target.strict() => {
-                    Expect::Any
+                RowBody::Absent(_) if strict => Expect::Rows(0),
+                RowBody::Insert(_) | RowBody::Delete(_) | RowBody::Absent(_) if !strict => Expect::Any,
+                _ if matches!(kind, RowStatement::Upsert | RowStatement::Enter) => Expect::Any,
+                RowBody::Update(new) | RowBody::Rekey(_, new) if !strict && new.has_unchanged() => {
+                    Expect::OrMissing(op.at)
                 }
-                RowBody::Update(_) if kind == RowStatement::Upsert => Expect::Any,
                 _ => Expect::Rows(1),
             };
             script.expect(expect, op.route);
@@ -111,39 +125,15 @@ impl Applier {
         Ok(Verdict::Good)
     }
 
-    /// Adds the steps of one piece of work. Rows that need healing are added to `missing` as indexes of changes.
-    pub(super) async fn add(
-        &mut self,
-        script: &mut Script,
-        work: Work,
-        missing: &mut Vec<(RouteId, usize)>,
-    ) -> Result<Verdict, Failure> {
+    /// Adds the steps of one piece of work. Rows that need healing are noted in the script.
+    pub(super) async fn add(&mut self, script: &mut Script, work: Work) -> Result<Verdict, Failure> {
         match work {
             Work::Rows(ops) => self.add_rows(script, &ops).await,
-            Work::Insert(route, rows) => {
-                let Some(target) = self.targets.get(route.index()) else {
-                    return Err(unknown_route());
-                };
-                script.lines.clear();
-                for (at, row) in &rows {
-                    push_line(&mut script.lines, &Shape::Full, row, *at);
-                }
-                if target.traits.is_view || target.overwriting > 0 {
-                    let stage = self.stages.ready(&mut script.pipeline, target, &Shape::Full);
-                    script.pipeline.copy_in(&format!("COPY {stage} FROM STDIN"), &script.lines);
-                    let upserts = target.overwriting > 0 && !target.strict();
-                    let sql =
-                        if upserts { target.upsert_from_sql(&stage) } else { target.insert_from_sql(&stage) };
-                    script.pipeline.simple(&sql);
-                } else {
-                    script.pipeline.copy_in(&target.copy_sql(), &script.lines);
-                }
-                let exact = target.strict().then_some(Expect::Rows(rows.len() as u64));
-                script.expect(exact.unwrap_or(Expect::Any), route);
-                self.flush_if_full(script).await
+            Work::Insert(route, rows) => self.add_inserts(script, route, &rows).await,
+            Work::Update(route, shape, rows, before) => {
+                self.add_updates(script, (route, before), shape, rows).await
             }
-            Work::Update(route, shape, rows) => self.add_updates(script, route, shape, rows, missing).await,
-            Work::Delete(route, present, keys) => {
+            Work::Delete(route, leaves, keys) => {
                 let Some(target) = self.targets.get(route.index()) else {
                     return Err(unknown_route());
                 };
@@ -152,53 +142,97 @@ impl Applier {
                 keys.iter().for_each(|(_, key)| push_key_line(&mut script.lines, key));
                 script.pipeline.copy_in(&format!("COPY {stage} FROM STDIN"), &script.lines);
                 self.few_rows(script, &target.delete_using_sql(&stage));
-                let wanted = if present { keys.len() as u64 } else { 0 };
-                script.expect(if target.strict() { Expect::Rows(wanted) } else { Expect::Any }, route);
+                let expect = match leaves {
+                    Leaves::There if target.strict() => Expect::Rows(keys.len() as u64),
+                    Leaves::Absent if target.strict() => Expect::Rows(0),
+                    _ => Expect::Any,
+                };
+                script.expect(expect, route);
                 self.unpin(script);
                 self.flush_if_full(script).await
             }
+            Work::Missing(route, changes) => {
+                script.missing.extend(changes.into_iter().map(|at| (route, at)));
+                Ok(Verdict::Good)
+            }
         }
+    }
+
+    async fn add_inserts(
+        &mut self,
+        script: &mut Script,
+        route: RouteId,
+        rows: &NumberedRows,
+    ) -> Result<Verdict, Failure> {
+        let Some(target) = self.targets.get(route.index()) else {
+            return Err(unknown_route());
+        };
+        script.lines.clear();
+        for (at, row) in rows {
+            push_line(&mut script.lines, &Shape::Full, row, *at);
+        }
+        if target.traits.is_view || target.overwriting > 0 {
+            let stage = self.stages.ready(&mut script.pipeline, target, &Shape::Full);
+            script.pipeline.copy_in(&format!("COPY {stage} FROM STDIN"), &script.lines);
+            let upserts = target.overwriting > 0 && !target.strict();
+            let sql = if upserts { target.upsert_from_sql(&stage) } else { target.insert_from_sql(&stage) };
+            script.pipeline.simple(&sql);
+        } else {
+            script.pipeline.copy_in(&target.copy_sql(), &script.lines);
+        }
+        let exact = target.strict().then_some(Expect::Rows(rows.len() as u64));
+        script.expect(exact.unwrap_or(Expect::Any), route);
+        self.flush_if_full(script).await
     }
 
     async fn add_updates(
         &mut self,
         script: &mut Script,
-        route: RouteId,
+        (route, before): (RouteId, Before),
         shape: Shape,
         rows: NumberedRows,
-        missing: &mut Vec<(RouteId, usize)>,
     ) -> Result<Verdict, Failure> {
         let Some(target) = self.targets.get(route.index()) else {
             return Err(unknown_route());
         };
         if !self.stages.has_room(route, &shape) {
-            let ops = rows.into_iter().map(|(at, row)| RowOp { at, route, body: RowBody::Update(row) });
-            return self.add_rows(script, &ops.collect::<Vec<_>>()).await;
+            let op = |(at, row)| RowOp { at, route, body: RowBody::Update(row), before };
+            return self.add_rows(script, &rows.into_iter().map(op).collect::<Vec<_>>()).await;
         }
+        let strict = target.expects(before);
         let stage = self.stages.ready(&mut script.pipeline, target, &shape);
         script.lines.clear();
         for (number, (_, row)) in rows.iter().enumerate() {
             push_line(&mut script.lines, &shape, row, number);
         }
         script.pipeline.copy_in(&format!("COPY {stage} FROM STDIN"), &script.lines);
-        let heals = !target.strict() && shape.numbered();
-        if target.strict() || heals {
+        let heals = !strict && shape.numbered();
+        if strict || heals {
             self.few_rows(script, &target.update_from_sql(&stage, &shape));
         } else {
             script.pipeline.simple(&target.upsert_from_sql(&stage));
         }
-        script.expect(if target.strict() { Expect::Rows(rows.len() as u64) } else { Expect::Any }, route);
+        let expect = match rows.len() as u64 {
+            all if strict => Expect::Rows(all),
+            all if heals => Expect::UpTo(all),
+            _ => Expect::Any,
+        };
+        script.expect(expect, route);
         self.unpin(script);
         if !heals {
             return self.flush_if_full(script).await;
         }
         let sql = target.missing_sql(&stage);
+        script.fewer = false;
         if let otherwise @ Verdict::Otherwise(_) = self.flush(script).await? {
             return Ok(otherwise);
         }
+        if !script.fewer {
+            return Ok(Verdict::Good);
+        }
         for row in self.client.query(&sql).await? {
             let found = row.parse::<usize>(0)?;
-            missing.extend(rows.get(found).map(|(at, _)| (route, *at)));
+            script.missing.extend(rows.get(found).map(|(at, _)| (route, *at)));
         }
         Ok(Verdict::Good)
     }

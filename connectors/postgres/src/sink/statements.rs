@@ -21,6 +21,8 @@ pub(super) enum RowStatement {
     Upsert,
     Update(Presence),
     Rekey(Presence),
+    /// Gives a row another key and new values, or inserts it where there is none.
+    Enter,
     /// Takes the row out and puts it in under another key, where that cannot be set.
     Replace(Presence),
     Delete,
@@ -29,15 +31,19 @@ pub(super) enum RowStatement {
 impl RowStatement {
     /// The statement for an operation. A strict one tells by its count whether the row was as expected.
     pub(super) fn for_op(target: &Target, op: &RowOp) -> RowStatement {
+        let strict = target.expects(op.before);
         match &op.body {
-            RowBody::Insert(_) if target.strict() => RowStatement::Insert,
+            RowBody::Insert(_) if strict => RowStatement::Insert,
             RowBody::Insert(_) => RowStatement::Upsert,
             RowBody::Update(new) => match presence(new) {
-                None if !target.strict() => RowStatement::Upsert,
+                None if !strict => RowStatement::Upsert,
                 presence => RowStatement::Update(presence),
             },
             RowBody::Rekey(_, new) if target.draws_key() => RowStatement::Replace(presence(new)),
-            RowBody::Rekey(_, new) => RowStatement::Rekey(presence(new)),
+            RowBody::Rekey(_, new) => match presence(new) {
+                None if !strict => RowStatement::Enter,
+                presence => RowStatement::Rekey(presence),
+            },
             RowBody::Delete(_) | RowBody::Absent(_) => RowStatement::Delete,
         }
     }
@@ -48,6 +54,7 @@ impl RowStatement {
             RowStatement::Upsert => target.insert_sql(true),
             RowStatement::Update(presence) => target.update_sql(presence, false),
             RowStatement::Rekey(presence) => target.update_sql(presence, true),
+            RowStatement::Enter => target.enter_sql(),
             RowStatement::Replace(presence) => target.replace_sql(presence),
             RowStatement::Delete => target.delete_sql(),
         }

@@ -54,13 +54,17 @@ pub(super) async fn describe(
         spreading_deletes(client, &list, &mut traits).await?;
     }
 
-    let mut seen: HashMap<u32, usize> = HashMap::new();
-    for table in &traits {
-        *seen.entry(table.oid).or_default() += 1;
+    // How many routes fill a table, and whether all of them know which rows are theirs.
+    let mut seen: HashMap<u32, (usize, bool)> = HashMap::new();
+    for (traits, table) in traits.iter().zip(&tables) {
+        let (routes, apart) = seen.entry(traits.oid).or_insert((0, true));
+        *routes += 1;
+        *apart &= table.predicate.is_some();
     }
     let mut targets = Vec::with_capacity(tables.len());
     for ((n, table), mut traits) in tables.into_iter().enumerate().zip(traits) {
-        traits.shared = seen.get(&traits.oid).is_some_and(|routes| *routes > 1);
+        let (routes, apart) = seen.get(&traits.oid).copied().unwrap_or_default();
+        (traits.shared, traits.apart) = (routes > 1, apart);
         let drawn = check_columns(&table, &columns, n, &mut traits)?;
         check_indexes(&table, indexes.get(&n).map_or(&[][..], Vec::as_slice), &mut traits)?;
         targets.push(Target::new(table, &drawn, traits));

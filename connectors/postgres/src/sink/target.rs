@@ -1,6 +1,7 @@
 //! A route's table on green as the sink sees it: quoted names, what its catalog entry allows, and the SQL it needs.
 
 use understudy_contract::GreenTable;
+use understudy_model::Before;
 
 use super::runs::Presence;
 use crate::ident::{quote_ident, quote_table};
@@ -44,6 +45,8 @@ pub(super) struct Traits {
     pub(super) referenced_by: Vec<u32>,
     /// Another route fills the same table.
     pub(super) shared: bool,
+    /// If so, a condition tells whose rows are whose: no two routes have a key in common.
+    pub(super) apart: bool,
     /// Every column that can be written, those of no route included; quoted.
     pub(super) writable: Vec<String>,
 }
@@ -108,19 +111,29 @@ impl Target {
         self.complete && !self.traits.cascades
     }
 
+    /// The same for a change that knows this of the row before it.
+    pub(super) fn expects(&self, before: Before) -> bool {
+        before == Before::There && self.strict()
+    }
+
     /// Whether net changes per key are the same as the changes one by one.
     pub(super) fn foldable(&self) -> bool {
         let traits = &self.traits;
-        traits.key_text_is_exact
-            && !traits.other_unique
-            && !traits.shared
-            && !self.ordered()
-            && !traits.is_view
+        traits.key_text_is_exact && !traits.other_unique && !self.ordered() && !traits.is_view
     }
 
-    /// Whether its changes must keep their order against those of other tables.
+    /// Whether its changes must keep their order against those of other routes. Routes that fill the same table meet where
+    /// nothing tells their keys apart, or where another index looks at more than the key.
     pub(super) fn ordered(&self) -> bool {
-        self.traits.user_triggers || self.traits.constraint_triggers || self.traits.shared
+        let traits = &self.traits;
+        let meets = traits.shared && (!traits.apart || traits.other_unique);
+        traits.user_triggers || traits.constraint_triggers || meets
+    }
+
+    /// The condition, as part of a statement, that picks the rows of this route from the table; nothing where all are its own.
+    pub(super) fn own_rows(&self) -> String {
+        let predicate = self.green.predicate.as_ref().filter(|_| self.traits.shared);
+        predicate.map(|predicate| format!(" WHERE ({predicate})")).unwrap_or_default()
     }
 
     /// Whether a constraint on it may be checked as late as at the end of a transaction.
@@ -236,6 +249,19 @@ impl Target {
         )
     }
 
+    /// Gives a row another key and new values, parameters as for that, or inserts it where there is none under the old key.
+    /// What stands under the new key is never written over.
+    pub(super) fn enter_sql(&self) -> String {
+        let places = (1..=self.columns.len()).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ");
+        // The update comes first: by it the parameters have the types of their columns.
+        format!(
+            "WITH moved AS ({} RETURNING 1) INSERT INTO {} ({}) SELECT {places} WHERE NOT EXISTS (SELECT FROM moved)",
+            self.update_sql(&None, true),
+            self.table,
+            self.names("", |_, _| true),
+        )
+    }
+
     /// COPY of whole rows into the table itself.
     pub(super) fn copy_sql(&self) -> String {
         format!("COPY {} ({}) FROM STDIN", self.table, self.names("", |_, _| true))
@@ -298,7 +324,7 @@ impl Target {
         )
     }
 
-    /// Deletes the rows of one leaf: the predicate speaks of blue's columns.
+    /// Deletes the rows of one leaf: the predicate speaks of blue's columns, the condition of the route of green's.
     pub(super) fn truncate_leaf_sql(&self, predicate: &str) -> String {
         let keys = self.key_names();
         let mut inner = Vec::new();
@@ -314,10 +340,11 @@ impl Target {
         }
         let picked = (0..keys.len()).map(|n| format!("understudy_key_{n}")).collect::<Vec<_>>().join(", ");
         format!(
-            "DELETE FROM {0} WHERE ({1}) IN (SELECT {picked} FROM (SELECT {2} FROM {0}) AS leaf WHERE {predicate})",
+            "DELETE FROM {0} WHERE ({1}) IN (SELECT {picked} FROM (SELECT {2} FROM {0}{3}) AS leaf WHERE {predicate})",
             self.table,
             keys.join(", "),
             inner.join(", "),
+            self.own_rows(),
         )
     }
 }

@@ -1,13 +1,13 @@
 //! Chunks of blue's rows, each under a lock and a short snapshot of its own.
 
 use understudy_contract::{ChunkOutcome, ChunkReader, ChunkRequest, ChunkRows, ChunkScope, Class, Failure};
-use understudy_model::{BlockRange, Nonce, Snapshot, TableName, Tuple, UnitId};
+use understudy_model::{BlockRange, Nonce, Snapshot, TableName, Tuple};
 
 use super::fingerprint;
 use super::keys::{self, KeyType};
 use super::session::{self, Session};
 use crate::error::server_error;
-use crate::ident::{quote_ident, quote_table};
+use crate::ident::{quote_ident, quote_literal, quote_table};
 use crate::wire::{Client, ConnectOptions};
 
 /// Reads chunks on a connection of its own.
@@ -21,7 +21,7 @@ pub struct PostgresChunkReader {
 /// A table to read from, by the name that has to be locked.
 #[derive(Clone)]
 struct Target {
-    unit: UnitId,
+    oid: u32,
     name: TableName,
     partitioned: bool,
 }
@@ -38,6 +38,8 @@ enum Attempt {
 /// What is read under the lock before the rows.
 struct Facts {
     oid: u32,
+    /// Whether the columns asked for have the types asked for.
+    fits: bool,
     filenode: u32,
     fingerprint: u64,
     snapshot: Snapshot,
@@ -72,10 +74,10 @@ impl PostgresChunkReader {
     ) -> Result<ChunkOutcome, Failure> {
         let mut renamed = 0;
         loop {
-            let known = self.last.take().filter(|target| target.unit == request.unit);
+            let known = self.last.take().filter(|target| target.oid == request.unit.oid);
             let target = match known {
                 Some(target) => target,
-                None => match look_up(client, request.unit).await? {
+                None => match look_up(client, request.unit.oid).await? {
                     Some(target) => target,
                     None => return Ok(ChunkOutcome::Gone),
                 },
@@ -116,16 +118,15 @@ impl ChunkReader for PostgresChunkReader {
     }
 }
 
-async fn look_up(client: &mut Client, unit: UnitId) -> Result<Option<Target>, Failure> {
+async fn look_up(client: &mut Client, oid: u32) -> Result<Option<Target>, Failure> {
     let sql = format!(
         "SELECT n.nspname, c.relname, c.relkind FROM pg_catalog.pg_class c \
-         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = {} AND c.relkind IN ('r', 'p')",
-        unit.0
+         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = {oid} AND c.relkind IN ('r', 'p')"
     );
     let rows = client.query(&sql).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let name = TableName::new(row.required(0)?, row.required(1)?);
-    Ok(Some(Target { unit, name, partitioned: row.required(2)? == "p" }))
+    Ok(Some(Target { oid, name, partitioned: row.required(2)? == "p" }))
 }
 
 /// One transaction: lock, then snapshot, then rows. It has ended on every path that leaves the connection in use.
@@ -165,13 +166,16 @@ async fn in_transaction(
 ) -> Result<Attempt, Failure> {
     let table = relation(target);
     client.batch(&format!("{BEGIN}; LOCK TABLE {table} IN ACCESS SHARE MODE")).await?;
-    let facts = facts(client, target).await?;
-    if facts.oid != target.unit.0 {
+    let facts = facts(client, target, request).await?;
+    if facts.oid != target.oid {
         return Ok(Attempt::Renamed);
+    }
+    if !facts.fits {
+        return Ok(Attempt::Done(ChunkOutcome::Gone));
     }
     let select = match &request.scope {
         ChunkScope::Blocks(range) => blocks_sql(&table, &request.columns, *range),
-        ChunkScope::Keys { columns, .. } => match keys::types(client, target.unit, columns).await? {
+        ChunkScope::Keys { columns, .. } => match keys::types(client, target.oid, columns).await? {
             Some(types) => keys_sql(&table, request, &types)?,
             None => return Ok(Attempt::Done(ChunkOutcome::Gone)),
         },
@@ -188,12 +192,13 @@ fn relation(target: &Target) -> String {
     if target.partitioned { quote_table(&target.name) } else { format!("ONLY {}", quote_table(&target.name)) }
 }
 
-async fn facts(client: &mut Client, target: &Target) -> Result<Facts, Failure> {
+async fn facts(client: &mut Client, target: &Target, request: &ChunkRequest) -> Result<Facts, Failure> {
     let sql = format!(
-        "SELECT t.oid::bigint, coalesce(pg_catalog.pg_relation_filenode(t.oid), 0), {}, pg_catalog.pg_current_snapshot() \
+        "SELECT t.oid::bigint, coalesce(pg_catalog.pg_relation_filenode(t.oid), 0), {}, pg_catalog.pg_current_snapshot(), {} \
          FROM (SELECT {}::regclass::oid) AS t(oid)",
         fingerprint::sql("t.oid"),
-        crate::ident::quote_literal(&quote_table(&target.name)),
+        fits_sql("t.oid", request)?,
+        quote_literal(&quote_table(&target.name)),
     );
     let rows = client.query(&sql).await?;
     let row = rows.first().ok_or_else(|| Failure::new(Class::Internal, "blue answered without a row"))?;
@@ -202,7 +207,31 @@ async fn facts(client: &mut Client, target: &Target) -> Result<Facts, Failure> {
         filenode: row.parse(1)?,
         fingerprint: fingerprint::parse(row.required(2)?)?,
         snapshot: row.parse(3)?,
+        fits: row.is_true(4),
     })
+}
+
+/// SQL that is true where a table, given an expression for its object id, has every column asked for with the type that it
+/// must have. Nobody changes that before the lock on it is given up.
+fn fits_sql(table: &str, request: &ChunkRequest) -> Result<String, Failure> {
+    let Some(types) = &request.types else { return Ok("true".to_owned()) };
+    if types.len() != request.columns.len() {
+        return Err(Failure::new(Class::Internal, "a chunk has another number of types than of columns"));
+    }
+    if types.is_empty() {
+        return Ok("true".to_owned());
+    }
+    let wanted = request.columns.iter().zip(types).map(|(column, (oid, modifier))| {
+        format!("({}::name, {oid}::oid, {modifier}::int4)", quote_literal(column))
+    });
+    let wanted = wanted.collect::<Vec<_>>();
+    Ok(format!(
+        "(SELECT count(*) FROM (VALUES {}) AS w(name, type, modifier) JOIN pg_catalog.pg_attribute a \
+           ON a.attname = w.name AND a.atttypid = w.type AND a.atttypmod = w.modifier \
+         WHERE a.attrelid = {table} AND a.attnum > 0 AND NOT a.attisdropped) = {}",
+        wanted.join(", "),
+        wanted.len()
+    ))
 }
 
 fn blocks_sql(table: &str, columns: &[String], range: BlockRange) -> String {
@@ -257,7 +286,7 @@ async fn holder(client: &mut Client, target: &Target) -> String {
            coalesce(', application ''' || nullif(a.application_name, '') || '''', ''), '; ') \
          FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid \
          WHERE l.relation = {} AND l.mode = 'AccessExclusiveLock' AND l.granted",
-        target.unit.0
+        target.oid
     );
     let rows = client.query(&sql).await.unwrap_or_default();
     rows.first().and_then(|row| row.text(0)).unwrap_or("somebody unknown").to_owned()

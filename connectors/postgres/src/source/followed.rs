@@ -190,7 +190,7 @@ impl Gap {
                 .remedy(START_OVER)
             }
             Gap::Tables { altered, tables } => {
-                let sources = tables.iter().map(|table| table.source.to_string()).collect::<Vec<_>>();
+                let sources = distinct(tables.iter().map(|table| table.source.to_string()));
                 let what = if *altered {
                     format!(
                         "someone has altered the publication {publication}, so changes to every table may have been missed"
@@ -205,7 +205,7 @@ impl Gap {
                 if sources.len() > NAMED {
                     return diverged(what).remedy(START_OVER);
                 }
-                let targets = tables.iter().map(|table| quote_table(&table.target)).collect::<Vec<_>>();
+                let targets = distinct(tables.iter().map(|table| quote_table(&table.target)));
                 let recopy = sources.iter().map(|name| format!(" --recopy {name}")).collect::<String>();
                 diverged(what).remedy(format!(
                     "empty what was missed on green, never with CASCADE: TRUNCATE {} (or DELETE FROM, where other tables refer to \
@@ -214,7 +214,7 @@ impl Gap {
                 ))
             }
             Gap::Left(left) => {
-                let what = left.iter().map(Left::to_string).collect::<Vec<_>>();
+                let what = distinct(left.iter().map(Left::to_string));
                 let names = left.iter().map(|one| &one.table.source).collect::<BTreeSet<_>>();
                 let remedies = left.iter().map(|one| way_on(one, &names)).collect::<BTreeSet<_>>();
                 let remedies = remedies.into_iter().take(NAMED).collect::<Vec<_>>();
@@ -245,6 +245,12 @@ fn way_on(left: &Left, names: &BTreeSet<&TableName>) -> String {
                 .to_owned()
         }
     }
+}
+
+/// Each of these once, in order: a table that several routes take, or fill, is one table.
+fn distinct(names: impl Iterator<Item = String>) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    names.filter(|name| seen.insert(name.clone())).collect()
 }
 
 fn first_of(names: &[String]) -> String {
@@ -360,6 +366,22 @@ mod tests {
             "{remedy}"
         );
         assert!(!remedy.contains("in its place") && !remedy.contains("; "), "{remedy}");
+    }
+
+    /// A table that is split over two of green, and two that are merged into one, are each named once.
+    #[test]
+    fn a_table_of_several_routes_is_named_once() {
+        let mut split = followed(&[("a", "1.1"), ("a", "1.1"), ("b", "2.1")]);
+        split.tables[0].target = TableName::new("app", "b");
+        let failure = split.gap(Some(&now("10.700", &[]))).expect("a gap").failure("p");
+        let remedy = failure.remedy_text().expect("a remedy");
+        assert!(failure.to_string().contains("taken public.a, public.b out of"), "{failure}");
+        assert!(remedy.contains("TRUNCATE \"app\".\"b\", \"app\".\"a\" (or"), "{remedy}");
+        assert!(remedy.ends_with("understudy run FILE --recopy public.a --recopy public.b"), "{remedy}");
+        let there = now("10.700", &[("z", "1.1")]);
+        let left = split.tables.into_iter().map(|table| Left::absent(table, Some(&there))).collect();
+        let failure = Gap::Left(left).failure("p");
+        assert_eq!(failure.to_string().matches("public.a was renamed").count(), 1, "{failure}");
     }
 
     /// The message names the tables and the exact way out, whatever their number.

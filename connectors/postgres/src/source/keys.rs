@@ -1,7 +1,7 @@
 //! SQL that finds rows by their keys, through the key's index and then by exact text.
 
 use understudy_contract::{Class, Failure};
-use understudy_model::{Key, UnitId};
+use understudy_model::Key;
 
 use crate::ident::{quote_ident, quote_literal};
 use crate::wire::Client;
@@ -18,10 +18,10 @@ pub(super) struct KeyType {
 /// The types of key columns, in order. `None` when a column is gone.
 pub(super) async fn types(
     client: &mut Client,
-    unit: UnitId,
+    table: u32,
     columns: &[String],
 ) -> Result<Option<Vec<KeyType>>, Failure> {
-    let rows = client.query(&types_sql(unit)).await?;
+    let rows = client.query(&types_sql(table)).await?;
     let mut types = Vec::with_capacity(columns.len());
     for column in columns {
         let Some(row) = rows.iter().find(|row| row.text(0) == Some(column.as_str())) else {
@@ -34,11 +34,11 @@ pub(super) async fn types(
 }
 
 /// With -1 as modifier `format_type` says `bpchar` and `"bit"`, which do not cut values short as `character` would.
-fn types_sql(unit: UnitId) -> String {
+fn types_sql(table: u32) -> String {
     format!(
         "WITH RECURSIVE base(attname, declared, type) AS ( \
            SELECT a.attname, a.atttypid, a.atttypid FROM pg_catalog.pg_attribute a \
-           WHERE a.attrelid = {} AND a.attnum > 0 AND NOT a.attisdropped \
+           WHERE a.attrelid = {table} AND a.attnum > 0 AND NOT a.attisdropped \
            UNION ALL \
            SELECT b.attname, b.declared, t.typbasetype FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.type \
            WHERE t.typtype = 'd') \
@@ -49,8 +49,7 @@ fn types_sql(unit: UnitId) -> String {
          LEFT JOIN pg_catalog.pg_amop p ON p.amopfamily = k.opcfamily AND p.amopstrategy = 3 \
            AND p.amoplefttype = k.opcintype AND p.amoprighttype = k.opcintype \
          LEFT JOIN pg_catalog.pg_operator o ON o.oid = p.amopopr \
-         LEFT JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace",
-        unit.0
+         LEFT JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace"
     )
 }
 

@@ -106,10 +106,13 @@ async fn run(client: &mut Client, sql: &str, what: &str) -> Result<(), Failure> 
 }
 
 /// The tables as a publication lists them. Without ONLY a name would stand for its inheritance children too, whatever
-/// they are at that moment; a partition root cannot be told apart from its leaves.
+/// they are at that moment; a partition root cannot be told apart from its leaves. A table that several routes take is
+/// listed once: Postgres takes no table twice.
 fn table_list(tables: &[PublishedTable]) -> String {
+    let mut seen = BTreeSet::new();
     let names = tables
         .iter()
+        .filter(|table| seen.insert(&table.name))
         .map(|table| format!("{}{}", if table.partitioned { "" } else { "ONLY " }, quote_table(&table.name)));
     names.collect::<Vec<_>>().join(", ")
 }
@@ -275,5 +278,8 @@ mod tests {
             PublishedTable { name: TableName::new("s", "root"), partitioned: true },
         ];
         assert_eq!(table_list(&tables), "ONLY \"S\".\"a b\", \"s\".\"root\"");
+        // Split over several tables of green, it is still one table of blue.
+        let twice = [tables[0].clone(), tables[1].clone(), tables[0].clone()];
+        assert_eq!(table_list(&twice), table_list(&tables));
     }
 }

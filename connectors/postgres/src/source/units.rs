@@ -1,6 +1,6 @@
 //! Which tables and leaf partitions a migration's routes consist of, found without waiting for anyone's table lock.
 
-use rustc_hash::{FxHashMap, FxHasher};
+use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
 use std::hash::{Hash, Hasher};
 
 use understudy_contract::{Class, Failure, Unit};
@@ -12,7 +12,7 @@ use crate::error::has_sqlstate;
 use crate::ident::quote_literal;
 use crate::wire::{Client, Row};
 
-/// A table of blue whose units are to be listed.
+/// A table of blue whose units are to be listed for a route. Several routes may take the same table.
 #[derive(Debug, Clone)]
 pub struct ListedTable {
     /// The route that gathers its rows.
@@ -31,8 +31,8 @@ pub(crate) struct Units {
     listing: String,
     /// For each leaf the state of its tree that its predicate was read under, and the predicate.
     predicates: FxHashMap<UnitId, (u64, Option<String>)>,
-    /// The last measured size of each unit, with the filenode it belongs to.
-    sizes: FxHashMap<UnitId, (u32, u32)>,
+    /// The last measured size of each table, by object id, with the filenode it belongs to.
+    sizes: FxHashMap<u32, (u32, u32)>,
 }
 
 /// A unit as the listing shows it.
@@ -63,30 +63,31 @@ impl Units {
         self.measure(&mut client, &mut listed).await?;
         session.give_back(client);
         self.describe_leaves(session, &mut listed).await?;
-        let known = listed.iter().map(|one| one.unit.id).collect::<rustc_hash::FxHashSet<_>>();
-        self.sizes.retain(|unit, _| known.contains(unit));
+        let known = listed.iter().map(|one| one.unit.id).collect::<FxHashSet<_>>();
         self.predicates.retain(|unit, _| known.contains(unit));
+        let known = known.into_iter().map(|unit| unit.oid).collect::<FxHashSet<_>>();
+        self.sizes.retain(|table, _| known.contains(table));
         Ok(listed.into_iter().map(|one| one.unit).collect())
     }
 
     /// Fills in heap sizes. Measuring waits for exclusive table locks, so it gives up soon and then leaves locked tables
     /// out: those keep their last size, rounded up, since a range that reaches too far costs nothing.
     async fn measure(&mut self, client: &mut Client, listed: &mut [Listed]) -> Result<(), Failure> {
-        let all = listed.iter().map(|one| one.unit.id).collect::<Vec<_>>();
+        let all = listed.iter().map(|one| one.unit.id.oid).collect::<FxHashSet<_>>();
         let mut measured = measure(client, &all).await;
         if measured.as_ref().is_err_and(lock_timed_out) {
             let locked = exclusively_locked(client).await?;
-            let free = all.iter().copied().filter(|unit| !locked.contains(unit)).collect::<Vec<_>>();
+            let free = all.iter().copied().filter(|table| !locked.contains(table)).collect();
             measured = measure(client, &free).await;
         }
         let measured = measured?;
         for Listed { unit, .. } in listed {
-            if let Some(blocks) = measured.get(&unit.id) {
+            if let Some(blocks) = measured.get(&unit.id.oid) {
                 unit.blocks = *blocks;
-                self.sizes.insert(unit.id, (unit.filenode, *blocks));
+                self.sizes.insert(unit.id.oid, (unit.filenode, *blocks));
                 continue;
             }
-            match self.sizes.get(&unit.id) {
+            match self.sizes.get(&unit.id.oid) {
                 Some((filenode, blocks)) if *filenode == unit.filenode => {
                     unit.blocks = blocks.saturating_add(blocks / 8).saturating_add(128);
                 }
@@ -118,16 +119,19 @@ impl Units {
             // notice that the siblings of that one have changed: a new one knows none.
             session.lend().await?.close().await;
             let mut client = session.lend().await?;
-            let rows = match client.query(&conditions_sql(stale.keys())).await {
+            let leaves = stale.keys().map(|unit| unit.oid).collect::<FxHashSet<_>>();
+            let rows = match client.query(&conditions_sql(&leaves)).await {
                 // A locked leaf hides its predicate for as long; the next listing asks again.
                 Err(failure) if lock_timed_out(&failure) => Vec::new(),
                 other => other?,
             };
             for row in rows {
-                let unit = UnitId(row.parse(0)?);
+                let leaf = row.parse::<u32>(0)?;
                 let told = condition(row.text(1), row.is_true(2), row.is_true(3));
                 let usable = told.filter(|text| !text.contains("satisfies_hash_partition"));
-                self.predicates.insert(unit, (stale[&unit], usable));
+                for (unit, state) in stale.iter().filter(|(unit, _)| unit.oid == leaf) {
+                    self.predicates.insert(*unit, (*state, usable.clone()));
+                }
             }
             session.give_back(client);
         }
@@ -200,7 +204,7 @@ fn listing_sql(tables: &[ListedTable]) -> String {
 
 /// Asks for the condition of each leaf, and for what only the tables around it tell: whether some level of it is a default
 /// partition, and whether each is and has no siblings.
-fn conditions_sql<'a>(leaves: impl IntoIterator<Item = &'a UnitId>) -> String {
+fn conditions_sql(leaves: &FxHashSet<u32>) -> String {
     format!(
         "SELECT u.oid, pg_catalog.pg_get_partition_constraintdef(u.oid), l.has_default, l.is_alone \
          FROM unnest('{}'::oid[]) AS u(oid) CROSS JOIN LATERAL ( \
@@ -228,10 +232,11 @@ fn condition(told: Option<&str>, has_default: bool, is_alone: bool) -> Option<St
 }
 
 fn listed(row: &Row) -> Result<Listed, Failure> {
+    let route = RouteId(row.parse(1)?);
     let unit = Unit {
-        id: UnitId(row.parse(0)?),
-        route: RouteId(row.parse(1)?),
-        root: UnitId(row.parse(9)?),
+        id: UnitId::new(row.parse(0)?, route),
+        route,
+        root: UnitId::new(row.parse(9)?, route),
         name: TableName::new(row.required(2)?, row.required(3)?),
         filenode: row.parse(4)?,
         fingerprint: fingerprint::parse(row.required(5)?)?,
@@ -246,23 +251,23 @@ fn listed(row: &Row) -> Result<Listed, Failure> {
     Ok(Listed { unit, version: row.required(10)?.to_owned() })
 }
 
-async fn measure(client: &mut Client, units: &[UnitId]) -> Result<FxHashMap<UnitId, u32>, Failure> {
+async fn measure(client: &mut Client, tables: &FxHashSet<u32>) -> Result<FxHashMap<u32, u32>, Failure> {
     let sql = format!(
         "SELECT u.oid, pg_catalog.pg_relation_size(u.oid) / current_setting('block_size')::bigint \
          FROM unnest('{}'::oid[]) AS u(oid)",
-        oid_array(units)
+        oid_array(tables)
     );
     let rows = client.query(&sql).await?;
     let mut sizes = FxHashMap::default();
     for row in rows {
         // A table that vanished since the listing has no size; its chunks will say that it is gone.
-        sizes.insert(UnitId(row.parse(0)?), row.optional(1)?.unwrap_or(0));
+        sizes.insert(row.parse(0)?, row.optional(1)?.unwrap_or(0));
     }
     Ok(sizes)
 }
 
 /// Tables on which somebody holds, or waits for, a lock that shuts out readers.
-async fn exclusively_locked(client: &mut Client) -> Result<Vec<UnitId>, Failure> {
+async fn exclusively_locked(client: &mut Client) -> Result<Vec<u32>, Failure> {
     let rows = client
         .query(
             "SELECT DISTINCT relation FROM pg_catalog.pg_locks \
@@ -270,11 +275,11 @@ async fn exclusively_locked(client: &mut Client) -> Result<Vec<UnitId>, Failure>
              AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())",
         )
         .await?;
-    rows.iter().map(|row| Ok(UnitId(row.parse(0)?))).collect()
+    rows.iter().map(|row| row.parse(0)).collect()
 }
 
-fn oid_array<'a>(units: impl IntoIterator<Item = &'a UnitId>) -> String {
-    let oids = units.into_iter().map(|unit| unit.0.to_string()).collect::<Vec<_>>();
+fn oid_array(tables: &FxHashSet<u32>) -> String {
+    let oids = tables.iter().map(u32::to_string).collect::<Vec<_>>();
     format!("{{{}}}", oids.join(","))
 }
 

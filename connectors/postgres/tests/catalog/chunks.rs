@@ -151,6 +151,43 @@ async fn the_snapshot_is_taken_after_the_lock() {
     );
 }
 
+/// Promise 1: an expression compiled for one type must not see the texts of another, so a chunk says first that the types are
+/// no longer those, whichever way it is read.
+#[tokio::test]
+async fn columns_of_another_type_are_not_read() {
+    let Some(cluster) = shared() else { return };
+    let schema = "CREATE TABLE p (id int PRIMARY KEY, \"it's\" varchar(5)) PARTITION BY RANGE (id);
+        CREATE TABLE p_1 PARTITION OF p DEFAULT; INSERT INTO p VALUES (1, 'x')";
+    let mut blue = blue(database(&cluster, "typed").await, schema, &["p"]).await;
+    let unit = blue.unit("p_1").await;
+    let (int, varchar, text) = ((23, -1), (1043, 9), (25, -1));
+    let columns = ["it's", "id"];
+    let typed = |types: &[(u32, i32)]| {
+        let types = Some(types.to_vec());
+        let by_keys = by_keys(unit.root, &columns, &["id"], &[&["1"]]);
+        [ChunkRequest { types: types.clone(), ..whole(unit.id, &columns) }, ChunkRequest { types, ..by_keys }]
+    };
+    for request in typed(&[varchar, int]) {
+        assert_eq!(blue.read(&request).await.rows.len(), 1);
+    }
+    for types in [[text, int], [varchar, (20, -1)], [(1043, 10), int], [int, varchar]] {
+        for request in typed(&types) {
+            let outcome = blue.reader.read(&request).await.unwrap();
+            assert_eq!(outcome, ChunkOutcome::Gone, "{types:?}");
+        }
+    }
+    blue.client.batch("ALTER TABLE p ALTER \"it's\" TYPE text").await.unwrap();
+    for request in typed(&[varchar, int]) {
+        assert_eq!(blue.reader.read(&request).await.unwrap(), ChunkOutcome::Gone);
+    }
+    for request in typed(&[text, int]) {
+        assert_eq!(blue.read(&request).await.rows.len(), 1);
+    }
+    for request in typed(&[text]) {
+        assert!(blue.reader.read(&request).await.is_err(), "as many types as columns");
+    }
+}
+
 #[tokio::test]
 async fn a_dropped_read_leaves_the_reader_usable() {
     let Some(cluster) = shared() else { return };

@@ -57,6 +57,7 @@ pub fn whole(unit: UnitId, columns: &[&str]) -> ChunkRequest {
         id: ChunkId(1),
         unit,
         columns: columns.iter().map(|name| (*name).to_owned()).collect(),
+        types: None,
         scope: ChunkScope::Blocks(range),
         bytes_max: 1 << 20,
     }

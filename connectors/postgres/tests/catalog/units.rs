@@ -1,7 +1,7 @@
 //! Units, snapshots and barriers, and who holds them up.
 
 use understudy_contract::{BlueCatalog, ChunkOutcome, ChunkReader, Class};
-use understudy_model::{Nonce, ReplicaIdentity, Xid};
+use understudy_model::{Nonce, ReplicaIdentity, RouteId, UnitId, Xid};
 use understudy_postgres::source::catalog::PostgresCatalog;
 
 use crate::databases::{connect, database, shared};
@@ -95,6 +95,62 @@ async fn a_default_leaf_without_siblings_takes_every_row() {
     // Also where the process that told the condition before would not notice that it is another now.
     let predicate = blue.unit("r_def_def").await.predicate.unwrap();
     assert!(predicate.contains("NOT (") && predicate.contains("< 9"), "{predicate}");
+}
+
+/// A split: each route copies the table, and each leaf of it, as a unit of its own, and one that reads other columns is not
+/// disturbed by what happens to these.
+#[tokio::test]
+async fn a_table_of_several_routes_is_a_unit_of_each() {
+    let Some(cluster) = shared() else { return };
+    let schema = "CREATE TABLE p (id int PRIMARY KEY, a text, b text) PARTITION BY RANGE (id);
+        CREATE TABLE p_1 PARTITION OF p FOR VALUES FROM (0) TO (10) PARTITION BY RANGE (id);
+        CREATE TABLE p_1a PARTITION OF p_1 FOR VALUES FROM (0) TO (5);
+        CREATE TABLE p_2 PARTITION OF p FOR VALUES FROM (10) TO (20);
+        INSERT INTO p SELECT g, 'a', 'b' FROM generate_series(0, 4) g;
+        CREATE TABLE t (id int PRIMARY KEY, a text, b text); INSERT INTO t VALUES (1, 'a', 'b')";
+    let mut blue = blue(database(&cluster, "split").await, schema, &[]).await;
+    let tables = [
+        listed(0, "p", &["id", "a"]),
+        listed(1, "t", &["id", "a"]),
+        listed(2, "p", &["id", "b"]),
+        listed(3, "t", &["id", "b"]),
+        listed(4, "p_1", &["id", "a"]),
+    ];
+    let mut catalog = PostgresCatalog::connect(&blue.options, PREFIX, &tables).await.unwrap();
+    let before = catalog.units().await.unwrap();
+    let names = before.iter().map(|unit| (unit.route.0, unit.name.name.as_str())).collect::<Vec<_>>();
+    assert_eq!(names, [(0, "p_1a"), (0, "p_2"), (1, "t"), (2, "p_1a"), (2, "p_2"), (3, "t"), (4, "p_1a")]);
+    for unit in &before {
+        assert_eq!((unit.id.route, unit.root.route), (unit.route, unit.route), "{unit:?}");
+        assert_eq!(unit.blocks > 0, unit.name.name != "p_2", "each is measured: {unit:?}");
+        assert_eq!(unit.predicate.is_some(), unit.id != unit.root, "each leaf is described: {unit:?}");
+    }
+    let leaf = |route| before.iter().find(|unit| unit.route == RouteId(route)).unwrap();
+    assert_eq!((leaf(0).id.oid, leaf(0).predicate.clone()), (leaf(2).id.oid, leaf(2).predicate.clone()));
+    assert_eq!((leaf(0).root.oid, leaf(0).fingerprint), (leaf(2).root.oid, leaf(2).fingerprint));
+    assert_eq!(leaf(4).id, UnitId::new(leaf(0).id.oid, RouteId(4)));
+    assert_ne!(leaf(4).root.oid, leaf(0).root.oid, "a table below the other's");
+
+    // What is known of a locked table is known to all of its routes.
+    blue.client.batch("BEGIN; LOCK TABLE t").await.unwrap();
+    let locked = catalog.units().await.unwrap();
+    let blocks = |route| locked.iter().find(|unit| unit.route == RouteId(route)).unwrap().blocks;
+    assert_eq!((blocks(1) > 0, blocks(1)), (true, blocks(3)));
+    blue.client.batch("ROLLBACK").await.unwrap();
+
+    blue.client.batch("ALTER TABLE p ALTER a TYPE text USING upper(a)").await.unwrap();
+    blue.client.batch("ALTER TABLE t DROP b").await.unwrap();
+    let after = catalog.units().await.unwrap();
+    for (before, now) in before.iter().zip(&after) {
+        assert_eq!(before.id, now.id);
+        let is_marked = before.marks == now.marks;
+        assert_eq!(is_marked, [1, 2].contains(&now.route.0), "{now:?}");
+    }
+    for unit in &after {
+        let column = if unit.route.0 == 2 { "b" } else { "a" };
+        let rows = blue.read(&whole(unit.id, &["id", column])).await;
+        assert_eq!(rows.rows.len(), [5, 0, 1, 5, 0, 1, 5][after.iter().position(|u| u == unit).unwrap()]);
+    }
 }
 
 /// Promise 1: what gives the columns of a route other values without a word in the stream shows in their marks, and what

@@ -49,17 +49,33 @@ pub async fn case_on(cluster: Arc<Cluster>, name: &str, on_blue: &str, on_green:
 }
 
 impl Case {
-    /// Adds a route between tables of the same name. Columns are `name`, `green=blue`, or `green:constant`.
-    pub fn route(mut self, table: &str, columns: &[&str]) -> Case {
-        let column = |text: &&str| match (text.split_once('='), text.split_once(':')) {
-            (Some((green, blue)), _) => planned(green, PlannedSource::Column(blue.to_owned())),
-            (_, Some((green, "null"))) => planned(green, PlannedSource::Constant(None)),
-            (_, Some((green, value))) => planned(green, PlannedSource::Constant(Some(value.to_owned()))),
-            _ => planned(text, PlannedSource::Column((*text).to_owned())),
+    /// Adds a route between tables of the same name. Columns are `name`, `green=blue`, `green:constant`, or
+    /// `green~blue,blue` for an expression over these.
+    pub fn route(self, table: &str, columns: &[&str]) -> Case {
+        self.route_between(table, table, columns, None)
+    }
+
+    /// The same between other tables, with a condition over these columns of blue.
+    pub fn route_between(mut self, from: &str, to: &str, columns: &[&str], filter: Option<&[&str]>) -> Case {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let column = |text: &&str| {
+            if let Some((green, inputs)) = text.split_once('~') {
+                let inputs = inputs.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+                return planned(green, PlannedSource::Computed { ty: "text".to_owned(), inputs });
+            }
+            match (text.split_once('='), text.split_once(':')) {
+                (Some((green, blue)), _) => planned(green, PlannedSource::Column(blue.to_owned())),
+                (_, Some((green, "null"))) => planned(green, PlannedSource::Constant(None)),
+                (_, Some((green, value))) => planned(green, PlannedSource::Constant(Some(value.to_owned()))),
+                _ => planned(text, PlannedSource::Column((*text).to_owned())),
+            }
         };
-        let name = TableName::new("public", table);
-        let columns = columns.iter().map(column).collect();
-        self.plan.tables.push(PlannedTable { source: name.clone(), target: name, columns });
+        self.plan.tables.push(PlannedTable {
+            source: table(from),
+            target: table(to),
+            columns: columns.iter().map(column).collect(),
+            filter: filter.map(owned),
+        });
         self
     }
 

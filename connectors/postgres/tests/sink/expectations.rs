@@ -3,7 +3,7 @@
 use understudy_contract::{Applied, ChangeSink, LedgerEntry};
 use understudy_model::RouteId;
 
-use crate::green::{Green, UNSENT, delete, each, insert, key, rekey, table, unit, update};
+use crate::green::{Green, UNSENT, delete, each, heal_key, insert, rekey, table, unit, update};
 
 const SQL: &str = "CREATE TABLE items (id int PRIMARY KEY, name text, note text)";
 const SHOW: &str = "SELECT concat_ws('|', id, name, note) FROM public.items ORDER BY id";
@@ -31,7 +31,7 @@ async fn rows_that_are_not_as_promised_are_recorded_and_mended() {
         let applied = sink.apply(batch).await.unwrap();
         assert_eq!(
             applied,
-            Applied { heals: vec![(RouteId(0), key(&["9"]))], mismatches: 5, quarantined: 0 }
+            Applied { heals: vec![(RouteId(0), heal_key("9", "9"))], mismatches: 5, quarantined: 0 }
         );
         assert_eq!(green.rows(SHOW).await, "1|one|mended\n6|six|full\n7|seven|full");
         let at = |nth: usize| commits[nth].position.commit;
@@ -75,7 +75,7 @@ async fn while_a_copy_runs_changes_overwrite_or_heal() {
         let applied = sink.apply(batch).await.unwrap();
         assert_eq!(
             applied,
-            Applied { heals: vec![(RouteId(0), key(&["3003"]))], mismatches: 0, quarantined: 0 }
+            Applied { heals: vec![(RouteId(0), heal_key("3003", "3003"))], mismatches: 0, quarantined: 0 }
         );
         let partial = green.batch(vec![each(5000..5000 + many, |n| update(0, &[n, "part", UNSENT]))]);
         let applied = sink.apply(partial).await.unwrap();

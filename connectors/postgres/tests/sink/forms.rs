@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use understudy_contract::{Applied, ChangeSink};
-use understudy_model::{RouteId, RowChange};
+use understudy_model::{Before, RouteId, RowChange};
 use understudy_postgres::sink::PostgresSink;
 
 use crate::green::{Green, UNSENT, delete, each, insert, rekey, row, table, update};
@@ -173,11 +173,13 @@ async fn composite_keys_and_columns_of_green_alone() {
     green.admin.batch("UPDATE public.items SET own = 8").await.unwrap();
     let changes = green.batch(vec![
         each(0..200, |n| update(0, &["changed", n, UNSENT, "o,\"\\"])),
-        each(200..300, |n| RowChange::Delete { route: RouteId(0), key: key(n) }),
+        each(200..300, |n| RowChange::Delete { route: RouteId(0), key: key(n), before: Before::There }),
         vec![RowChange::Update {
             route: RouteId(0),
             old_key: Some(key("5")),
             new: row(&["moved", "500", UNSENT, "p"]),
+            blue_key: None,
+            before: Before::There,
         }],
     ]);
     assert_eq!(sink.apply(changes).await.unwrap(), Applied::default());
@@ -272,6 +274,7 @@ async fn every_kind_of_type_passes_as_text() {
     let deletes = green.batch(vec![each(0..99, |n| RowChange::Delete {
         route: understudy_model::RouteId(0),
         key: row(&[&id(n)]).key(&[0]).unwrap(),
+        before: Before::There,
     })]);
     assert_eq!(sink.apply(deletes).await.unwrap(), Applied::default());
     assert_eq!(green.rows("SELECT count(*) FROM public.wide").await, "0");

@@ -2,10 +2,12 @@
 
 use std::sync::{Arc, Mutex, Weak};
 
-use understudy_contract::{Batch, ChangeSink, ColumnMarks, GreenTable, LedgerEntry, Lineage, Unit};
+use understudy_contract::{
+    Batch, ChangeSink, ColumnMarks, GreenTable, LedgerEntry, Lineage, PlacedChunk, PlacedKind, Unit,
+};
 use understudy_model::{
-    Checkpoint, CommitMark, Key, Lsn, Position, ReplicaIdentity, RouteId, RowChange, TableName, Tuple,
-    TupleBuilder, UnitId, Value, Xid,
+    Before, Checkpoint, ChunkId, CommitMark, HealKey, Key, Lsn, Position, Refusal, ReplicaIdentity, RouteId,
+    RowChange, TableName, Tuple, TupleBuilder, UnitId, Value, Xid,
 };
 use understudy_postgres::sink::{PostgresSink, SinkSettings};
 use understudy_postgres::wire::{Client, ConnectOptions};
@@ -107,6 +109,12 @@ impl Green {
         Batch { changes, open: Some(Lsn::new(self.lsn + 0x100 - 8)), ..Batch::default() }
     }
 
+    /// A chunk of a route that belongs where green is.
+    pub(crate) fn chunk(&self, id: u64, route: u16, kind: PlacedKind, rows: Vec<Tuple>) -> PlacedChunk {
+        let (left_out, refused) = (Vec::new(), Vec::new());
+        PlacedChunk { id: ChunkId(id), route: RouteId(route), at: self.at(), kind, rows, left_out, refused }
+    }
+
     /// One column of one query, joined by lines.
     pub(crate) async fn rows(&mut self, sql: &str) -> String {
         let rows = self.admin.query(sql).await.unwrap();
@@ -133,14 +141,16 @@ pub(crate) fn table(n: u16, name: &str, columns: &[&str]) -> GreenTable {
         columns: columns.iter().map(|column| (*column).to_owned()).collect(),
         source_columns: columns.iter().map(|column| Some(format!("{column}_blue"))).collect(),
         key: vec![0],
+        filtered: false,
+        predicate: None,
         fingerprint: "f1".into(),
     }
 }
 
 pub(crate) fn unit(route: u16) -> Unit {
     Unit {
-        id: UnitId(4_000_000_000),
-        root: UnitId(4_000_000_001),
+        id: UnitId::new(4_000_000_000, RouteId(route)),
+        root: UnitId::new(4_000_000_001, RouteId(route)),
         route: RouteId(route),
         name: TableName::new("public", "leaf"),
         filenode: 77,
@@ -175,16 +185,61 @@ pub(crate) fn insert(route: u16, values: &[&str]) -> RowChange {
     RowChange::Insert { route: RouteId(route), new: row(values) }
 }
 
+fn changed(route: u16, old: Option<&str>, values: &[&str], before: Before) -> RowChange {
+    let old_key = old.map(|old| key(&[old]));
+    RowChange::Update { route: RouteId(route), old_key, new: row(values), blue_key: None, before }
+}
+
 pub(crate) fn update(route: u16, values: &[&str]) -> RowChange {
-    RowChange::Update { route: RouteId(route), old_key: None, new: row(values) }
+    changed(route, None, values, Before::There)
 }
 
 pub(crate) fn rekey(route: u16, old: &str, values: &[&str]) -> RowChange {
-    RowChange::Update { route: RouteId(route), old_key: Some(key(&[old])), new: row(values) }
+    changed(route, Some(old), values, Before::There)
 }
 
 pub(crate) fn delete(route: u16, old: &str) -> RowChange {
-    RowChange::Delete { route: RouteId(route), key: key(&[old]) }
+    RowChange::Delete { route: RouteId(route), key: key(&[old]), before: Before::There }
+}
+
+/// Like `update`, of a row that may or may not have met the condition before.
+pub(crate) fn put(route: u16, values: &[&str]) -> RowChange {
+    changed(route, None, values, Before::Unknown)
+}
+
+/// Like `rekey`, of such a row.
+pub(crate) fn put_rekey(route: u16, old: &str, values: &[&str]) -> RowChange {
+    changed(route, Some(old), values, Before::Unknown)
+}
+
+/// Like `delete`, of such a row.
+pub(crate) fn leave(route: u16, old: &str) -> RowChange {
+    RowChange::Delete { route: RouteId(route), key: key(&[old]), before: Before::Unknown }
+}
+
+/// A row whose names on green and blue differ is to be read again.
+pub(crate) fn reread(route: u16, green: &str, blue: &str) -> RowChange {
+    RowChange::Reread { route: RouteId(route), key: heal_key(green, blue) }
+}
+
+pub(crate) fn heal_key(green: &str, blue: &str) -> HealKey {
+    HealKey { green: key(&[green]), blue: key(&[blue]) }
+}
+
+/// A row whose name cannot be computed.
+pub(crate) fn refusal() -> Refusal {
+    let (sqlstate, reason) = ("22012".into(), "division by zero".into());
+    Refusal { column: Some("name".into()), sqlstate, reason }
+}
+
+pub(crate) fn uncomputed(route: u16, old: Option<&str>, id: &str) -> RowChange {
+    let (old_key, refusal) = (old.map(|old| key(&[old])), Box::new(refusal()));
+    RowChange::Refused { route: RouteId(route), old_key, key: key(&[id]), refusal }
+}
+
+/// What a heal of rows with the same key on both sides is placed as.
+pub(crate) fn heal(keys: &[&str]) -> PlacedKind {
+    PlacedKind::Heal { keys: keys.iter().map(|text| heal_key(text, text)).collect() }
 }
 
 /// The same for each number of a range.

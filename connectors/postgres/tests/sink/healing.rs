@@ -1,10 +1,10 @@
 //! Rows of which only a part was sent, over rows that may be out of date: each is read again, wherever it moves.
 
-use understudy_contract::{Applied, ChangeSink, Class, LedgerEntry, PlacedChunk, PlacedKind};
-use understudy_model::{ChunkId, Key, RouteId, RowChange, Tuple};
+use understudy_contract::{Applied, ChangeSink, Class, LedgerEntry};
+use understudy_model::{HealKey, RouteId, RowChange, Tuple};
 use understudy_postgres::sink::{OnError, PostgresSink, ReplicaRole, SinkSettings};
 
-use crate::green::{Green, UNSENT, delete, each, insert, key, rekey, row, table, unit, update};
+use crate::green::{Green, UNSENT, delete, each, heal, heal_key, insert, rekey, row, table, unit, update};
 
 const SQL: &str =
     "CREATE TABLE items (id int PRIMARY KEY, name text, n int CONSTRAINT small CHECK (n < 100))";
@@ -29,13 +29,11 @@ async fn again(green: &Green) -> PostgresSink {
 }
 
 async fn place(green: &Green, sink: &mut PostgresSink, keys: &[&str], rows: Vec<Tuple>) {
-    let kind = PlacedKind::Heal { keys: keys.iter().map(|text| key(&[text])).collect() };
-    let chunk = PlacedChunk { id: ChunkId(9), route: ITEMS, at: green.at(), kind, rows };
-    sink.place(chunk).await.unwrap();
+    sink.place(green.chunk(9, 0, heal(keys), rows)).await.unwrap();
 }
 
-fn healed(keys: &[&str]) -> Vec<(RouteId, Key)> {
-    keys.iter().map(|text| (ITEMS, key(&[text]))).collect()
+fn healed(keys: &[&str]) -> Vec<(RouteId, HealKey)> {
+    keys.iter().map(|text| (ITEMS, heal_key(text, text))).collect()
 }
 
 fn partial(id: &str) -> RowChange {

@@ -1,7 +1,7 @@
 //! Columns that green numbers itself, GENERATED ALWAYS AS IDENTITY: exact in the key, refused outside of it.
 
-use understudy_contract::{Applied, ChangeSink, Class, LedgerEntry, PlacedChunk, PlacedKind};
-use understudy_model::{BlockRange, ChunkId, Ctid, RouteId, UnitId};
+use understudy_contract::{Applied, ChangeSink, Class, LedgerEntry, PlacedKind};
+use understudy_model::{BlockRange, Ctid, RouteId, UnitId};
 use understudy_postgres::sink::PostgresSink;
 
 use crate::forms::same_in_every_form;
@@ -35,14 +35,9 @@ async fn rows_with_a_key_that_green_numbers_are_written_over_others() {
         let mut sink = green.sink_with(settings, vec![table(0, "items", &COLUMNS)], false).await;
         sink.record(LedgerEntry::Plan(unit(0))).await.unwrap();
         let range = BlockRange { from: Ctid::start_of(0), to: Ctid::start_of(1) };
-        let chunk = PlacedChunk {
-            id: ChunkId(1),
-            route: RouteId(0),
-            at: green.at(),
-            kind: PlacedKind::Copy { unit: UnitId(4_000_000_000), range },
-            rows: (0..many).map(|n| row(&[&n.to_string(), "read", "read"])).collect(),
-        };
-        sink.place(chunk).await.unwrap();
+        let kind = PlacedKind::Copy { unit: UnitId::new(4_000_000_000, RouteId(0)), range };
+        let rows = (0..many).map(|n| row(&[&n.to_string(), "read", "read"])).collect();
+        sink.place(green.chunk(1, 0, kind, rows)).await.unwrap();
         assert_eq!(sink.placed().await.unwrap().rows, u64::from(many));
         let streamed = green.batch(vec![each(many..2 * many, |n| insert(0, &[n, "new", "new"]))]);
         assert_eq!(sink.apply(streamed).await.unwrap(), Applied::default());

@@ -1,10 +1,10 @@
 //! One owner at a time: claims, fences, crashes, and what is durable.
 
-use understudy_contract::{ChangeSink, Class, LedgerEntry, PlacedChunk, PlacedKind};
-use understudy_model::{ChunkId, RouteId, Xid};
+use understudy_contract::{ChangeSink, Class, LedgerEntry};
+use understudy_model::{RouteId, Xid};
 use understudy_postgres::sink::{PostgresSink, SinkSettings, forget};
 
-use crate::green::{Green, each, insert, lineage, row, table};
+use crate::green::{Green, each, heal, insert, lineage, row, table};
 use crate::support::{Cluster, Setup};
 
 const SQL: &str = "CREATE TABLE public.items (id int PRIMARY KEY, name text)";
@@ -61,9 +61,8 @@ async fn a_superseded_instance_never_writes_again() {
     assert_eq!(new.claim().await.unwrap().unwrap().checkpoint, green.at());
     let late = green.part(vec![insert(0, &["100", "old"])]);
     assert_eq!(old.apply(late).await.unwrap_err().class(), Class::Superseded);
-    let kind = PlacedKind::Heal { keys: Vec::new() };
-    let at = understudy_model::Checkpoint::default();
-    let chunk = PlacedChunk { id: ChunkId(1), route: RouteId(0), at, kind, rows: vec![row(&["1", "old"])] };
+    let mut chunk = green.chunk(1, 0, heal(&[]), vec![row(&["1", "old"])]);
+    chunk.at = understudy_model::Checkpoint::default();
     assert!(old.place(chunk).await.is_err());
     assert_eq!(old.persist().await.unwrap_err().class(), Class::Superseded);
     assert_eq!(old.record(LedgerEntry::Complete(RouteId(0))).await.unwrap_err().class(), Class::Superseded);
@@ -80,14 +79,7 @@ async fn the_fence_holds_where_nobody_was_sent_away() {
     };
     let mut sink = green.sink(tables()).await;
     sink.record(LedgerEntry::Plan(crate::green::unit(0))).await.unwrap();
-    let kind = PlacedKind::Heal { keys: Vec::new() };
-    let chunk = PlacedChunk {
-        id: ChunkId(1),
-        route: RouteId(0),
-        at: green.at(),
-        kind,
-        rows: vec![row(&["1", "old"])],
-    };
+    let chunk = green.chunk(1, 0, heal(&[]), vec![row(&["1", "old"])]);
     green.admin.batch("UPDATE understudy.migration SET owner = 'someone else'").await.unwrap();
     for batch in [green.batch(vec![vec![insert(0, &["1", "a"])]]), green.part(vec![insert(0, &["1", "a"])])] {
         assert_eq!(sink.apply(batch).await.unwrap_err().class(), Class::Superseded);

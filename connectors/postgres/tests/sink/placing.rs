@@ -1,13 +1,13 @@
 //! Placed chunks: committed with their progress, in order with the changes, over rows that are there already.
 
 use understudy_contract::{Applied, ChangeSink, Class, LedgerEntry, PlacedChunk, PlacedKind};
-use understudy_model::{BlockRange, ChunkId, Ctid, RouteId, Tuple, UnitId};
+use understudy_model::{BlockRange, Ctid, RouteId, Tuple, UnitId};
 use understudy_postgres::sink::{OnError, PostgresSink, ReplicaRole};
 
-use crate::green::{Green, delete, each, insert, key, row, table, unit, update};
+use crate::green::{Green, delete, each, heal, insert, row, table, unit, update};
 
 const SQL: &str = "CREATE TABLE items (id int PRIMARY KEY, name text, n int CHECK (n < 1000)); CREATE TABLE others (id int PRIMARY KEY)";
-const UNIT: UnitId = UnitId(4_000_000_000);
+const UNIT: UnitId = UnitId::new(4_000_000_000, RouteId(0));
 
 fn tables() -> Vec<understudy_contract::GreenTable> {
     vec![table(0, "items", &["id", "name", "n"]), table(1, "others", &["id"])]
@@ -31,7 +31,7 @@ async fn copying(name: &str) -> Option<(Green, PostgresSink)> {
 
 fn chunk(green: &Green, id: u64, rows: Vec<Tuple>) -> PlacedChunk {
     let kind = PlacedKind::Copy { unit: UNIT, range: range(id as u32) };
-    PlacedChunk { id: ChunkId(id), route: RouteId(0), at: green.at(), kind, rows }
+    green.chunk(id, 0, kind, rows)
 }
 
 #[tokio::test]
@@ -117,9 +117,8 @@ async fn a_healed_row_is_settled_with_its_chunk() {
         update(0, &["2", "part", crate::green::UNSENT]),
     ]]);
     assert_eq!(sink.apply(batch).await.unwrap().heals.len(), 2);
-    let kind = PlacedKind::Heal { keys: vec![key(&["1"]), key(&["2"])] };
     let rows = vec![row(&["1", "whole", "1"])];
-    sink.place(PlacedChunk { id: ChunkId(9), route: RouteId(0), at: green.at(), kind, rows }).await.unwrap();
+    sink.place(green.chunk(9, 0, heal(&["1", "2"]), rows)).await.unwrap();
     assert_eq!(sink.placed().await.unwrap().rows, 1);
     assert_eq!(green.rows("SELECT concat(id, name, n) FROM public.items").await, "1whole1");
     assert_eq!(green.rows("SELECT count(*) FROM understudy.heals").await, "0");

@@ -19,7 +19,8 @@ impl SinkUnderTest for Real {
     async fn rows(&self, route: RouteId) -> SuiteRows {
         let table = suite_tables().swap_remove(route.index());
         let mut client = Client::connect(&self.0.options).await.unwrap();
-        let sql = format!("SELECT {} FROM {}", table.columns.join(", "), table.name);
+        let own = table.predicate.as_deref().unwrap_or("true");
+        let sql = format!("SELECT {} FROM {} WHERE {own}", table.columns.join(", "), table.name);
         let rows = client.query(&sql).await.unwrap();
         let texts =
             rows.iter().map(|row| (0..table.columns.len()).map(|at| row.text(at)).collect::<Vec<_>>());

@@ -145,8 +145,14 @@ impl Core {
             }
             return Ok(());
         }
-        if up_to_date && self.unreadable.remove(&unit.id) {
-            let source = &self.routes[unit.route.index()].source;
+        if up_to_date && (self.unreadable.remove(&unit.id) || self.unreadable.remove(&unit.root)) {
+            let spec = &self.routes[unit.route.index()];
+            let source = &spec.source;
+            if spec.computes() {
+                let cause =
+                    format!("columns of {source} have changed on blue: its expressions are compiled again");
+                return Err(Failure::new(Class::Transient, cause));
+            }
             return Err(Failure::new(
                 Class::SchemaChange,
                 format!("a column that the mapping needs is gone from {} on blue", unit.name),
@@ -487,7 +493,7 @@ fn planned_unit(saved: &SavedUnit, now: Option<&Unit>) -> Unit {
     Unit {
         id: saved.id,
         route: saved.route,
-        root: now.map_or(UnitId(0), |unit| unit.root),
+        root: now.map_or(UnitId::new(0, saved.route), |unit| unit.root),
         name: saved.name.clone(),
         filenode: saved.filenode,
         fingerprint: saved.fingerprint,

@@ -1,10 +1,13 @@
 //! Chunks: which to read next, what came of a read, and where its rows are placed.
 
-use understudy_contract::{ChunkOutcome, ChunkRequest, ChunkRows, ChunkScope, PlacedChunk, PlacedKind};
-use understudy_model::{Checkpoint, ChunkId, Key, RouteId, Tuple};
+use understudy_contract::{
+    ChunkOutcome, ChunkRequest, ChunkRows, ChunkScope, Class, Failure, PlacedChunk, PlacedKind,
+};
+use understudy_model::{Checkpoint, ChunkId, Key, Refusal, RouteId, Tuple};
+use understudy_transform::{Binding, Mapped};
 
 use super::{Core, PlacedNote, ReadJob};
-use crate::rules::Rule;
+use crate::rules::{Rule, Rules};
 use crate::window::{Placement, Window, WindowStart, WindowWork};
 
 impl Core {
@@ -34,8 +37,8 @@ impl Core {
             return None;
         };
         let (id, nonce) = self.new_nonce();
-        let scope =
-            ChunkScope::Keys { columns: self.routes[route.index()].key_source.clone(), keys: keys.to_vec() };
+        let columns = self.routes[route.index()].key_source.clone();
+        let scope = ChunkScope::Keys { columns, keys: keys.blue() };
         let work = WindowWork::Heal(keys);
         Some(self.open(WindowStart { id, nonce, route, unit, work, ..self.window_start() }, scope))
     }
@@ -56,10 +59,12 @@ impl Core {
     }
 
     fn open(&mut self, start: WindowStart, scope: ChunkScope) -> ReadJob {
+        let spec = &self.routes[start.route.index()];
         let request = ChunkRequest {
             id: start.id,
             unit: start.unit,
-            columns: self.routes[start.route.index()].source_columns(),
+            columns: spec.source_columns(),
+            types: spec.source_types.clone().filter(|_| self.settings.rules.holds(Rule::Types)),
             scope,
             bytes_max: self.settings.chunk_bytes_max,
         };
@@ -109,13 +114,7 @@ impl Core {
                 return false;
             }
         }
-        let (spec, binding) =
-            (&self.routes[window.route.index()], &self.chunk_bindings[window.route.index()]);
-        let rows = match window.work {
-            WindowWork::Copy(_) => rows,
-            WindowWork::Heal(_) => rows.iter().map(|row| binding.up(row)).collect(),
-        };
-        let key_of = window.key_reader(binding, &spec.key);
+        let key_of = key_of(&self.settings.rules, &self.chunk_bindings[window.route.index()]);
         let current = window.read(&self.settings.rules, snapshot.clone(), rows, key_of);
         self.on_snapshot(&snapshot);
         if current {
@@ -141,41 +140,90 @@ impl Core {
     }
 
     /// The marker of a window that has its rows.
-    pub(super) fn place(&mut self, id: ChunkId, at: Checkpoint) -> Option<PlacedChunk> {
-        let window = self.windows.remove(&id)?;
+    pub(super) fn place(&mut self, id: ChunkId, at: Checkpoint) -> Result<Option<PlacedChunk>, Failure> {
+        let Some(window) = self.windows.remove(&id) else { return Ok(None) };
         let (route, unit) = (window.route, window.unit);
-        let (spec, binding) = (&self.routes[route.index()], &self.chunk_bindings[route.index()]);
-        let key_of = window.key_reader(binding, &spec.key);
         let planned = matches!(window.work, WindowWork::Heal(_)) || self.plan.is_under_way(unit, id);
         if !planned {
-            return None;
+            return Ok(None);
         }
-        match window.place(&self.settings.rules, key_of) {
+        let rules = &self.settings.rules;
+        let placement = window.place(rules, key_of(rules, &self.chunk_bindings[route.index()]));
+        let (kind, rows, note) = match placement {
             Placement::Copy { range, rows } => {
-                let rows = rows.iter().map(|row| binding.up(row)).collect();
-                self.placed.insert(id, PlacedNote::Copy { unit });
-                Some(PlacedChunk { id, route, at, kind: PlacedKind::Copy { unit, range }, rows })
+                (PlacedKind::Copy { unit, range }, rows, PlacedNote::Copy { unit })
             }
             Placement::Heal(outcome) => {
                 self.heal_keys_max = super::heal_keys_start();
                 self.heals.again(route, outcome.again);
-                Some(self.place_heal(id, route, at, (outcome.settled, outcome.rows)))
+                let keys = outcome.settled;
+                (PlacedKind::Heal { keys: keys.clone() }, outcome.rows, PlacedNote::Heal { route, keys })
             }
             Placement::Discard { window, smaller } => {
                 self.discard(*window, smaller);
-                None
+                return Ok(None);
             }
+        };
+        let GreenRows { rows, mut left_out, refused } = self.green_rows(route, rows)?;
+        let rule = match kind {
+            PlacedKind::Heal { .. } => Rule::HealCondition,
+            PlacedKind::Copy { .. } => Rule::CopyCondition,
+        };
+        if !self.settings.rules.holds(rule) {
+            left_out.clear();
         }
+        self.placed.insert(id, note);
+        Ok(Some(PlacedChunk { id, route, at, kind, rows, left_out, refused }))
     }
 
-    fn place_heal(
-        &mut self,
-        id: ChunkId,
-        route: RouteId,
-        at: Checkpoint,
-        (keys, rows): (Vec<Key>, Vec<Tuple>),
-    ) -> PlacedChunk {
-        self.placed.insert(id, PlacedNote::Heal { route, keys: keys.clone() });
-        PlacedChunk { id, route, at, kind: PlacedKind::Heal { keys }, rows }
+    /// Whole rows of blue as green has them.
+    fn green_rows(&self, route: RouteId, rows: Vec<Tuple>) -> Result<GreenRows, Failure> {
+        let binding = &self.chunk_bindings[route.index()];
+        let mut green = GreenRows { rows: Vec::with_capacity(rows.len()), ..GreenRows::default() };
+        for row in &rows {
+            let refusal = match binding.holds(row) {
+                Ok(Some(true)) => match binding.up(row) {
+                    Ok(Mapped::Row(row)) => {
+                        green.rows.push(row);
+                        continue;
+                    }
+                    Ok(Mapped::Unknown) => return Err(incomplete()),
+                    Err(refusal) => refusal,
+                },
+                Ok(Some(false)) => {
+                    green.left_out.push(self.green_key(route, binding, row)?);
+                    continue;
+                }
+                Ok(None) => return Err(incomplete()),
+                Err(refusal) => refusal,
+            };
+            green.refused.push((self.green_key(route, binding, row)?, refusal));
+        }
+        Ok(green)
     }
+
+    fn green_key(&self, route: RouteId, binding: &Binding, row: &Tuple) -> Result<Key, Failure> {
+        let key = binding.green_key(row);
+        key.map_err(crate::relations::Nameless::Refused)
+            .and_then(|key| key.ok_or(crate::relations::Nameless::Null))
+            .map_err(|why| why.failure(&self.routes[route.index()]))
+    }
+}
+
+/// How windows of a route know a row, given as chunks are read.
+pub(super) fn key_of<'a>(rules: &Rules, binding: &'a Binding) -> impl Fn(&Tuple) -> Option<Key> + use<'a> {
+    let by_blue = rules.holds(Rule::BlueKeys);
+    move |row| if by_blue { binding.blue_key(row) } else { binding.green_key(row).ok().flatten() }
+}
+
+/// What the rows of a chunk come to.
+#[derive(Default)]
+struct GreenRows {
+    rows: Vec<Tuple>,
+    left_out: Vec<Key>,
+    refused: Vec<(Key, Refusal)>,
+}
+
+fn incomplete() -> Failure {
+    Failure::new(Class::Internal, "a row that was read from blue lacks a value")
 }

@@ -10,13 +10,15 @@ use rustc_hash::FxHashMap;
 use understudy_contract::{
     Applied, Batch, ChunkDone, ChunkRequest, Failure, LedgerEntry, PlacedChunk, Saved, Unit,
 };
-use understudy_model::{Checkpoint, ChunkId, Key, Lsn, Nonce, RelationId, RouteId, Snapshot, UnitId, Xid};
+use understudy_model::{
+    Checkpoint, ChunkId, HealKey, Lsn, Nonce, RelationId, RouteId, Snapshot, UnitId, Xid,
+};
 use understudy_transform::{Binding, RouteSpec};
 
 use crate::batch::BatchBuilder;
 use crate::copy_plan::{CopyPlan, UnitProgress};
 use crate::heal::Heals;
-use crate::relations::Relations;
+use crate::relations::{Effect, Relations};
 use crate::rules::{Rule, Rules};
 use crate::visibility::Visibility;
 use crate::window::Window;
@@ -119,6 +121,8 @@ pub struct Core {
     routes: Vec<RouteSpec>,
     chunk_bindings: Vec<Binding>,
     relations: Relations,
+    /// What a change means to each route, kept for its room.
+    effects: Vec<Effect>,
     batch: BatchBuilder,
     visibility: Visibility,
     plan: CopyPlan,
@@ -161,7 +165,7 @@ pub struct Core {
 #[derive(Debug)]
 enum PlacedNote {
     Copy { unit: UnitId },
-    Heal { route: RouteId, keys: Vec<Key> },
+    Heal { route: RouteId, keys: Vec<HealKey> },
 }
 
 /// A relation of the stream that no look at the catalog has shown yet.
@@ -202,6 +206,7 @@ impl Core {
             routes,
             chunk_bindings,
             relations: Relations::new(&saved.departed),
+            effects: Vec::new(),
             batch,
             visibility,
             heals: Heals::default(),

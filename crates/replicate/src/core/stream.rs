@@ -1,11 +1,11 @@
 //! Events of the stream: transactions into batches, markers into placed chunks.
 
-use understudy_contract::{Class, Failure, StreamEvent, Unit};
-use understudy_model::{Nonce, Relation, RelationId, RouteId, RowChange, SourceChange, UnitId};
+use understudy_contract::{Class, Failure, PlacedChunk, StreamEvent, Unit};
+use understudy_model::{Before, Nonce, Relation, RelationId, RouteId, RowChange, SourceChange, UnitId};
 
 use super::{Core, PlacedNote, Work};
-use crate::relations::Home;
-use crate::rules::Rule;
+use crate::relations::{Effect, Home, Watching};
+use crate::rules::{Rule, Rules};
 use crate::window::Touch;
 
 /// What every marker's prefix begins with; the migration's name follows.
@@ -42,7 +42,7 @@ impl Core {
             }
             StreamEvent::Commit { end, .. } => {
                 self.batch.commit(end);
-                self.on_markers();
+                self.on_markers()?;
                 if self.batch.is_full() {
                     self.seal_here();
                 }
@@ -70,40 +70,46 @@ impl Core {
             Some(position) => failure.at(position),
             None => failure,
         };
+        let mut effects = std::mem::take(&mut self.effects);
+        let has_window = |route| self.windows.values().any(|window| window.route == route);
+        let trusts = !self.settings.rules.holds(Rule::EarlierCondition);
+        let is_complete = |route| trusts || !self.incomplete.contains(&route);
+        let with = (self.routes.as_slice(), &Watching { has_window: &has_window, is_complete: &is_complete });
         match change {
             SourceChange::Insert { relation, new } => {
-                let row = self.relations.insert(relation, &new).map_err(place)?;
-                self.push(row);
+                self.relations.insert(relation, &new, with, &mut effects).map_err(place)?;
             }
             SourceChange::Update { relation, old, new } => {
-                let row = self.relations.update(relation, old.as_ref(), &new, &self.routes).map_err(place)?;
-                self.push(row);
+                self.relations.update(relation, (old.as_ref(), &new), with, &mut effects).map_err(place)?;
             }
             SourceChange::Delete { relation, old } => {
-                let row = self.relations.delete(relation, &old, &self.routes).map_err(place)?;
-                self.push(row);
+                self.relations.delete(relation, &old, with, &mut effects).map_err(place)?;
             }
             SourceChange::Truncate { relations } => self.on_truncate(&relations).map_err(place)?,
         }
+        let routes_max = if self.settings.rules.holds(Rule::EveryRoute) { usize::MAX } else { 1 };
+        for effect in effects.drain(..).take(routes_max) {
+            self.push(effect);
+        }
+        self.effects = effects;
         if self.batch.is_full() {
             self.seal_here();
         }
         Ok(())
     }
 
-    fn push(&mut self, change: Option<RowChange>) {
-        let Some(change) = change else { return };
+    fn push(&mut self, effect: Effect) {
+        let Effect { route, changes, touch } = effect;
         self.note_streamed();
-        if change.routes().iter().any(|route| self.joining.contains_key(route)) {
+        if self.joining.contains_key(&route) {
             return;
         }
-        if let Some(route) = change.routes().first().copied()
-            && self.windows.values().any(|window| window.route == route)
-            && let Some(touch) = Touch::of(&change, &self.routes[route.index()].key)
-        {
+        if let Some(touch) = touch {
             self.observe(route, &touch);
         }
-        self.batch.push(change);
+        let rules = &self.settings.rules;
+        let changes = changes.into_iter().flatten().filter_map(|change| by_rules(rules, change));
+        changes.for_each(|change| self.batch.push(change));
     }
 
     /// The open transaction has a change of ours: until a snapshot shows it, windows must know of it.
@@ -116,7 +122,7 @@ impl Core {
     }
 
     fn on_truncate(&mut self, relations: &[RelationId]) -> Result<(), Failure> {
-        let homes = relations.iter().filter_map(|relation| self.relations.home(*relation)).cloned();
+        let homes = relations.iter().flat_map(|relation| self.relations.homes(*relation)).cloned();
         let (joining, homes): (Vec<_>, Vec<_>) =
             homes.partition(|home| self.joining.contains_key(&home.route));
         if !joining.is_empty() {
@@ -171,7 +177,7 @@ impl Core {
     /// first to tell: what green has of the leaves that were attached since has gone with it. They are copied again.
     fn copy_leaves_since(&mut self, look: u64, route: RouteId, emptied: UnitId) {
         let is_new = |unit: &&Unit| {
-            let home = self.relations.home(RelationId(unit.id.0));
+            let home = self.relations.home(unit.id);
             unit.route == route && unit.id != emptied && home.is_some_and(|home| home.first_look >= look)
         };
         let units = self.plan.units().filter(is_new).cloned().collect::<Vec<_>>();
@@ -197,25 +203,21 @@ impl Core {
 
     fn observe(&mut self, route: RouteId, touch: &Touch) {
         let Some(xid) = self.batch.open_xid() else { return };
-        let (spec, binding) = (&self.routes[route.index()], &self.chunk_bindings[route.index()]);
+        let key_of = super::chunks::key_of(&self.settings.rules, &self.chunk_bindings[route.index()]);
         for window in self.windows.values_mut().filter(|window| window.route == route) {
-            let key_of = window.key_reader(binding, &spec.key);
-            window.observe(&self.settings.rules, xid, touch, key_of);
+            window.observe(&self.settings.rules, xid, touch, &key_of);
         }
     }
 
     /// The transaction that carried these markers has committed: everything before it has been gathered.
-    fn on_markers(&mut self) {
+    fn on_markers(&mut self) -> Result<(), Failure> {
         let markers = std::mem::take(&mut self.markers);
-        if markers.is_empty() {
-            return;
-        }
         let mut placed = Vec::new();
         for nonce in &markers {
-            placed.extend(self.on_marker(*nonce));
+            placed.extend(self.on_marker(*nonce)?);
         }
         if placed.is_empty() {
-            return;
+            return Ok(());
         }
         if self.settings.rules.holds(Rule::Order) {
             self.seal();
@@ -224,27 +226,42 @@ impl Core {
             self.out.extend(placed.into_iter().map(Work::Place));
             self.seal_here();
         }
+        Ok(())
     }
 
-    fn on_marker(&mut self, nonce: Nonce) -> Option<understudy_contract::PlacedChunk> {
+    fn on_marker(&mut self, nonce: Nonce) -> Result<Option<PlacedChunk>, Failure> {
         let checkpoint = self.batch.last_checkpoint();
         if self.join_marker == Some(nonce) {
             // The plans say that the routes are followed from here on: green must be here before it has them.
             self.seal();
             self.end_joining();
-            return None;
+            return Ok(None);
         }
         if self.detaching.contains_key(&nonce) {
             self.finish_detach(nonce);
-            return None;
+            return Ok(None);
         }
         let window = self.windows.values().find(|window| window.nonce == nonce && window.is_read());
         match window.map(|window| window.id) {
             Some(id) => self.place(id, checkpoint),
             None => {
                 self.heartbeats.push((nonce, checkpoint));
-                None
+                Ok(None)
             }
         }
     }
+}
+
+/// A change as the rules leave it: as it is, outside tests.
+fn by_rules(rules: &Rules, mut change: RowChange) -> Option<RowChange> {
+    match &mut change {
+        RowChange::Delete { before: Before::Unknown, .. } if !rules.holds(Rule::Exit) => return None,
+        RowChange::Update { before: before @ Before::Unknown, .. } if !rules.holds(Rule::UnknownBefore) => {
+            *before = Before::There;
+        }
+        RowChange::Reread { .. } if !rules.holds(Rule::Reread) => return None,
+        RowChange::Refused { .. } if !rules.holds(Rule::Refused) => return None,
+        _ => {}
+    }
+    Some(change)
 }

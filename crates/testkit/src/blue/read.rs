@@ -1,13 +1,14 @@
 //! What readers of blue see: chunks, the catalog, and the whole of a table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use understudy_contract::{ChunkOutcome, ChunkRequest, ChunkRows, ChunkScope, Unit};
-use understudy_model::{Key, RouteId, Snapshot, Tuple, TupleBuilder, UnitId, Value};
+use understudy_model::{Key, Lsn, RouteId, Snapshot, Tuple, TupleBuilder, UnitId, Value};
 
 use super::Blue;
 use super::heap::{Cell, Heap, Version};
+use super::log::Record;
 
 /// The rows of a table by key.
 pub type RowMap = BTreeMap<Key, Vec<Cell>>;
@@ -23,16 +24,33 @@ impl Blue {
         rows.collect()
     }
 
+    /// The rows of a table that are as a transaction left them which ended in the log before an address.
+    pub fn rows_before(&self, table: usize, lsn: Lsn) -> RowMap {
+        let snapshot = self.snapshot();
+        let later = self.log.iter().filter_map(|record| match record {
+            Record::Transaction(committed) if committed.end > lsn => Some(committed.xid),
+            Record::Transaction(_) | Record::Loose(..) => None,
+        });
+        let later = later.collect::<BTreeSet<_>>();
+        let heaps = self.heaps.iter().filter(|heap| heap.table == Some(table));
+        let rows = heaps.flat_map(|heap| {
+            let shown = heap.shown(&snapshot).filter(|version| !later.contains(&version.xmin));
+            shown.map(|version| (heap.key(&version.cells), version.cells.clone()))
+        });
+        rows.collect()
+    }
+
     /// Every unit of these tables, one route each in this order. `None` while a lock keeps the catalog from answering.
     pub fn units(&self, tables: &[usize]) -> Option<Vec<Unit>> {
         let mut units = Vec::new();
         for (route, table) in tables.iter().enumerate() {
+            let route = RouteId(route as u16);
             for at in self.leaves(*table) {
                 let heap = &self.heaps[at];
                 units.push(Unit {
-                    id: UnitId(heap.oid),
-                    route: RouteId(route as u16),
-                    root: UnitId(self.tables[*table].oid),
+                    id: UnitId::new(heap.oid, route),
+                    route,
+                    root: UnitId::new(self.tables[*table].oid, route),
                     name: self.heap_name(at),
                     filenode: heap.filenode,
                     fingerprint: heap.fingerprint(),
@@ -54,7 +72,7 @@ impl Blue {
     /// leaves that have gone since stay.
     pub fn describe_leaves(&self, units: &mut [Unit]) {
         for unit in units {
-            let leaf = self.heaps.iter().position(|heap| heap.oid == unit.id.0);
+            let leaf = self.heaps.iter().position(|heap| heap.oid == unit.id.oid);
             if let Some(leaf) = leaf.filter(|leaf| self.heaps[*leaf].table.is_some()) {
                 unit.predicate = self.predicate(leaf);
             }
@@ -64,10 +82,10 @@ impl Blue {
     /// Reads a chunk. `None` while a lock makes the reader wait.
     pub fn read(&self, request: &ChunkRequest) -> Option<ChunkOutcome> {
         let root =
-            self.tables.iter().position(|table| table.oid == request.unit.0 && table.kind.is_partitioned());
+            self.tables.iter().position(|table| table.oid == request.unit.oid && table.kind.is_partitioned());
         let heaps: Vec<&Heap> = match root {
             Some(table) => self.heaps.iter().filter(|heap| heap.table == Some(table)).collect(),
-            None => self.heaps.iter().filter(|heap| heap.oid == request.unit.0).collect(),
+            None => self.heaps.iter().filter(|heap| heap.oid == request.unit.oid).collect(),
         };
         if !heaps.iter().all(|heap| heap.can_lock(None, false)) {
             return None;
@@ -92,10 +110,14 @@ impl Blue {
     }
 }
 
-/// The lines of one heap that a request asks for. `None` when a column is not there.
+/// The lines of one heap that a request asks for. `None` when a column is not there, or has another type.
 fn lines_of(heap: &Heap, request: &ChunkRequest, snapshot: &Snapshot) -> Option<Vec<Bytes>> {
     let place = |name: &String| heap.shape.columns.iter().position(|(column, _)| column == name);
     let columns = request.columns.iter().map(place).collect::<Option<Vec<_>>>()?;
+    let typed = |(at, ty): (&usize, &(u32, i32))| heap.shape.type_of(*at) == *ty;
+    if !request.types.iter().all(|types| columns.iter().zip(types).all(typed)) {
+        return None;
+    }
     let wanted: Box<dyn Fn(&Version) -> bool> = match &request.scope {
         ChunkScope::Blocks(range) => {
             Box::new(|version| range.from <= version.ctid && version.ctid < range.to)

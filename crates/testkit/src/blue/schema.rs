@@ -83,12 +83,18 @@ impl Shape {
         self.key.iter_mut().filter(|at| **at > column).for_each(|at| *at -= 1);
     }
 
+    /// Object id and modifier of the type of a column.
+    pub fn type_of(&self, column: usize) -> (u32, i32) {
+        let altered = self.columns[column].1 == ColumnKind::Small && self.revision > 0;
+        if altered { (1700, self.revision as i32 - 1) } else { (25, -1) }
+    }
+
     /// The relation as the stream announces it.
     pub(super) fn relation(&self, oid: u32, name: TableName) -> Arc<Relation> {
-        let columns = self.columns.iter().enumerate().map(|(at, (name, kind))| Column {
+        let columns = self.columns.iter().enumerate().map(|(at, (name, _))| Column {
             name: (*name).to_owned(),
-            type_oid: if *kind == ColumnKind::Small && self.revision > 0 { 1700 } else { 25 },
-            type_modifier: if *kind == ColumnKind::Small { self.revision as i32 - 1 } else { -1 },
+            type_oid: self.type_of(at).0,
+            type_modifier: self.type_of(at).1,
             in_identity: self.identity == ReplicaIdentity::Full || self.key.contains(&at),
         });
         Arc::new(Relation { id: RelationId(oid), name, identity: self.identity, columns: columns.collect() })

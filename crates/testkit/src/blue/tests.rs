@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use understudy_contract::{ChunkOutcome, ChunkRequest, ChunkScope, StreamEvent};
 use understudy_model::{
-    BlockRange, ChunkId, Ctid, Key, OldImage, RelationId, SourceChange, Tuple, UnitId, Value, Xid,
+    BlockRange, ChunkId, Ctid, Key, OldImage, RelationId, RouteId, SourceChange, Tuple, UnitId, Value, Xid,
 };
 
 use super::{Blue, Cell, RowMap, TableKind};
@@ -132,6 +132,7 @@ fn chunks_by_block_cover_exactly_the_visible_rows() {
                         id: ChunkId(0),
                         unit: unit.id,
                         columns: columns.clone(),
+                        types: None,
                         scope,
                         bytes_max: 9_999,
                     };
@@ -199,8 +200,9 @@ fn barriers_and_snapshots_bound_what_is_running() {
     assert_eq!(blue.snapshot().in_progress(), [one, two]);
     let gone = ChunkRequest {
         id: ChunkId(1),
-        unit: UnitId(1),
+        unit: UnitId::new(1, RouteId(0)),
         columns: Vec::new(),
+        types: None,
         scope: ChunkScope::Keys { columns: Vec::new(), keys: Vec::new() },
         bytes_max: 1,
     };

@@ -13,7 +13,7 @@ use understudy_contract::{
     Applied, Batch, ChunkDone, Class, Failure, GreenTable, LedgerEntry, Lineage, PlacedChunk, PlacedKind,
     Saved,
 };
-use understudy_model::{Checkpoint, Key, RouteId};
+use understudy_model::{Checkpoint, HealKey, Key, RouteId};
 use understudy_replicate::Rules;
 
 use state::{State, cells, key_of};
@@ -118,19 +118,29 @@ impl Green {
         &self.current().rows[route.index()]
     }
 
+    /// Whether a unit of a route has been planned.
+    pub fn is_planned(&self, route: RouteId) -> bool {
+        self.current().units.keys().any(|unit| unit.route == route)
+    }
+
     /// Whether a route's copy is complete.
     pub fn is_complete(&self, route: RouteId) -> bool {
         self.current().complete[route.index()]
     }
 
     /// Rows that wait to be read again.
-    pub fn heals(&self) -> Vec<(RouteId, Key)> {
+    pub fn heals(&self) -> Vec<(RouteId, HealKey)> {
         self.current().heals.iter().cloned().collect()
     }
 
     /// Rows of complete routes that were not as the changes promised.
     pub fn mismatches(&self) -> u64 {
         self.current().mismatches
+    }
+
+    /// Rows of which changes have been set aside.
+    pub fn set_aside(&self) -> Vec<(RouteId, Key)> {
+        self.current().aside.iter().cloned().collect()
     }
 
     /// The committed checkpoint.
@@ -311,6 +321,22 @@ fn write(state: &mut State, tables: &[GreenTable], chunk: &PlacedChunk) -> Resul
         let (key, row) = (key_of(tables, chunk.route, row)?, cells(row, None)?);
         state.rows_mut(chunk.route).insert(key, row);
     }
+    let heals = matches!(chunk.kind, PlacedKind::Heal { .. });
+    if heals || state.is_renewed(chunk.route) {
+        for key in &chunk.left_out {
+            state.rows_mut(chunk.route).remove(key);
+        }
+    }
+    if heals {
+        // What was set aside of these rows is on green now.
+        for row in &chunk.rows {
+            state.aside.remove(&(chunk.route, key_of(tables, chunk.route, row)?));
+        }
+        for key in &chunk.left_out {
+            state.aside.remove(&(chunk.route, key.clone()));
+        }
+    }
+    state.aside.extend(chunk.refused.iter().map(|(key, _)| (chunk.route, key.clone())));
     let known = match &chunk.kind {
         PlacedKind::Copy { unit, range } => state.done(*unit, *range, chunk.rows.len() as u64),
         PlacedKind::Heal { keys } => {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use understudy_contract::{Applied, Class, Failure, GreenTable, Lineage, Saved, SavedRoute, SavedUnit, Unit};
-use understudy_model::{BlockRange, Checkpoint, Key, RouteId, RowChange, Tuple, UnitId, Value, Xid};
+use understudy_model::{
+    Before, BlockRange, Checkpoint, HealKey, Key, RouteId, RowChange, Tuple, UnitId, Value, Xid,
+};
 use understudy_replicate::{Rule, Rules};
 
 /// One row: its texts and nulls, in the route's columns.
@@ -25,7 +27,9 @@ pub(super) struct State {
     /// For each route, whether the copy that is not complete writes over rows that were there before it.
     pub(super) renewed: Vec<bool>,
     pub(super) units: BTreeMap<UnitId, SavedUnit>,
-    pub(super) heals: BTreeSet<(RouteId, Key)>,
+    pub(super) heals: BTreeSet<(RouteId, HealKey)>,
+    /// Rows of which changes have been set aside.
+    pub(super) aside: BTreeSet<(RouteId, Key)>,
     pub(super) mismatches: u64,
 }
 
@@ -40,6 +44,7 @@ impl State {
             renewed: vec![false; routes],
             units: BTreeMap::new(),
             heals: BTreeSet::new(),
+            aside: BTreeSet::new(),
             mismatches: 0,
         }
     }
@@ -62,7 +67,7 @@ impl State {
             units: self.units.values().cloned().collect(),
             departed: Vec::new(),
             heals: self.heals.iter().cloned().collect(),
-            quarantined: 0,
+            quarantined: self.aside.len() as u64,
         })
     }
 
@@ -73,20 +78,22 @@ impl State {
         change: &RowChange,
         applied: &mut Applied,
     ) -> Result<(), Failure> {
+        if self.set_aside(tables, change, applied)? {
+            return Ok(());
+        }
         match change {
             RowChange::Insert { route, new } => {
                 let (key, row) = (key_of(tables, *route, new)?, cells(new, None)?);
                 let replaced = self.rows_mut(*route).insert(key.clone(), row).is_some();
                 self.expect(*route, &key, !replaced, applied);
             }
-            RowChange::Update { route, old_key, new } => {
-                let key = key_of(tables, *route, new)?;
-                self.update(rules, *route, (old_key.as_ref(), key, new), applied)?;
-            }
-            RowChange::Delete { route, key } => {
+            RowChange::Update { .. } => self.update((tables, rules), change, applied)?,
+            RowChange::Delete { route, key, before } => {
                 let found = self.rows_mut(*route).remove(key).is_some();
-                self.expect(*route, key, found, applied);
+                self.expect(*route, key, found || *before == Before::Unknown, applied);
             }
+            RowChange::Reread { route, key } => self.heal(*route, key.clone(), applied),
+            RowChange::Refused { .. } => {}
             RowChange::Truncate { routes } => routes.iter().for_each(|route| self.rows_mut(*route).clear()),
             RowChange::TruncateLeaf { route, predicate } => {
                 let leaves = leaves(&tables[route.index()], predicate);
@@ -98,24 +105,62 @@ impl State {
         Ok(())
     }
 
+    /// Whether a change is set aside: it cannot be computed, or an earlier one of its row could not.
+    fn set_aside(
+        &mut self,
+        tables: &[GreenTable],
+        change: &RowChange,
+        applied: &mut Applied,
+    ) -> Result<bool, Failure> {
+        let (route, old, new) = match change {
+            RowChange::Refused { route, old_key, key, .. } => (*route, old_key.clone(), Some(key.clone())),
+            RowChange::Insert { route, new } => (*route, None, Some(key_of(tables, *route, new)?)),
+            RowChange::Update { route, old_key, new, .. } => {
+                (*route, old_key.clone(), Some(key_of(tables, *route, new)?))
+            }
+            RowChange::Delete { route, key, .. } => (*route, Some(key.clone()), None),
+            _ => return Ok(false),
+        };
+        let keys = [old, new].into_iter().flatten().map(|key| (route, key)).collect::<Vec<_>>();
+        let refused = matches!(change, RowChange::Refused { .. });
+        if !refused && !keys.iter().any(|key| self.aside.contains(key)) {
+            return Ok(false);
+        }
+        self.aside.extend(keys);
+        applied.quarantined += 1;
+        Ok(true)
+    }
+
+    /// A row is to be read again, unless it waits for that already.
+    fn heal(&mut self, route: RouteId, key: HealKey, applied: &mut Applied) {
+        if self.heals.insert((route, key.clone())) {
+            applied.heals.push((route, key));
+        }
+    }
+
     fn update(
         &mut self,
-        rules: &Rules,
-        route: RouteId,
-        (old_key, key, new): (Option<&Key>, Key, &Tuple),
+        (tables, rules): (&[GreenTable], &Rules),
+        change: &RowChange,
         applied: &mut Applied,
     ) -> Result<(), Failure> {
-        let from = old_key.unwrap_or(&key);
+        let RowChange::Update { route, old_key, new, blue_key, before: known } = change else {
+            return Ok(());
+        };
+        let route = *route;
+        let key = key_of(tables, route, new)?;
+        let from = old_key.as_ref().unwrap_or(&key);
         let before = self.rows_mut(route).remove(from);
-        self.expect(route, from, before.is_some(), applied);
+        self.expect(route, from, before.is_some() || *known == Before::Unknown, applied);
         if old_key.is_some() {
             let free = self.rows_mut(route).remove(&key).is_none();
             self.expect(route, &key, free, applied);
         }
         let missing = before.is_none() && new.has_unchanged();
-        if missing || (new.has_unchanged() && self.may_be_stale(rules, route, (old_key, &key))) {
-            self.heals.insert((route, key.clone()));
-            applied.heals.push((route, key.clone()));
+        if missing || (new.has_unchanged() && self.may_be_stale(rules, route, (old_key.as_ref(), &key))) {
+            let heal = HealKey { green: key.clone(), blue: blue_key.clone().unwrap_or_else(|| key.clone()) };
+            self.heals.insert((route, heal.clone()));
+            applied.heals.push((route, heal));
         }
         if !missing {
             self.rows_mut(route).insert(key, cells(new, before.as_ref())?);
@@ -125,8 +170,8 @@ impl State {
 
     /// Whether a row that was there before a partial update must be read again for what the update left alone.
     fn may_be_stale(&self, rules: &Rules, route: RouteId, (old_key, key): (Option<&Key>, &Key)) -> bool {
-        let waits = |key: &Key| self.heals.contains(&(route, key.clone()));
-        let copied_over = self.renewed[route.index()] && !self.complete[route.index()];
+        let waits = |key: &Key| self.waits(route, key);
+        let copied_over = self.is_renewed(route);
         match old_key {
             Some(old) if rules.holds(Rule::MovedHeal) && waits(old) => true,
             None if waits(key) => false,
@@ -134,13 +179,23 @@ impl State {
         }
     }
 
+    /// Whether a row waits to be read again.
+    fn waits(&self, route: RouteId, key: &Key) -> bool {
+        self.heals.iter().any(|(of, heal)| *of == route && heal.green == *key)
+    }
+
     /// A complete route keeps what its changes promise, but for rows that wait to be read again.
     fn expect(&mut self, route: RouteId, key: &Key, holds: bool, applied: &mut Applied) {
-        let healing = || self.heals.contains(&(route, key.clone()));
+        let healing = || self.waits(route, key);
         if self.complete[route.index()] && !holds && !healing() {
             self.mismatches += 1;
             applied.mismatches += 1;
         }
+    }
+
+    /// Whether the copy that is not complete writes over rows that were there before it.
+    pub(super) fn is_renewed(&self, route: RouteId) -> bool {
+        self.renewed[route.index()] && !self.complete[route.index()]
     }
 
     pub(super) fn rows_mut(&mut self, route: RouteId) -> &mut GreenRows {

@@ -1,52 +1,24 @@
 //! The routes of a simulated migration, and whether green holds exactly what they make of blue's rows.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use understudy_contract::GreenTable;
-use understudy_model::{Key, RouteId, TableName};
-use understudy_transform::{BlueTable, ColumnSource, Requested, RouteSpec};
+use understudy_model::Key;
+use understudy_transform::{ColumnSource, RouteSpec};
 
-use crate::blue::{Blue, Cell, TableKind};
+use super::mapping::{Mapping, Outcome, Row};
+use crate::blue::{Blue, Cell, RowMap, Shape};
 use crate::green::{Green, GreenRow, GreenRows};
 
 /// Stands where blue has another value by now.
 const OUTDATED: Bytes = Bytes::from_static(b"out of date");
 
-/// The route of a table: every column as it is, or turned about with a constant added.
-pub(super) fn route(blue: &Blue, table: usize, route: u16) -> RouteSpec {
-    let (spec, shape) = (&blue.tables()[table], blue.shape(table));
-    let source = BlueTable {
-        name: spec.name.clone(),
-        columns: shape.columns.iter().map(|(name, _)| (*name).to_owned()).collect(),
-        key: shape.key.iter().rev().map(|at| shape.columns[*at].0.to_owned()).collect(),
-    };
-    let turned = [
-        Requested::Column("origin".to_owned(), ColumnSource::Constant(Some("blue".to_owned()))),
-        Requested::Column("second".to_owned(), ColumnSource::Column("b".to_owned())),
-        Requested::Rest,
-    ];
-    let requested = (spec.kind == TableKind::Composite).then_some(&turned[..]);
-    let target = TableName::new("app", spec.name.name.clone());
-    let compiled = RouteSpec::compile(RouteId(route), &source, target.clone(), requested);
-    assert!(compiled.is_ok(), "the simulated tables have mappings that fit");
-    compiled.unwrap_or_else(|_| RouteSpec {
-        id: RouteId(route),
-        source: source.name,
-        target,
-        columns: Vec::new(),
-        key: Vec::new(),
-        key_source: Vec::new(),
-        left_out: None,
-    })
-}
-
 /// The table that a route fills.
 pub(super) fn green_table(route: &RouteSpec) -> GreenTable {
     let source = |column: &understudy_transform::RouteColumn| match &column.from {
         ColumnSource::Column(name) => Some(name.clone()),
-        ColumnSource::Constant(_) => None,
+        ColumnSource::Constant(_) | ColumnSource::Computed(_) => None,
     };
     GreenTable {
         route: route.id,
@@ -55,57 +27,108 @@ pub(super) fn green_table(route: &RouteSpec) -> GreenTable {
         columns: route.columns.iter().map(|column| column.name.clone()).collect(),
         source_columns: route.columns.iter().map(source).collect(),
         key: route.key.clone(),
+        filtered: route.filter.is_some(),
+        predicate: None,
         fingerprint: route.fingerprint(),
     }
 }
 
 /// Green equals blue, every route is complete, nothing waits to be healed and nothing was ever amiss. When it `adopts` rows
 /// that were there before anything was copied, those whose blue row had gone before its leaf was followed may stay, and
-/// are met by a later row of their key.
+/// are met by a later row of their key. A row that cannot be computed is set aside, and nobody vouches for one that is.
 pub(super) fn equal(
     (blue, green): (&Blue, &Green),
-    routes: &[RouteSpec],
-    tables: &[usize],
+    (routes, tables, mappings): (&[RouteSpec], &[usize], &[Mapping]),
     adopts: bool,
 ) -> Result<(), String> {
-    for (route, table) in routes.iter().zip(tables) {
+    let aside = green.set_aside().into_iter().collect::<BTreeSet<_>>();
+    for ((route, table), mapping) in routes.iter().zip(tables).zip(mappings) {
         if !green.is_complete(route.id) {
             return Err(format!("{} is not complete", route.source));
         }
-        let expected = expected(blue, *table, route);
+        let is_aside = |key: &Key| aside.contains(&(route.id, key.clone()));
+        let Outcomes { rows: mut expected, refused } =
+            outcomes(blue, *table, (route, *mapping), blue.rows(*table));
         let mut found = green.rows(route.id).clone();
         if adopts {
             found.retain(|key, row| expected.contains_key(key) || *row != outdated(route, row));
         }
+        if let Some(key) = refused.iter().find(|key| !is_aside(key)) {
+            return Err(format!("{}: {} is not set aside", route.target, super::trace::key(key)));
+        }
+        if !mapping.may_fail() && aside.iter().any(|(of, _)| *of == route.id) {
+            return Err(format!("rows of {} are set aside for nothing", route.target));
+        }
+        found.retain(|key, _| !is_aside(key));
+        expected.retain(|key, _| !is_aside(key));
         if found != expected {
-            return Err(format!("{} differs: {}", route.source, difference(&found, &expected)));
+            return Err(format!("{} differs: {}", route.target, difference(&found, &expected)));
         }
     }
     let (heals, mismatches) = (green.heals().len(), green.mismatches());
     if heals > 0 || (mismatches > 0 && !adopts) {
         return Err(format!("{heals} heals are pending, {mismatches} mismatches were met"));
     }
+    apart(green, routes)
+}
+
+/// Routes that fill the same table have no row in common.
+fn apart(green: &Green, routes: &[RouteSpec]) -> Result<(), String> {
+    let mut taken = BTreeMap::new();
+    for route in routes {
+        for key in green.rows(route.id).keys() {
+            if let Some(other) = taken.insert((&route.target, key.clone()), route.id) {
+                return Err(format!("{:?} and {other:?} both have {}", route.id, super::trace::key(key)));
+            }
+        }
+    }
     Ok(())
 }
 
-pub(super) fn expected(blue: &Blue, table: usize, route: &RouteSpec) -> GreenRows {
+/// What a route's rows of blue come to.
+pub(super) struct Outcomes {
+    pub(super) rows: GreenRows,
+    pub(super) refused: Vec<Key>,
+}
+
+/// What these rows of blue come to, worked out without any of what is compiled.
+pub(super) fn outcomes(
+    blue: &Blue,
+    table: usize,
+    (route, mapping): (&RouteSpec, Mapping),
+    rows: RowMap,
+) -> Outcomes {
     let shape = blue.shape(table);
-    let value = |cells: &[Cell], source: &ColumnSource| match source {
+    let mut outcomes = Outcomes { rows: BTreeMap::new(), refused: Vec::new() };
+    for cells in rows.into_values() {
+        let outcome = if mapping.is_plain() && !route.computes() {
+            Outcome::Row(route.columns.iter().map(|column| passed(&shape, &cells, &column.from)).collect())
+        } else {
+            mapping.outcome(&shape, &cells)
+        };
+        match outcome {
+            Outcome::Row(row) => {
+                let key = Key::from_texts(route.key.iter().map(|at| row[*at].as_deref().unwrap_or_default()));
+                outcomes.rows.insert(key, row.into());
+            }
+            Outcome::LeftOut => {}
+            Outcome::Refused => outcomes.refused.push(mapping.key_of(&Row { shape: &shape, cells: &cells })),
+        }
+    }
+    outcomes
+}
+
+fn passed(shape: &Shape, cells: &[Cell], source: &ColumnSource) -> Cell {
+    match source {
         ColumnSource::Column(name) => {
             shape.columns.iter().position(|(column, _)| column == name).and_then(|at| cells[at].clone())
         }
         ColumnSource::Constant(text) => text.clone().map(Bytes::from),
-    };
-    let mut rows = BTreeMap::new();
-    for cells in blue.rows(table).into_values() {
-        let row: GreenRow = route.columns.iter().map(|column| value(&cells, &column.from)).collect();
-        let key = Key::from_texts(route.key.iter().map(|at| row[*at].as_deref().unwrap_or_default()));
-        rows.insert(key, Arc::clone(&row));
+        ColumnSource::Computed(_) => None,
     }
-    rows
 }
 
-/// The key of blue's row that green has under a key of its own.
+/// A key as routes read it, in the order in which blue's table has its columns.
 pub(super) fn blue_key(blue: &Blue, table: usize, route: &RouteSpec, key: &Key) -> Key {
     let shape = blue.shape(table);
     let texts = key.texts().collect::<Vec<_>>();

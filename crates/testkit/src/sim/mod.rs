@@ -4,8 +4,10 @@
 //! A run follows from its seed alone. `UNDERSTUDY_TRACE=1` makes a failing test print the run step by step.
 
 mod check;
+mod mapping;
 mod outdated;
 mod scenario;
+mod seen;
 mod sidecar;
 mod trace;
 
@@ -13,6 +15,7 @@ mod trace;
 mod tests;
 
 pub use scenario::Class;
+pub use seen::Seen;
 
 use understudy_contract::{Failure, Lineage, Unit};
 use understudy_model::{Checkpoint, RouteId};
@@ -23,61 +26,13 @@ use crate::blue::Blue;
 use crate::dice::Dice;
 use crate::green::Green;
 use crate::workload;
+use mapping::Mapping;
 use scenario::Scenario;
 use sidecar::{Sidecar, World};
 use trace::Trace;
 
 /// Steps that a run may take to come to rest once blue is quiet.
 const REST_STEPS_MAX: usize = 200_000;
-
-/// What a run has met, so that a sample can prove that it met everything.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Seen {
-    /// Changes streamed.
-    pub changes: u64,
-    /// Transactions streamed while no snapshot showed them.
-    pub streamed_before_visible: u64,
-    /// Transactions that ran, or were committed and invisible, when the slot was created.
-    pub born_into: u64,
-    /// Chunks placed.
-    pub placed: u64,
-    /// Rows found missing of which only a part was sent.
-    pub heals: u64,
-    /// Batches that ended inside a transaction.
-    pub split_transactions: u64,
-    /// Chunks that held too many bytes.
-    pub too_large: u64,
-    /// Stops and starts of the sidecar.
-    pub restarts: u64,
-    /// Rewrites, and changes of type or identity.
-    pub rewrites: u64,
-    /// Truncations.
-    pub truncates: u64,
-    /// Leaves attached, detached or dropped.
-    pub leaves: u64,
-    /// Tables that joined later.
-    pub later_tables: u64,
-    /// Copies over rows of green that are out of date.
-    pub recopies: u64,
-}
-
-impl Seen {
-    fn add(&mut self, other: &Seen) {
-        self.changes += other.changes;
-        self.streamed_before_visible += other.streamed_before_visible;
-        self.born_into += other.born_into;
-        self.placed += other.placed;
-        self.heals += other.heals;
-        self.split_transactions += other.split_transactions;
-        self.too_large += other.too_large;
-        self.restarts += other.restarts;
-        self.rewrites += other.rewrites;
-        self.truncates += other.truncates;
-        self.leaves += other.leaves;
-        self.later_tables += other.later_tables;
-        self.recopies += other.recopies;
-    }
-}
 
 /// A run in which the property does not hold.
 #[derive(Debug)]
@@ -96,7 +51,8 @@ pub struct CounterExample {
 /// green equal to blue.
 pub fn run(seed: u64, class: Class, rules: &Rules, traced: bool) -> Result<Seen, CounterExample> {
     let mut sim = Sim::new(seed, class, rules.clone(), traced);
-    match sim.play() {
+    let played = sim.add_routes().and_then(|()| sim.play());
+    match played {
         Ok(()) => Ok(sim.seen),
         Err(why) => Err(CounterExample { seed, class, why, trace: sim.trace.into_lines() }),
     }
@@ -128,6 +84,8 @@ struct Sim {
     routes: Vec<RouteSpec>,
     /// Tables in the order of the routes.
     tables: Vec<usize>,
+    /// Mappings in the order of the routes.
+    mappings: Vec<Mapping>,
     trace: Trace,
     seen: Seen,
 }
@@ -140,25 +98,48 @@ impl Sim {
         match class {
             Class::Heal => blue.leave_large_values(),
             Class::Recopy => blue.change_keys(),
+            Class::Computed if dice.percent(80) => blue.leave_large_values(),
             _ => {}
         }
         let (green, trace) = (Green::with_rules(Vec::new(), rules), Trace::new(traced));
-        let (routes, tables) = (Vec::new(), Vec::new());
-        let mut sim = Sim { scenario, dice, blue, green, routes, tables, trace, seen: Seen::default() };
-        for table in 0..sim.blue.tables().len() {
-            if sim.blue.is_published(table) {
-                sim.add_route(table);
-            }
-        }
-        sim.trace.note(|| format!("{:?}", sim.scenario));
-        sim
+        let (routes, tables, mappings) = (Vec::new(), Vec::new(), Vec::new());
+        let seen = Seen::default();
+        Sim { scenario, dice, blue, green, routes, tables, mappings, trace, seen }
     }
 
-    fn add_route(&mut self, table: usize) {
-        let route = check::route(&self.blue, table, self.routes.len() as u16);
-        self.green.add_table(check::green_table(&route));
-        self.routes.push(route);
-        self.tables.push(table);
+    /// The routes of every table that is published from the start.
+    fn add_routes(&mut self) -> Result<(), String> {
+        let scenario = &self.scenario;
+        self.trace.note(|| format!("{scenario:?}"));
+        let published = (0..self.blue.tables().len()).filter(|table| self.blue.is_published(*table));
+        for table in published.collect::<Vec<_>>() {
+            self.add_routes_of(table)?;
+        }
+        Ok(())
+    }
+
+    fn add_routes_of(&mut self, table: usize) -> Result<(), String> {
+        let mappings = self.scenario.mappings[table].clone();
+        self.seen.splits += u64::from(mappings.len() > 1);
+        for mapping in mappings {
+            let route = mapping.compile(&self.blue, table, self.routes.len() as u16)?;
+            self.seen.rekeyed += u64::from(!route.passes_key());
+            self.green.add_table(check::green_table(&route));
+            self.routes.push(route);
+            self.tables.push(table);
+            self.mappings.push(mapping);
+        }
+        Ok(())
+    }
+
+    /// Expressions are compiled for the types that the catalog shows whenever the sidecar starts.
+    fn compile_again(&mut self) -> Result<(), Failure> {
+        for (route, (table, mapping)) in self.routes.iter_mut().zip(self.tables.iter().zip(&self.mappings)) {
+            if !mapping.is_plain() {
+                *route = mapping.compile(&self.blue, *table, route.id.0).map_err(does_not_fit)?;
+            }
+        }
+        Ok(())
     }
 
     fn play(&mut self) -> Result<(), String> {
@@ -191,12 +172,16 @@ impl Sim {
                 self.step(&mut sidecar)?;
             }
         }
-        if self.routes.len() < self.blue.tables().len() {
+        if (0..self.blue.tables().len()).any(|table| !self.tables.contains(&table)) {
             sidecar = self.restart(sidecar).map_err(|failure| format!("restart: {failure}"))?;
         }
         self.rest(&mut sidecar)?;
         self.seen.add(&sidecar.seen);
-        check::equal((&self.blue, &self.green), &self.routes, &self.tables, self.scenario.adopts)
+        check::equal(
+            (&self.blue, &self.green),
+            (&self.routes, &self.tables, &self.mappings),
+            self.scenario.adopts,
+        )
     }
 
     /// Blue comes to rest, then the pipeline must.
@@ -222,7 +207,15 @@ impl Sim {
 
     fn step(&mut self, sidecar: &mut Sidecar) -> Result<(), String> {
         let mut world = self.world();
-        sidecar.step(&mut world).map_err(|failure| format!("step: {failure}"))
+        let Err(failure) = sidecar.step(&mut world) else { return Ok(()) };
+        if failure.class() != understudy_contract::Class::Transient {
+            return Err(format!("step: {failure}"));
+        }
+        self.trace.note(|| format!("the sidecar starts again: {failure}"));
+        self.seen.recompiled += 1;
+        self.seen.add(&sidecar.seen);
+        *sidecar = self.start(Start::default()).map_err(|failure| format!("start again: {failure}"))?;
+        Ok(())
     }
 
     fn world(&mut self) -> World<'_> {
@@ -266,6 +259,7 @@ impl Sim {
         }
         let (mut session, saved) = self.green.claim();
         let units = self.units();
+        self.compile_again()?;
         let mut saved = saved.ok_or_else(|| {
             Failure::new(understudy_contract::Class::Internal, "green has forgotten the migration")
         })?;
@@ -348,7 +342,7 @@ impl Sim {
             Some(table) => {
                 self.trace.note(|| format!("table {table} joins"));
                 self.blue.publish(table);
-                self.add_route(table);
+                self.add_routes_of(table).map_err(does_not_fit)?;
                 self.seen.later_tables += 1;
                 true
             }
@@ -362,6 +356,10 @@ impl Sim {
         }
         self.start(Start { publication_changed, recopy, ..Start::default() })
     }
+}
+
+fn does_not_fit(why: String) -> Failure {
+    Failure::new(understudy_contract::Class::Internal, why)
 }
 
 fn lineage() -> Lineage {

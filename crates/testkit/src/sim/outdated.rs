@@ -2,6 +2,7 @@
 
 use understudy_model::{Key, RouteId};
 
+use super::mapping::Mapping;
 use super::sidecar::Sidecar;
 use super::{Sim, check, trace};
 use crate::workload;
@@ -10,12 +11,24 @@ impl Sim {
     /// Puts some of green's rows out of date, and says which routes have to be copied again for it.
     pub(super) fn outdate(&mut self) -> Vec<RouteId> {
         let mut recopy = Vec::new();
-        for route in &self.routes {
+        for (at, route) in self.routes.iter().enumerate() {
             if !self.dice.percent(self.scenario.recopies) {
                 continue;
             }
             self.seen.recopies += 1;
+            let upto = self.green.checkpoint().lsn();
+            let whole = Mapping { filter: None, ..self.mappings[at] };
+            let rows_before = self.blue.rows_before(self.tables[at], upto);
+            let mut more = check::outcomes(&self.blue, self.tables[at], (route, whole), rows_before).rows;
+            let dice = &mut self.dice;
+            // Before anything is planned nobody vouches for rows that are there.
+            let had_rows = self.mappings[at].filter.is_some() && self.green.is_planned(route.id);
+            more.retain(|_, _| had_rows && dice.percent(50));
             self.green.tamper(route.id, |rows| {
+                // The condition was another one before.
+                for (key, row) in more {
+                    rows.entry(key).or_insert(row);
+                }
                 rows.values_mut().for_each(|row| *row = check::outdated(route, row));
             });
             recopy.push(route.id);
@@ -26,9 +39,10 @@ impl Sim {
     /// Green holds most of the rows that blue has now, out of date.
     pub(super) fn fill_green(&mut self) {
         workload::settle_all(&mut self.blue, &mut self.dice);
-        for (route, table) in self.routes.iter().zip(&self.tables) {
+        for (at, route) in self.routes.iter().enumerate() {
             let dice = &mut self.dice;
-            let mut rows = check::expected(&self.blue, *table, route);
+            let (table, whole) = (self.tables[at], Mapping { filter: None, ..self.mappings[at] });
+            let mut rows = check::outcomes(&self.blue, table, (route, whole), self.blue.rows(table)).rows;
             rows.retain(|_, _| dice.percent(80));
             self.green.tamper(route.id, |there| {
                 there.extend(rows.into_iter().map(|(key, row)| (key, check::outdated(route, &row))));
@@ -59,13 +73,16 @@ impl Sim {
     /// Rows that wait to be read again get other keys, as far as blue lets them.
     fn move_unhealed(&mut self) {
         for (route, key) in self.green.heals() {
-            self.change_row(route, &key, true);
+            self.change_row(route, &key.blue, true);
         }
     }
 
     /// One row changes that is out of date on green.
     fn touch_outdated(&mut self) {
         let route = RouteId(self.dice.below(self.routes.len()) as u16);
+        if !self.routes[route.index()].passes_key() {
+            return;
+        }
         let rows = self.green.rows(route).iter().filter(|(_, row)| check::is_outdated(row));
         let keys = rows.map(|(key, _)| key.clone()).collect::<Vec<_>>();
         if let Some(key) = self.dice.pick(&keys) {

@@ -2,6 +2,7 @@
 
 use understudy_replicate::{CoreSettings, DetachPolicy, Rules};
 
+use super::mapping::{self, Mapping};
 use super::sidecar::{STEPS, Step};
 use crate::blue::TableKind;
 use crate::dice::Dice;
@@ -28,13 +29,23 @@ pub enum Class {
     LaterTable,
     /// Tables are copied over rows of green that are out of date.
     Recopy,
+    /// Several routes take one table.
+    Split,
+    /// Routes take the rows that meet a condition, and rows come to meet it and cease to.
+    Filter,
+    /// Values of green are computed, also from what is not always sent.
+    Computed,
+    /// Rows have another key on green than on blue.
+    Rekeyed,
+    /// Expressions fail on some rows.
+    Refused,
     /// Everything at once.
     Mixed,
 }
 
 impl Class {
     /// Every class.
-    pub const ALL: [Class; 10] = [
+    pub const ALL: [Class; 15] = [
         Class::LateVisibility,
         Class::SlotBirth,
         Class::Rewrite,
@@ -44,6 +55,11 @@ impl Class {
         Class::Heal,
         Class::LaterTable,
         Class::Recopy,
+        Class::Split,
+        Class::Filter,
+        Class::Computed,
+        Class::Rekeyed,
+        Class::Refused,
         Class::Mixed,
     ];
 
@@ -57,6 +73,8 @@ impl Class {
 #[derive(Debug, Clone)]
 pub(super) struct Scenario {
     pub(super) tables: Vec<TableKind>,
+    /// For each table the mappings of its routes.
+    pub(super) mappings: Vec<Vec<Mapping>>,
     /// How many of the tables join later.
     pub(super) later: usize,
     pub(super) weights: Weights,
@@ -87,13 +105,14 @@ pub(super) struct Scenario {
 impl Scenario {
     pub(super) fn draw(class: Class, dice: &mut Dice, rules: Rules) -> Scenario {
         let tables = tables(class, dice);
+        let mappings = mapping::draw(class, &tables, &mut dice.clone().split());
         let restarting = matches!(
             class,
             Class::Restart | Class::Mixed | Class::LaterTable | Class::LateVisibility | Class::Recopy
         );
         Scenario {
             later: usize::from(class == Class::LaterTable || (class == Class::Mixed && dice.percent(30))),
-            weights: weights(class, dice),
+            weights: weights(class, &tables, dice),
             acts_before: if class == Class::SlotBirth || dice.percent(40) { 10 + dice.below(40) } else { 0 },
             head_start: if class == Class::Heal || dice.percent(60) { dice.below(80) } else { 0 },
             steps: (150 + dice.below(350)) * if class == Class::Recopy { 3 } else { 1 },
@@ -107,6 +126,7 @@ impl Scenario {
             recopies: match class {
                 Class::Recopy => 80,
                 Class::Mixed => 30,
+                Class::Filter => 40,
                 _ => 0,
             },
             rests: class == Class::Recopy && dice.percent(60),
@@ -117,6 +137,7 @@ impl Scenario {
             blue_share: [10, 25, 40, 55][dice.below(if class == Class::Recopy { 2 } else { 4 })],
             pace: pace(class, dice),
             tables,
+            mappings,
         }
     }
 }
@@ -144,7 +165,8 @@ fn tables(class: Class, dice: &mut Dice) -> Vec<TableKind> {
     let mut tables = match class {
         Class::Partitions => vec![partitioned[dice.below(2)]],
         Class::Mixed => vec![any(dice), partitioned[dice.below(2)]],
-        Class::LaterTable => vec![any(dice), any(dice)],
+        Class::Rekeyed if dice.percent(25) => return vec![TableKind::Composite],
+        Class::LaterTable | Class::Rekeyed => vec![any(dice), any(dice)],
         _ => vec![any(dice)],
     };
     if dice.percent(25) {
@@ -153,7 +175,7 @@ fn tables(class: Class, dice: &mut Dice) -> Vec<TableKind> {
     tables
 }
 
-fn weights(class: Class, dice: &mut Dice) -> Weights {
+fn weights(class: Class, tables: &[TableKind], dice: &mut Dice) -> Weights {
     let mut weights = traffic();
     let mut add = |more: &[(Act, u32)]| weights.extend_from_slice(more);
     let partitions =
@@ -166,6 +188,17 @@ fn weights(class: Class, dice: &mut Dice) -> Weights {
             weights.iter_mut().filter(|(act, _)| *act == Act::Settle).for_each(|(_, weight)| *weight = slow);
         }
         Class::SlotBirth | Class::Restart | Class::LaterTable => {}
+        Class::Split | Class::Filter | Class::Computed | Class::Rekeyed | Class::Refused => {
+            // A key that a value outside of blue's key is part of does not outlive a change of that column's type.
+            let alters = class != Class::Rekeyed || *tables != [TableKind::Composite];
+            if alters && dice.percent(25) {
+                add(&[(Act::AlterType, 2), (Act::AddColumnAgain, 1), (Act::AlterIdentity, 1)]);
+            }
+            if dice.percent(25) {
+                add(&partitions);
+                add(&[(Act::Truncate, 1), (Act::Rewrite, 1)]);
+            }
+        }
         Class::Heal => {
             if dice.percent(30) {
                 add(&[(Act::AlterType, 1), (Act::AddColumnAgain, 1)]);

@@ -225,7 +225,7 @@ impl Sidecar {
                     world.trace.note(|| {
                         format!(
                             "read {:?}: unit {} {:?}",
-                            job.request.id, job.request.unit.0, job.request.scope
+                            job.request.id, job.request.unit.oid, job.request.scope
                         )
                     });
                     self.reads.push(Read { job, outcome: None });
@@ -332,11 +332,14 @@ impl Sidecar {
         match work {
             Work::Batch(batch) => {
                 self.seen.split_transactions += u64::from(batch.open.is_some());
+                batch.changes.iter().for_each(|change| self.seen.note(change));
                 let applied = self.session.apply(world.green, &batch)?;
                 self.seen.heals += applied.heals.len() as u64;
                 self.reports.push_back(Report::Applied(applied));
             }
             Work::Place(chunk) => {
+                self.seen.left_out += chunk.left_out.len() as u64;
+                self.seen.refused += chunk.refused.len() as u64;
                 self.session.place(world.green, chunk)?;
                 self.seen.placed += 1;
             }
@@ -362,7 +365,7 @@ impl Sidecar {
         match self.reports.pop_front() {
             Some(Report::Applied(applied)) => {
                 let heals =
-                    applied.heals.iter().map(|(_, key)| trace::key(key)).collect::<Vec<_>>().join(" ");
+                    applied.heals.iter().map(|(_, key)| trace::heal_key(key)).collect::<Vec<_>>().join(" ");
                 world.trace.note(|| format!("applied, heals {heals}, mismatches {}", applied.mismatches));
                 self.core.on_applied(applied);
             }
@@ -414,6 +417,6 @@ impl Sidecar {
 fn units_text(units: &[Unit]) -> String {
     let leaf = |unit: &Unit| unit.predicate.as_ref().map_or(String::new(), |leaf| format!(" {leaf}"));
     let one =
-        |unit: &Unit| format!("{} file {} blocks {}{}", unit.id.0, unit.filenode, unit.blocks, leaf(unit));
+        |unit: &Unit| format!("{} file {} blocks {}{}", unit.id.oid, unit.filenode, unit.blocks, leaf(unit));
     units.iter().map(one).collect::<Vec<_>>().join(", ")
 }

@@ -47,6 +47,11 @@ fn meets(class: Class, seen: &Seen) -> bool {
         Class::Heal => seen.heals > 0,
         Class::LaterTable => seen.later_tables > 0,
         Class::Recopy => seen.recopies > 0 && seen.heals > 0,
+        Class::Split => seen.splits > 0 && seen.changes > 0,
+        Class::Filter => seen.unknown > 0 && seen.left_out > 0,
+        Class::Computed => seen.rereads > 0,
+        Class::Rekeyed => seen.rekeyed > 0 && seen.changes > 0,
+        Class::Refused => seen.refused > 0,
         Class::Mixed => seen.changes > 0 && seen.placed > 0,
     }
 }
@@ -200,6 +205,56 @@ fn truncating_a_default_leaf_removes_what_other_leaves_took_over() {
 #[test]
 fn a_route_is_strict_only_once_it_is_copied() {
     is_needed(Rule::Strictness, Class::Restart);
+}
+
+#[test]
+fn a_change_goes_to_every_route_of_its_table() {
+    is_needed(Rule::EveryRoute, Class::Split);
+}
+
+#[test]
+fn a_row_that_leaves_the_condition_goes() {
+    is_needed(Rule::Exit, Class::Filter);
+}
+
+#[test]
+fn a_row_of_unknown_past_is_no_mismatch() {
+    is_needed(Rule::UnknownBefore, Class::Filter);
+}
+
+#[test]
+fn old_images_tell_nothing_of_rows_that_an_earlier_condition_let_in() {
+    is_needed(Rule::EarlierCondition, Class::Filter);
+}
+
+#[test]
+fn a_heal_removes_what_the_condition_leaves_out() {
+    is_needed(Rule::HealCondition, Class::Filter);
+}
+
+#[test]
+fn a_copy_over_rows_removes_what_the_condition_leaves_out() {
+    is_needed(Rule::CopyCondition, Class::Filter);
+}
+
+#[test]
+fn rows_that_cannot_be_told_are_read_again() {
+    is_needed(Rule::Reread, Class::Computed);
+}
+
+#[test]
+fn rows_that_cannot_be_computed_are_set_aside() {
+    is_needed(Rule::Refused, Class::Refused);
+}
+
+#[test]
+fn windows_know_rows_by_their_keys_on_blue() {
+    is_needed(Rule::BlueKeys, Class::Rekeyed);
+}
+
+#[test]
+fn a_route_that_computes_reads_only_the_types_it_is_compiled_for() {
+    is_needed(Rule::Types, Class::Computed);
 }
 
 /// A run is its seed: the same steps, the same end.

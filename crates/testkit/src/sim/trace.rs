@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use understudy_contract::{ChunkOutcome, StreamEvent};
-use understudy_model::{Key, OldImage, RouteId, RowChange, SourceChange, Tuple, Value};
+use understudy_model::{HealKey, Key, OldImage, RouteId, RowChange, SourceChange, Tuple, Value};
 use understudy_replicate::Work;
 
 /// Lines written so far, or nothing at all.
@@ -69,7 +69,16 @@ pub(super) fn work(work: &Work) -> String {
         }
         Work::Place(chunk) => {
             let rows = chunk.rows.iter().map(tuple).collect::<Vec<_>>().join(" ");
-            format!("place {:?} at {:?} {}: {rows}", chunk.id, chunk.at, kind(&chunk.kind))
+            let keys = |keys: &mut dyn Iterator<Item = &Key>| keys.map(key).collect::<Vec<_>>().join(" ");
+            let left_out = keys(&mut chunk.left_out.iter());
+            let refused = keys(&mut chunk.refused.iter().map(|(key, _)| key));
+            format!(
+                "place {:?} route {} at {:?} {}: {rows}, left out {left_out}, refused {refused}",
+                chunk.id,
+                chunk.route.0,
+                chunk.at,
+                kind(&chunk.kind)
+            )
         }
         Work::Record(entry) => format!("record {entry:?}"),
     }
@@ -78,10 +87,10 @@ pub(super) fn work(work: &Work) -> String {
 fn kind(kind: &understudy_contract::PlacedKind) -> String {
     match kind {
         understudy_contract::PlacedKind::Copy { unit, range } => {
-            format!("copy {} {}..{}", unit.0, range.from, range.to)
+            format!("copy {} {}..{}", unit.oid, range.from, range.to)
         }
         understudy_contract::PlacedKind::Heal { keys } => {
-            format!("heal {}", keys.iter().map(key).collect::<Vec<_>>().join(" "))
+            format!("heal {}", keys.iter().map(heal_key).collect::<Vec<_>>().join(" "))
         }
     }
 }
@@ -90,13 +99,27 @@ fn row_change(change: &RowChange) -> String {
     let route = |route: &RouteId| route.0;
     match change {
         RowChange::Insert { route: r, new } => format!("+{} {}", route(r), tuple(new)),
-        RowChange::Update { route: r, old_key, new } => {
+        RowChange::Update { route: r, old_key, new, before, .. } => {
             let from = old_key.as_ref().map_or_else(String::new, |old| format!("{} -> ", key(old)));
-            format!("~{} {from}{}", route(r), tuple(new))
+            format!("~{} {from}{} {before:?}", route(r), tuple(new))
         }
-        RowChange::Delete { route: r, key: k } => format!("-{} {}", route(r), key(k)),
+        RowChange::Delete { route: r, key: k, before } => format!("-{} {} {before:?}", route(r), key(k)),
+        RowChange::Reread { route: r, key: k } => format!("?{} {}", route(r), heal_key(k)),
+        RowChange::Refused { route: r, old_key, key: k, refusal } => {
+            let from = old_key.as_ref().map_or_else(String::new, |old| format!("{} -> ", key(old)));
+            format!("!{} {from}{} {}", route(r), key(k), refusal.sqlstate)
+        }
         RowChange::Truncate { routes } => format!("truncate {routes:?}"),
         RowChange::TruncateLeaf { route: r, predicate } => format!("truncate {} {predicate}", route(r)),
+    }
+}
+
+/// A key on green, and the one on blue where that is another.
+pub(super) fn heal_key(heal: &HealKey) -> String {
+    if heal.green == heal.blue {
+        key(&heal.green)
+    } else {
+        format!("{}={}", key(&heal.green), key(&heal.blue))
     }
 }
 

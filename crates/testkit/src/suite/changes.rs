@@ -24,16 +24,16 @@ pub(super) async fn partial_rows_that_are_missing_are_reported<S: SinkUnderTest>
     let mut sink = begun(store).await?;
     let changes = vec![insert(ITEMS, ["2", "b", "y"]), update(ITEMS, ["1", "a", UNSENT])];
     let applied = sink.apply(transaction(1, changes)).await.map_err(failed)?;
-    ensure(applied.heals == [(ITEMS, key(&["1"]))], "the row to be healed is not reported")?;
+    ensure(applied.heals == [(ITEMS, heal("1"))], "the row to be healed is not reported")?;
     ensure(applied.mismatches == 0, "a heal before completion is no mismatch")?;
     holds(store, ITEMS, &[["2", "b", "y"]]).await?;
-    let moved = RowChange::Update { route: ITEMS, old_key: Some(key(&["8"])), new: row(["9", "a", UNSENT]) };
-    let applied = sink.apply(transaction(2, vec![moved])).await.map_err(failed)?;
-    ensure(applied.heals == [(ITEMS, key(&["9"]))], "the new key of a moved row is not reported")?;
+    let changes = vec![moved("8", ["9", "a", UNSENT])];
+    let applied = sink.apply(transaction(2, changes)).await.map_err(failed)?;
+    ensure(applied.heals == [(ITEMS, heal("9"))], "the new key of a moved row is not reported")?;
     drop(sink);
     let mut heals = saved(store).await?.heals;
     heals.sort();
-    ensure(heals == [(ITEMS, key(&["1"])), (ITEMS, key(&["9"]))], "the heals are not remembered")
+    ensure(heals == [(ITEMS, heal("1")), (ITEMS, heal("9"))], "the heals are not remembered")
 }
 
 pub(super) async fn after_completion_surprises_are_counted_and_mended<S: SinkUnderTest>(
@@ -74,11 +74,6 @@ pub(super) async fn changes_take_effect_in_order<S: SinkUnderTest>(store: &S) ->
 
 pub(super) async fn keys_move_with_what_was_not_sent<S: SinkUnderTest>(store: &S) -> Verdict {
     let mut sink = complete(store).await?;
-    let moved = |from: &str, new: [&str; 3]| RowChange::Update {
-        route: ITEMS,
-        old_key: Some(key(&[from])),
-        new: row(new),
-    };
     let changes = vec![
         insert(ITEMS, ["1", "a", "x"]),
         insert(ITEMS, ["2", "b", "y"]),

@@ -1,7 +1,7 @@
 //! Placed chunks: what is committed with them, and where among the changes they take effect.
 
 use understudy_contract::{ChangeSink, LedgerEntry, PlacedChunk, PlacedKind};
-use understudy_model::{BlockRange, ChunkId, Ctid};
+use understudy_model::{BlockRange, Ctid};
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn blocks(from: u32, to: u32) -> BlockRange {
 fn copy(id: u64, at: u64, range: BlockRange, rows: &[[&str; 3]]) -> PlacedChunk {
     let kind = PlacedKind::Copy { unit: unit(ITEMS).id, range };
     let rows = rows.iter().map(|values| row(*values)).collect();
-    PlacedChunk { id: ChunkId(id), route: ITEMS, at: checkpoint(at), kind, rows }
+    placed(id, checkpoint(at), kind, rows)
 }
 
 async fn planned<S: SinkUnderTest>(store: &S) -> Result<S::Sink, String> {
@@ -43,14 +43,14 @@ pub(super) async fn healed_rows_settle_their_heals<S: SinkUnderTest>(store: &S) 
     let mut sink = planned(store).await?;
     let partial = ["1", "2", "3"].map(|id| update(ITEMS, [id, "a", UNSENT])).to_vec();
     sink.apply(transaction(1, partial)).await.map_err(failed)?;
-    let kind = PlacedKind::Heal { keys: vec![key(&["1"]), key(&["2"])] };
+    let kind = PlacedKind::Heal { keys: vec![heal("1"), heal("2")] };
     let rows = vec![row(["1", "a", "x"])];
-    let chunk = PlacedChunk { id: ChunkId(1), route: ITEMS, at: checkpoint(1), kind, rows };
+    let chunk = placed(1, checkpoint(1), kind, rows);
     sink.place(chunk).await.map_err(failed)?;
     sink.placed().await.map_err(failed)?;
     holds(store, ITEMS, &[["1", "a", "x"]]).await?;
     drop(sink);
-    ensure(saved(store).await?.heals == [(ITEMS, key(&["3"]))], "the settled heals are still pending")
+    ensure(saved(store).await?.heals == [(ITEMS, heal("3"))], "the settled heals are still pending")
 }
 
 pub(super) async fn later_changes_win_over_a_chunk<S: SinkUnderTest>(store: &S) -> Verdict {

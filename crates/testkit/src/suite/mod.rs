@@ -8,6 +8,7 @@ mod chunks;
 mod owners;
 mod progress;
 mod renewal;
+mod routes;
 
 #[cfg(test)]
 mod tests;
@@ -17,11 +18,12 @@ use std::fmt::Display;
 use std::future::Future;
 
 use understudy_contract::{
-    Batch, ChangeSink, ColumnMarks, Failure, GreenTable, LedgerEntry, Lineage, Saved, Unit,
+    Batch, ChangeSink, ColumnMarks, Failure, GreenTable, LedgerEntry, Lineage, PlacedChunk, PlacedKind,
+    Saved, Unit,
 };
 use understudy_model::{
-    Checkpoint, CommitMark, Key, Lsn, Position, ReplicaIdentity, RouteId, RowChange, TableName, Tuple,
-    TupleBuilder, UnitId, Value, Xid,
+    Before, Checkpoint, ChunkId, CommitMark, HealKey, Key, Lsn, Position, ReplicaIdentity, RouteId,
+    RowChange, TableName, Tuple, TupleBuilder, UnitId, Value, Xid,
 };
 
 /// The rows of a route by key: for each column its text, or null.
@@ -73,6 +75,17 @@ where
         chunks::later_changes_win_over_a_chunk,
         chunks::a_chunk_belongs_at_its_checkpoint,
         chunks::entries_wait_for_chunks,
+        routes::rows_of_unknown_past_are_taken_as_they_come,
+        routes::partial_rows_of_unknown_past_are_read_again,
+        routes::what_is_known_to_be_there_is_expected_again,
+        routes::rows_to_be_read_again_are_left_alone,
+        routes::rows_that_cannot_be_computed_are_set_aside_or_stop_the_run,
+        routes::chunks_with_rows_that_cannot_be_computed_are_set_aside_or_stop_the_run,
+        routes::a_heal_removes_what_is_left_out,
+        routes::a_copy_removes_what_is_left_out_only_over_rows,
+        routes::heals_have_a_key_on_each_side,
+        routes::routes_share_a_table,
+        routes::a_shared_table_loses_one_routes_rows,
         renewal::partial_rows_of_a_new_copy_are_reported,
         renewal::rows_of_unknown_origin_are_out_of_date,
         renewal::a_file_written_anew_puts_rows_out_of_date,
@@ -87,7 +100,8 @@ where
     Ok(())
 }
 
-/// Two tables: `items` with a key of one column, `places` with a key of two and leaves by `region`.
+/// The tables that routes fill: `items` with a key of one column, `places` with a key of two and leaves by `region`, and
+/// `merged`, which two routes fill that `origin` tells apart; one of them takes only rows that meet a condition.
 pub fn suite_tables() -> Vec<GreenTable> {
     let table = |route: u16, name: &str, columns: [&str; 3], key: &[usize]| GreenTable {
         route: RouteId(route),
@@ -96,17 +110,37 @@ pub fn suite_tables() -> Vec<GreenTable> {
         columns: columns.map(str::to_owned).to_vec(),
         source_columns: columns.map(|column| Some(column.to_owned())).to_vec(),
         key: key.to_vec(),
+        filtered: false,
+        predicate: None,
         fingerprint: "as it is".to_owned(),
     };
-    vec![table(0, "items", ["id", "n", "doc"], &[0]), table(1, "places", ["id", "region", "n"], &[0, 1])]
+    let one_of = |route: u16, origin: &str| {
+        let table = table(route, "merged", ["origin", "id", "region"], &[0, 1]);
+        GreenTable {
+            source: TableName::new("public", origin),
+            source_columns: vec![None, Some("id".to_owned()), Some("region".to_owned())],
+            filtered: origin == "ones",
+            predicate: Some(format!("(\"origin\" = '{origin}')")),
+            ..table
+        }
+    };
+    vec![
+        table(0, "items", ["id", "n", "doc"], &[0]),
+        table(1, "places", ["id", "region", "n"], &[0, 1]),
+        one_of(2, "ones"),
+        one_of(3, "twos"),
+    ]
 }
 
 /// SQL that creates the tables of [`suite_tables`].
 pub const SUITE_SQL: &str = "CREATE TABLE public.items (id text PRIMARY KEY, n text, doc text); \
-                             CREATE TABLE public.places (id text, region text, n text, PRIMARY KEY (id, region))";
+                             CREATE TABLE public.places (id text, region text, n text, PRIMARY KEY (id, region)); \
+                             CREATE TABLE public.merged (origin text, id text, region text, PRIMARY KEY (origin, id))";
 
 pub(crate) const ITEMS: RouteId = RouteId(0);
 pub(crate) const PLACES: RouteId = RouteId(1);
+pub(crate) const ONES: RouteId = RouteId(2);
+pub(crate) const TWOS: RouteId = RouteId(3);
 
 /// Stands for a value that was not sent.
 pub(crate) const UNSENT: &str = "(unsent)";
@@ -138,11 +172,28 @@ pub(crate) fn insert(route: RouteId, values: [&str; 3]) -> RowChange {
 }
 
 pub(crate) fn update(route: RouteId, values: [&str; 3]) -> RowChange {
-    RowChange::Update { route, old_key: None, new: row(values) }
+    RowChange::Update { route, old_key: None, new: row(values), blue_key: None, before: Before::There }
 }
 
 pub(crate) fn delete(route: RouteId, texts: &[&str]) -> RowChange {
-    RowChange::Delete { route, key: key(texts) }
+    RowChange::Delete { route, key: key(texts), before: Before::There }
+}
+
+/// An update of `items` that takes a row to another key.
+pub(crate) fn moved(from: &str, new: [&str; 3]) -> RowChange {
+    let old_key = Some(key(&[from]));
+    RowChange::Update { route: ITEMS, old_key, new: row(new), blue_key: None, before: Before::There }
+}
+
+/// The name of a row of `items` that is to be read again.
+pub(crate) fn heal(text: &str) -> HealKey {
+    HealKey::same(key(&[text]))
+}
+
+/// A chunk of `items` that leaves no row out.
+pub(crate) fn placed(id: u64, at: Checkpoint, kind: PlacedKind, rows: Vec<Tuple>) -> PlacedChunk {
+    let (left_out, refused) = (Vec::new(), Vec::new());
+    PlacedChunk { id: ChunkId(id), route: ITEMS, at, kind, rows, left_out, refused }
 }
 
 /// The end of the `number`th transaction; the zeroth is where the migration begins.
@@ -184,9 +235,9 @@ pub(crate) fn lineage() -> Lineage {
 
 pub(crate) fn unit(route: RouteId) -> Unit {
     Unit {
-        id: UnitId(20_000 + u32::from(route.0)),
+        id: UnitId::new(20_000 + u32::from(route.0), route),
         route,
-        root: UnitId(20_000 + u32::from(route.0)),
+        root: UnitId::new(20_000 + u32::from(route.0), route),
         name: TableName::new("public", "unit"),
         filenode: 31,
         fingerprint: u64::MAX - 5,
@@ -208,10 +259,10 @@ pub(crate) async fn begun<S: SinkUnderTest>(store: &S) -> Result<S::Sink, String
     Ok(sink)
 }
 
-/// A sink that has claimed and begun, both routes complete.
+/// A sink that has claimed and begun, every route complete.
 pub(crate) async fn complete<S: SinkUnderTest>(store: &S) -> Result<S::Sink, String> {
     let mut sink = begun(store).await?;
-    for route in [ITEMS, PLACES] {
+    for route in [ITEMS, PLACES, ONES, TWOS] {
         sink.record(LedgerEntry::Complete(route)).await.map_err(failed)?;
     }
     Ok(sink)

@@ -1,7 +1,7 @@
 //! Ownership and entries: who may write, and what is remembered of units and routes.
 
-use understudy_contract::{ChangeSink, Class, ColumnMarks, Failure, LedgerEntry, PlacedChunk, PlacedKind};
-use understudy_model::{BlockRange, ChunkId, Ctid};
+use understudy_contract::{ChangeSink, Class, ColumnMarks, Failure, LedgerEntry, PlacedKind};
+use understudy_model::{BlockRange, Ctid};
 
 use super::*;
 
@@ -26,7 +26,7 @@ pub(super) async fn entries_are_remembered<S: SinkUnderTest>(store: &S) -> Verdi
     sink.record(LedgerEntry::Plan(unit(PLACES))).await.map_err(failed)?;
     let range = BlockRange { from: Ctid::start_of(0), to: Ctid::start_of(2) };
     let kind = PlacedKind::Copy { unit: unit(ITEMS).id, range };
-    let chunk = PlacedChunk { id: ChunkId(1), route: ITEMS, at: checkpoint(0), kind, rows: Vec::new() };
+    let chunk = placed(1, checkpoint(0), kind, Vec::new());
     sink.place(chunk).await.map_err(failed)?;
     sink.placed().await.map_err(failed)?;
     sink.record(LedgerEntry::Forget(unit(PLACES).id)).await.map_err(failed)?;
@@ -70,7 +70,7 @@ pub(super) async fn a_unit_is_known_as_it_is_now<S: SinkUnderTest>(store: &S) ->
     let range = BlockRange { from: Ctid::start_of(0), to: Ctid::start_of(2) };
     let kind = PlacedKind::Copy { unit: unit(ITEMS).id, range };
     let rows = vec![row(["1", "a", "x"])];
-    let chunk = PlacedChunk { id: ChunkId(1), route: ITEMS, at: checkpoint(0), kind, rows };
+    let chunk = placed(1, checkpoint(0), kind, rows);
     sink.place(chunk).await.map_err(failed)?;
     sink.record(LedgerEntry::Complete(ITEMS)).await.map_err(failed)?;
     let name = TableName::new("archive", "renamed");

@@ -1,13 +1,8 @@
 //! Copies over rows that are there already: what a partial update leaves alone may be out of date.
 
-use understudy_contract::{Applied, ChangeSink, LedgerEntry, PlacedChunk, PlacedKind};
-use understudy_model::{ChunkId, RowChange};
+use understudy_contract::{Applied, ChangeSink, LedgerEntry, PlacedKind};
 
 use super::*;
-
-fn moved(from: &str, new: [&str; 3]) -> RowChange {
-    RowChange::Update { route: ITEMS, old_key: Some(key(&[from])), new: row(new) }
-}
 
 /// Two rows of a complete copy, and a new copy planned over them.
 async fn renewed<S: SinkUnderTest>(store: &S) -> Result<S::Sink, String> {
@@ -20,7 +15,7 @@ async fn renewed<S: SinkUnderTest>(store: &S) -> Result<S::Sink, String> {
 
 /// These keys of `items` are reported, and nothing is amiss.
 fn reports(applied: &Applied, keys: &[&str], what: &str) -> Verdict {
-    let expected = keys.iter().map(|text| (ITEMS, key(&[text]))).collect::<Vec<_>>();
+    let expected = keys.iter().map(|text| (ITEMS, heal(text))).collect::<Vec<_>>();
     ensure(applied.heals == expected, format!("{what}: {} rows are reported", applied.heals.len()))?;
     ensure(applied.mismatches == 0, format!("{what} counts as a mismatch"))
 }
@@ -89,15 +84,15 @@ pub(super) async fn a_heal_goes_with_its_row<S: SinkUnderTest>(store: &S) -> Ver
     drop(sink);
     let mut heals = saved(store).await?.heals;
     heals.sort();
-    ensure(heals == [(ITEMS, key(&["1"])), (ITEMS, key(&["5"]))], "the heals are not remembered")
+    ensure(heals == [(ITEMS, heal("1")), (ITEMS, heal("5"))], "the heals are not remembered")
 }
 
 pub(super) async fn a_settled_key_waits_no_more<S: SinkUnderTest>(store: &S) -> Verdict {
     let mut sink = renewed(store).await?;
     sink.apply(transaction(2, vec![update(ITEMS, ["1", "c", UNSENT])])).await.map_err(failed)?;
-    let kind = PlacedKind::Heal { keys: vec![key(&["1"])] };
+    let kind = PlacedKind::Heal { keys: vec![heal("1")] };
     let rows = vec![row(["1", "c", "new"])];
-    let chunk = PlacedChunk { id: ChunkId(1), route: ITEMS, at: checkpoint(2), kind, rows };
+    let chunk = placed(1, checkpoint(2), kind, rows);
     sink.place(chunk).await.map_err(failed)?;
     let applied =
         sink.apply(transaction(3, vec![update(ITEMS, ["1", "d", UNSENT])])).await.map_err(failed)?;
@@ -108,5 +103,5 @@ pub(super) async fn a_settled_key_waits_no_more<S: SinkUnderTest>(store: &S) -> 
     reports(&applied, &["7"], "a heal that was reported after another was settled")?;
     drop(sink);
     let heals = saved(store).await?.heals;
-    ensure(heals.contains(&(ITEMS, key(&["1"]))), "a heal is forgotten with an earlier one of its key")
+    ensure(heals.contains(&(ITEMS, heal("1"))), "a heal is forgotten with an earlier one of its key")
 }

@@ -71,6 +71,11 @@ impl EvalError {
         self.state
     }
 
+    /// What went wrong, without any value.
+    pub fn without_values(&self) -> &'static str {
+        self.what
+    }
+
     /// The message of Postgres. It may quote a value, so it belongs next to the row and nowhere else.
     pub fn message_with_values(&self) -> &str {
         &self.message
@@ -124,6 +129,12 @@ pub struct Problem {
 impl Problem {
     pub(crate) fn new(place: impl Into<Place>, what: impl Into<String>) -> Problem {
         Problem { what: what.into(), remedy: None, place: place.into() }
+    }
+
+    /// An expression over a table of which only names are known.
+    pub(crate) fn untyped(table: &understudy_model::TableName) -> Problem {
+        let place = Place { line: 1, column: 1, column_end: None };
+        Problem::new(place, format!("the types of the columns of {table} are not known"))
     }
 
     pub(crate) fn remedy(mut self, remedy: impl Into<String>) -> Problem {

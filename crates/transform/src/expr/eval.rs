@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::Expression;
 use super::datum::Datum;
 use super::error::{EvalError, SqlState};
-use super::functions::{Call, CaseRule};
+use super::functions::{Call, CaseRule, Function, Slot};
 use super::node::{Comparison, Kind, Node, Pair};
 use super::text;
 use super::types::{Modifier, SqlType};
@@ -39,10 +40,53 @@ impl<'a> Columns<'a> for Element<'a> {
     }
 }
 
-/// Most calls have no more arguments; those of the rest are kept on the heap.
-const ARGS_INLINE: usize = 3;
+impl Expression {
+    /// Appends the text of the value on a row; false, and nothing appended, for null.
+    pub(crate) fn write<'a>(&'a self, row: &impl Columns<'a>, out: &mut String) -> Result<bool, EvalError> {
+        self.root.write(row, out)
+    }
+}
 
 impl Node {
+    /// Appends the text of the value; false, and nothing appended, for null. Strings are put together where they go.
+    fn write<'a>(&'a self, row: &impl Columns<'a>, out: &mut String) -> Result<bool, EvalError> {
+        if is_string(&self.ty) {
+            match &self.kind {
+                Kind::Call { function, args, .. } if concatenates_texts(function) => {
+                    let start = out.len();
+                    let mut is_known = true;
+                    // What stands behind a null is evaluated all the same: it may fail.
+                    for arg in args {
+                        is_known &= arg.write(row, out)?;
+                    }
+                    if !is_known {
+                        out.truncate(start);
+                    }
+                    return Ok(is_known);
+                }
+                Kind::Case { branches, otherwise } => {
+                    return match chosen(branches, otherwise.as_deref(), row)? {
+                        Some(result) => result.write(row, out),
+                        None => Ok(false),
+                    };
+                }
+                Kind::Coalesce(args) => {
+                    for arg in args {
+                        if arg.write(row, out)? {
+                            return Ok(true);
+                        }
+                    }
+                    return Ok(false);
+                }
+                Kind::Relabel(arg) if is_string(&arg.ty) => return arg.write(row, out),
+                _ => {}
+            }
+        }
+        let value = self.eval(row)?;
+        text::write(&value, &self.ty, out);
+        Ok(!value.is_null())
+    }
+
     /// The value on a row.
     pub(crate) fn eval<'a>(&'a self, row: &impl Columns<'a>) -> Result<Datum<'a>, EvalError> {
         match &self.kind {
@@ -80,7 +124,9 @@ impl Node {
                 Ok(Datum::Bool((found == *truth) != *negated))
             }
             Kind::IsDistinct { equal, negated } => Ok(Datum::Bool(equal.is_distinct(row)? != *negated)),
-            Kind::Case { branches, otherwise } => first_true(branches, otherwise.as_deref(), row),
+            Kind::Case { branches, otherwise } => {
+                chosen(branches, otherwise.as_deref(), row)?.map_or(Ok(Datum::Null), |node| node.eval(row))
+            }
             Kind::Coalesce(args) => {
                 for arg in args {
                     let value = arg.eval(row)?;
@@ -122,34 +168,49 @@ impl Node {
     }
 }
 
-/// Evaluates arguments and passes them on.
+/// Evaluates arguments and passes them on. Most calls have few, which take no room on the heap.
 fn with_args<'a>(
     args: &'a [Node],
     row: &impl Columns<'a>,
     then: impl FnOnce(&[Datum<'a>]) -> Result<Datum<'a>, EvalError>,
 ) -> Result<Datum<'a>, EvalError> {
-    if args.len() > ARGS_INLINE {
-        let values = args.iter().map(|arg| arg.eval(row)).collect::<Result<Vec<_>, _>>()?;
-        return then(&values);
+    match args {
+        [one] => then(&[one.eval(row)?]),
+        [one, two] => then(&[one.eval(row)?, two.eval(row)?]),
+        [one, two, three] => then(&[one.eval(row)?, two.eval(row)?, three.eval(row)?]),
+        [one, two, three, four] => then(&[one.eval(row)?, two.eval(row)?, three.eval(row)?, four.eval(row)?]),
+        _ => {
+            let mut values = Vec::with_capacity(args.len());
+            for arg in args {
+                values.push(arg.eval(row)?);
+            }
+            then(&values)
+        }
     }
-    let mut values: [Datum<'a>; ARGS_INLINE] = std::array::from_fn(|_| Datum::Null);
-    for (value, arg) in values.iter_mut().zip(args) {
-        *value = arg.eval(row)?;
-    }
-    then(&values[..args.len()])
 }
 
-fn first_true<'a>(
+/// The result of the first branch whose condition is true.
+fn chosen<'a>(
     branches: &'a [(Node, Node)],
     otherwise: Option<&'a Node>,
     row: &impl Columns<'a>,
-) -> Result<Datum<'a>, EvalError> {
+) -> Result<Option<&'a Node>, EvalError> {
     for (condition, result) in branches {
-        if condition.eval(row)? == Datum::Bool(true) {
-            return result.eval(row);
+        if matches!(condition.eval(row)?, Datum::Bool(true)) {
+            return Ok(Some(result));
         }
     }
-    otherwise.map_or(Ok(Datum::Null), |node| node.eval(row))
+    Ok(otherwise)
+}
+
+/// Whether values are strings, whose text is that of the value whatever the type is.
+fn is_string(ty: &SqlType) -> bool {
+    matches!(ty.base(), SqlType::Text | SqlType::Varchar)
+}
+
+/// Whether it is `||` of two strings.
+fn concatenates_texts(function: &Function) -> bool {
+    function.name == "||" && matches!(function.args, [Slot::Text, Slot::Text])
 }
 
 /// AND ends at the first false, OR at the first true; null otherwise, if there was one.
@@ -254,5 +315,66 @@ fn subscript<'a>(
         Datum::Array(array) => Ok(array.get(&places).cloned().unwrap_or(Datum::Null)),
         Datum::Null => Ok(Datum::Null),
         _ => Err(EvalError::new(SqlState::SUBSCRIPT, "cannot subscript a value that is no array")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::expr::{Collation, Scope, ScopeColumn};
+
+    /// Texts put together where they go must be those of the values, nulls and failures included.
+    #[test]
+    fn what_is_written_is_the_text_of_the_value() {
+        let column = |name: &str, ty: SqlType| ScopeColumn {
+            name: name.to_owned(),
+            collation: (!matches!(ty, SqlType::Int4)).then(Collation::bytes),
+            ty,
+            modifier: Modifier::NONE,
+        };
+        let scope = Scope {
+            table: understudy_model::TableName::new("public", "t"),
+            columns: vec![
+                column("a", SqlType::Text),
+                column("b", SqlType::Varchar),
+                column("n", SqlType::Int4),
+            ],
+            types: std::collections::HashMap::new(),
+            mask_key: None,
+            collation: Collation::bytes(),
+        };
+        let expressions = [
+            "a || b || 'x'",
+            "(a || b)::varchar(3)",
+            "CASE WHEN n > 1 THEN a || '-' || b WHEN n = 1 THEN b END",
+            "coalesce(a || b, b, 'neither')",
+            "a || (10 / n)::text",
+            "coalesce(a, (10 / n)::text)",
+            "a || n",
+            "n",
+            "n > 1",
+            "n / 3.0",
+            "lower(a) || CASE WHEN b IS NULL THEN '' ELSE b END",
+            "upper(a || b)",
+            "nullif(a, b) || ''",
+            "array[a, b]",
+        ];
+        for text in expressions {
+            let expression = Expression::compile(text, &scope).unwrap();
+            for a in [None, Some(""), Some("Ab")] {
+                for b in [None, Some("cd"), Some("Ab")] {
+                    for n in [None, Some("0"), Some("1"), Some("-2147483648")] {
+                        let row = [a, b, n].map(|value| value.map(Cow::Borrowed));
+                        let value = expression.evaluate(&row);
+                        let mut written = "kept".to_owned();
+                        let found = expression.write(&TextRow(&row), &mut written);
+                        let found =
+                            found.map(|is_known| is_known.then(|| written["kept".len()..].to_owned()));
+                        assert_eq!(found, value, "{text} of {row:?}");
+                        assert!(matches!(found, Ok(Some(_)) | Err(_)) || written == "kept", "{text}");
+                    }
+                }
+            }
+        }
     }
 }

@@ -87,6 +87,35 @@ pub(crate) struct Pair {
     pub(crate) right: Node,
 }
 
+impl Kind {
+    /// Calls `see` with every node right below that is evaluated on the same row.
+    pub(crate) fn each_part(&self, see: &mut dyn FnMut(&Node)) {
+        match self {
+            Kind::Column(_) | Kind::Constant(_) => {}
+            Kind::Call { args, .. } | Kind::Extreme { args, .. } => args.iter().for_each(see),
+            Kind::And(args) | Kind::Or(args) | Kind::Coalesce(args) => args.iter().for_each(see),
+            Kind::Array { elements, .. } => elements.iter().for_each(see),
+            Kind::Relabel(arg) | Kind::ThroughText(arg) | Kind::Not(arg) => see(arg),
+            Kind::Fit { arg, .. } | Kind::IsNull { arg, .. } | Kind::IsTruth { arg, .. } => see(arg),
+            // What is done to each element sees the element alone.
+            Kind::Each { array, .. } => see(array),
+            Kind::IsDistinct { equal, .. } => [&equal.left, &equal.right].into_iter().for_each(see),
+            Kind::NullIf { equal, result } => {
+                [&equal.left, &equal.right, &**result].into_iter().for_each(see);
+            }
+            Kind::Case { branches, otherwise } => {
+                branches.iter().flat_map(|(when, then)| [when, then]).for_each(&mut *see);
+                otherwise.iter().for_each(|node| see(node));
+            }
+            Kind::Quantified { left, array, .. } => [&**left, &**array].into_iter().for_each(see),
+            Kind::Subscript { array, indexes } => {
+                see(array);
+                indexes.iter().for_each(see);
+            }
+        }
+    }
+}
+
 impl Node {
     /// A node whose type has no modifier and whose value has no collation.
     pub(crate) fn new(kind: Kind, ty: SqlType) -> Node {
@@ -96,6 +125,21 @@ impl Node {
     /// A boolean.
     pub(crate) fn truth(kind: Kind) -> Node {
         Node::new(kind, SqlType::Bool)
+    }
+
+    /// Calls `found` with the place of every column that is read.
+    pub(crate) fn each_column(&self, found: &mut impl FnMut(usize)) {
+        if let Kind::Column(at) = self.kind {
+            found(at);
+        }
+        self.kind.each_part(&mut |part| part.each_column(found));
+    }
+
+    /// Whether a function of this name is called in it.
+    pub(crate) fn calls(&self, name: &str) -> bool {
+        let mut found = matches!(&self.kind, Kind::Call { function, .. } if function.name == name);
+        self.kind.each_part(&mut |part| found = found || part.calls(name));
+        found
     }
 
     /// A literal that has no type yet.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use understudy_model::TableName;
 
 use super::functions::CaseRule;
+use super::mask::MaskKey;
 use super::types::{Modifier, NamedType, SqlType};
 
 /// The names that an expression may use.
@@ -18,6 +19,8 @@ pub struct Scope {
     pub types: HashMap<NamedType, SqlType>,
     /// The collation of the database.
     pub collation: Collation,
+    /// The key of `mask`; `None` where none is configured.
+    pub mask_key: Option<MaskKey>,
 }
 
 /// A column of the table.
@@ -78,5 +81,14 @@ impl Scope {
             Some(schema) => known(schema),
             None => SqlType::builtin(name).or_else(|| known(&self.table.schema)).or_else(|| known("public")),
         }
+    }
+
+    /// The schema of an enum or domain that is named without one; `None` for built-in types and unknown names.
+    pub(crate) fn schema_of_type(&self, name: &str) -> Option<&str> {
+        let known = |schema: &&str| {
+            self.types.contains_key(&NamedType { schema: Some((*schema).to_owned()), name: name.to_owned() })
+        };
+        let own = SqlType::builtin(name).is_none().then_some([self.table.schema.as_str(), "public"]);
+        own.into_iter().flatten().find(known)
     }
 }

@@ -144,7 +144,7 @@ Exits with 2 when a file must be mended, with 1 when a server cannot be asked.")
 /// Which files are checked, and how closely.
 #[derive(Debug, Clone, Args)]
 pub struct ConfigCheckArgs {
-    /// The migration files
+    /// The migration files, projects or numbered directories of projects
     #[arg(value_name = "FILE", env = "UNDERSTUDY_FILE", required = true)]
     pub files: Vec<PathBuf>,
     /// Connect to both servers and look at every requirement, as `check` does
@@ -158,7 +158,7 @@ pub struct ConfigCheckArgs {
 /// A migration file.
 #[derive(Debug, Clone, Args)]
 pub struct FileArgs {
-    /// The migration file
+    /// The migration file; or a project, for its highest number, or one of its numbered directories
     #[arg(value_name = "FILE", env = "UNDERSTUDY_FILE")]
     pub file: PathBuf,
 }

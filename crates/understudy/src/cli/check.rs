@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use understudy_contract::Failure;
-use understudy_postgres::preflight::{self, Finding, Severity, TableDescription};
+use understudy_postgres::preflight::{self, Finding, Severity};
 use understudy_postgres::source::followed::{Fate, Left};
 use understudy_postgres::source::publication;
 
@@ -11,8 +11,9 @@ use super::args::FileArgs;
 use super::exit::{CliError, Exit};
 use super::output::Output;
 use super::sides::{Sides, load};
-use crate::routes;
+use crate::mapping::{self, Both};
 use crate::settings::Settings;
+use crate::{opinion, routes};
 
 /// The code of a finding about a table that the next run forgets.
 pub(super) const TABLE_LEFT: &str = "table-left-blue";
@@ -39,8 +40,8 @@ pub(super) async fn check(args: &FileArgs, output: Output) -> Result<(), CliErro
 /// What stands in a migration's way.
 pub(super) async fn look(settings: &Settings) -> Result<Vec<Finding>, Failure> {
     let mut sides = Sides::connect(settings, "check").await?;
-    let tables = sides.describe_blue().await?;
-    let findings = findings(&mut sides, settings, &tables).await?;
+    let both = sides.describe_both().await?;
+    let findings = findings(&mut sides, settings, &both).await?;
     sides.close().await;
     Ok(findings)
 }
@@ -49,14 +50,23 @@ pub(super) async fn look(settings: &Settings) -> Result<Vec<Finding>, Failure> {
 pub(super) async fn findings(
     sides: &mut Sides,
     settings: &Settings,
-    tables: &[TableDescription],
+    both: &Both,
 ) -> Result<Vec<Finding>, Failure> {
-    let plan = routes::preflight_plan(settings, &routes::taken(settings, tables)?)?;
+    crate::project::refuse(&mut sides.green, settings).await?;
+    let tables = both.blue.tables.as_slice();
+    let taken = routes::taken(settings, tables)?;
+    let plan = routes::preflight_plan(settings, &taken, both)?;
     let mut findings = preflight::check(&mut sides.blue, &mut sides.green, &plan).await?;
+    // That a table has no key has been found already; the others are told what else does not fit.
+    let keyed = taken.into_iter().filter(|one| one.table.key.is_some()).collect::<Vec<_>>();
+    let drawn = mapping::draw(settings, &keyed, both)?;
+    let drawn = drawn.iter().collect::<Vec<_>>();
+    findings.extend(opinion::second_opinion(&mut sides.blue, &drawn).await?);
     let known = preflight::known(&mut sides.green, &plan.migration).await?;
     let there = publication::inspect(&mut sides.blue, &plan.publication).await?;
     let followed = known.followed(&plan.publication).tables;
     findings.extend(routes::left(settings, (tables, there.as_ref()), followed)?.iter().map(forgotten));
+    findings.extend(crate::project::findings(settings.project.as_ref()));
     findings.sort_by_key(|finding| finding.severity);
     Ok(findings)
 }

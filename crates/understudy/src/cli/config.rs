@@ -31,6 +31,8 @@ struct Checked {
     problems: Vec<Problem>,
     /// What is probably not meant.
     warnings: Vec<Problem>,
+    /// What is good and could be shorter.
+    notes: Vec<Problem>,
     /// What its servers lack, where they were asked.
     findings: Option<Result<Vec<Finding>, Failure>>,
 }
@@ -72,11 +74,13 @@ fn read(file: &Path, connect: bool) -> Checked {
         settings: None,
         problems: Vec::new(),
         warnings: Vec::new(),
+        notes: Vec::new(),
         findings: None,
     };
     match settings::load(file, secrets) {
         Ok(settings) => {
             one.warnings = settings.warnings();
+            one.notes = settings.notes();
             one.settings = Some(settings);
         }
         Err(error) => one.problems = error.problems,
@@ -97,7 +101,13 @@ fn warn_of_namesakes(all: &mut [Checked]) {
         if let Some(other) = before.iter().find(meets) {
             let what = format!("`{}` is also the name in {}, on the same server", settings.name, other.file);
             let remedy = "give one of the two migrations another name".to_owned();
-            one.push(Problem { place: None, path: "name".to_owned(), what, remedy: Some(remedy) });
+            one.push(Problem {
+                place: None,
+                path: "name".to_owned(),
+                what,
+                remedy: Some(remedy),
+                caret: None,
+            });
         }
     }
 }
@@ -135,6 +145,7 @@ impl Checked {
         } else {
             lines(&self.warnings).iter().for_each(|line| output.message(format!("warning: {line}")));
         }
+        lines(&self.notes).iter().for_each(|line| output.message(format!("note: {line}")));
         let Some(settings) = &self.settings else {
             return Ok(());
         };
@@ -183,6 +194,7 @@ impl Checked {
             "migration": settings.map(|settings| settings.name.as_str()),
             "entries": settings.map(|settings| settings.tables.len()),
             "problems": problems(&self.problems), "warnings": problems(&self.warnings),
+            "notes": problems(&self.notes),
             "findings": findings, "failure": failure,
         })
     }
@@ -192,6 +204,7 @@ fn problem_json(problem: &Problem) -> Value {
     json!({
         "line": problem.place.map(|place| place.line), "column": problem.place.map(|place| place.column),
         "path": problem.path, "what": problem.what, "remedy": problem.remedy,
+        "snippet": problem.caret.as_ref().map(ToString::to_string),
     })
 }
 

@@ -184,7 +184,10 @@ fn source_of(name: &str) -> String {
     let quoted = format!("\"{}\"", name.replace('"', "\"\""));
     match crate::settings::column_source(name) {
         Some(understudy_transform::ColumnSource::Column(_)) => yaml(name),
-        Some(understudy_transform::ColumnSource::Constant(_)) | None => yaml(&quoted),
+        Some(
+            understudy_transform::ColumnSource::Constant(_) | understudy_transform::ColumnSource::Computed(_),
+        )
+        | None => yaml(&quoted),
     }
 }
 

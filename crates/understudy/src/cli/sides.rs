@@ -5,6 +5,7 @@ use understudy_postgres::preflight::{TableDescription, describe};
 use understudy_postgres::wire::{Client, ConnectOptions};
 
 use super::exit::CliError;
+use crate::mapping::{Both, Described};
 use crate::settings::{self, Secrets, Settings};
 
 /// A connection to each side.
@@ -43,6 +44,16 @@ impl Sides {
     /// What tables green has.
     pub(super) async fn describe_green(&mut self) -> Result<Vec<TableDescription>, Failure> {
         describe(&mut self.green).await.map_err(|failure| failure.while_doing("look at green"))
+    }
+
+    /// What both catalogs say.
+    pub(super) async fn describe_both(&mut self) -> Result<Both, Failure> {
+        let blue = Described::read(&mut self.blue).await;
+        let green = Described::read(&mut self.green).await;
+        Ok(Both {
+            blue: blue.map_err(|failure| failure.while_doing("look at blue"))?,
+            green: green.map_err(|failure| failure.while_doing("look at green"))?,
+        })
     }
 
     /// Ends both connections in order.

@@ -1,16 +1,21 @@
 //! The migration file: read once into `Settings`, a form that cannot be wrong.
 //!
 //! `yaml` reads text into values with places, `raw` is what a person writes, `shape` compares the two by the schema, and
-//! `resolve` turns what is left into [`Settings`]. Every problem is reported at once, with line and column.
+//! `resolve` and `tables` turn what is left into [`Settings`]. Every problem is reported at once, with line and column.
 
 mod problem;
 mod raw;
 mod resolve;
+mod scalar;
 mod shape;
+mod sql;
+mod tables;
 mod text;
 mod warnings;
 mod yaml;
 
+#[cfg(test)]
+mod sql_tests;
 #[cfg(test)]
 mod tests;
 
@@ -21,10 +26,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use understudy_model::TableName;
-use understudy_postgres::wire::ConnectOptions;
-use understudy_transform::{ColumnSource, Requested};
+use understudy_postgres::wire::{ConnectOptions, Secret};
+use understudy_transform::ColumnSource;
 
-pub use problem::{Place, Problem, SettingsError};
+use crate::project::{self, Located};
+
+pub use problem::{Caret, Place, Problem, SettingsError};
+pub use sql::Sql;
+pub use tables::TableSettings;
 pub use text::{TablePattern, Target};
 
 /// A migration, ready to be run.
@@ -39,6 +48,8 @@ pub struct Settings {
     /// Which tables move, in the order of the file. Patterns meet blue's catalog in
     /// [`Settings::entries_for`].
     pub tables: Vec<TableSettings>,
+    /// The key for `mask`. It is there whenever an entry calls it and secrets are read.
+    pub mask_key: Option<Secret>,
     /// What to do with rows that green's tables already hold.
     pub existing_rows: ExistingRows,
     /// What becomes of the rows of a partition that is detached or dropped on blue.
@@ -55,6 +66,8 @@ pub struct Settings {
     pub standbys: Vec<String>,
     /// The HTTP interface.
     pub control: ControlSettings,
+    /// Which version of a project it is; `None` for a file by itself.
+    pub project: Option<project::Version>,
 }
 
 /// The store that is to take over.
@@ -62,19 +75,6 @@ pub struct Settings {
 pub enum GreenSettings {
     /// Another Postgres, with its password.
     Postgres(ConnectOptions),
-}
-
-/// One entry of `tables`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TableSettings {
-    /// Which tables of blue.
-    pub from: TablePattern,
-    /// Where they go; `None`: the same name.
-    pub to: Option<Target>,
-    /// How columns are filled; `None`: every column, unchanged.
-    pub columns: Option<Vec<Requested>>,
-    /// Where `from` stands in the file.
-    pub place: Option<Place>,
 }
 
 /// What to do with rows that green's tables already hold before the first copy.
@@ -213,27 +213,16 @@ impl fmt::Display for MigrationName {
     }
 }
 
-impl TableSettings {
-    /// Where a table of blue that this entry takes goes on green.
-    pub fn target_of(&self, table: &TableName) -> TableName {
-        match &self.to {
-            None => table.clone(),
-            Some(Target::Table(target)) => target.clone(),
-            Some(Target::Schema(schema)) => TableName::new(schema, &table.name),
-        }
-    }
-}
-
 impl Settings {
-    /// The entries that take a table of blue: those that name it, or else the first pattern that matches it.
+    /// The entries that take a table of blue: all that name it, or else the first pattern that matches it, with every
+    /// other entry of that very pattern.
     pub fn entries_for(&self, table: &TableName) -> Vec<&TableSettings> {
-        let names_it =
-            |entry: &&TableSettings| matches!(&entry.from, TablePattern::Table(name) if name == table);
-        let named = self.tables.iter().filter(names_it).collect::<Vec<_>>();
-        if named.is_empty() {
-            return self.tables.iter().find(|entry| entry.from.matches(table)).into_iter().collect();
-        }
-        named
+        let names_it = |entry: &&TableSettings| matches!(&entry.from, TablePattern::Table(_));
+        let takes = |entry: &&TableSettings| entry.from.matches(table);
+        let first =
+            self.tables.iter().filter(takes).find(names_it).or_else(|| self.tables.iter().find(takes));
+        let from = first.map(|first| &first.from);
+        self.tables.iter().filter(|entry| Some(&entry.from) == from).collect()
     }
 
     /// Green's connection.
@@ -274,17 +263,18 @@ impl Surroundings {
     }
 }
 
-/// Reads and checks a migration file.
-pub fn load(file: &Path, secrets: Secrets) -> Result<Settings, SettingsError> {
-    let (name, text) = read_file(file)?;
-    parse(&name, &text, &Surroundings::of(file, secrets))
+/// Reads and checks a migration file, or that of a version of a project.
+pub fn load(path: &Path, secrets: Secrets) -> Result<Settings, SettingsError> {
+    let Located { file, text, version } = locate(path, secrets)?;
+    let settings = parse(&file.display().to_string(), &text, &Surroundings::of(&file, secrets))?;
+    Ok(Settings { project: version, ..settings })
 }
 
 /// Checks the text of a migration file; `file` is the name used in messages.
 pub fn parse(file: &str, text: &str, surroundings: &Surroundings) -> Result<Settings, SettingsError> {
     let raw = read_raw(file, text, surroundings);
     let (raw, mut problems) = raw.map_err(|problems| SettingsError::new(file, problems))?;
-    match resolve::resolve(raw, surroundings) {
+    match resolve::resolve(raw, text, surroundings) {
         Ok(settings) if problems.is_empty() => Ok(settings),
         Ok(_) => Err(SettingsError::new(file, problems)),
         Err(more) => {
@@ -295,9 +285,9 @@ pub fn parse(file: &str, text: &str, surroundings: &Surroundings) -> Result<Sett
 }
 
 /// The file as it takes effect: variables replaced, defaults filled in. Secrets stay references.
-pub fn render(file: &Path) -> Result<String, SettingsError> {
-    let surroundings = Surroundings::of(file, Secrets::LeaveOut);
-    let (name, text) = read_file(file)?;
+pub fn render(path: &Path) -> Result<String, SettingsError> {
+    let Located { file, text, .. } = locate(path, Secrets::LeaveOut)?;
+    let (name, surroundings) = (file.display().to_string(), Surroundings::of(&file, Secrets::LeaveOut));
     parse(&name, &text, &surroundings)?;
     let failed = |problems| SettingsError::new(&name, problems);
     let (raw, _) = read_raw(&name, &text, &surroundings).map_err(failed)?;
@@ -316,14 +306,19 @@ fn schema_json() -> serde_json::Value {
     generator.into_root_schema_for::<raw::RawSettings>().to_value()
 }
 
-fn read_file(file: &Path) -> Result<(String, String), SettingsError> {
-    let name = file.display().to_string();
-    let text = std::fs::read_to_string(file).map_err(|error| {
-        let problem = Problem::at(None, "", format!("cannot be read: {error}"))
-            .remedy("name the migration file; draft one with: understudy init");
-        SettingsError::new(&name, vec![problem])
-    })?;
-    Ok((name, text))
+/// The file that a path stands for.
+fn locate(path: &Path, secrets: Secrets) -> Result<Located, SettingsError> {
+    let variables = Surroundings::of(path, secrets).variables;
+    project::locate(path, |text| name_in(text, &variables))
+}
+
+/// The name in the text of a migration file, whatever else stands there.
+fn name_in(text: &str, variables: &HashMap<String, String>) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Named {
+        name: Option<String>,
+    }
+    yaml::read::<Named>(text, variables).ok()?.name
 }
 
 /// The raw form, and the problems that leave it readable.
@@ -352,9 +347,9 @@ pub fn table_name(text: &str) -> Option<TableName> {
     }
 }
 
-/// What fills a column, when it is written like this; `None` when it would be refused.
+/// What fills a column, when it is written like this; `None` when it is an expression or would be refused.
 pub fn column_source(text: &str) -> Option<ColumnSource> {
-    text::column_source(text).ok()
+    text::column_source(text).ok().flatten()
 }
 
 /// A connection URL with the password taken out, for texts that are kept.

@@ -30,6 +30,9 @@ pub(super) struct RawSettings {
     /// Which tables move, and how.
     #[schemars(length(min = 1))]
     pub(super) tables: Placed<Vec<RawTable>>,
+    /// What `mask(...)` in expressions needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) mask: Option<RawMask>,
     /// What to do with rows that green's tables already hold before the first copy.
     #[serde(default)]
     pub(super) existing_rows: RawExistingRows,
@@ -113,14 +116,44 @@ pub(super) struct RawTable {
     /// `schema.table` on green, or `schema.*` to keep the names in another schema. Left out: as on blue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) to: Option<Placed<String>>,
-    /// Green column: where its value comes from. A column of blue (`id`), a constant (`"'eu'"`, `42`, `true`, `NULL`),
-    /// or `"*": "*"` for the rest unchanged. Without `"*"` the columns that are not listed stay behind. Left out
-    /// altogether: every column, unchanged.
+    /// Which rows of blue exist on green: SQL over blue's columns, true for those. Rows that come to hold it are inserted,
+    /// rows that cease to are deleted. Left out: all rows.
+    #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("examples" = ["deleted_at IS NULL", "country IN ('de', 'at') AND NOT is_test"]))]
+    pub(super) filter: Option<Placed<RawSql>>,
+    /// Green column: SQL over blue's columns that gives its value. A column (`id`), a constant (`"'eu'"`, `42`, `true`,
+    /// `NULL`), any expression, or `"*": "*"` for the rest unchanged. Without `"*"` the columns that are not listed stay
+    /// behind. Left out altogether: every column, unchanged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("examples" = [
+        { "customer_id": "id", "name": "first_name || ' ' || last_name", "*": "*" },
+        { "id": "id", "email": "mask(lower(email))", "region": "'eu'", "closed_at": null },
+    ]))]
     pub(super) columns: Option<Placed<RawColumns>>,
+    /// Blue column: SQL over green's columns that gives it back on a rollback. Only for what cannot be derived: columns that
+    /// pass unchanged or renamed come back by themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("examples" = [
+        { "first_name": "split_part(name, ' ', 1)", "last_name": "split_part(name, ' ', 2)" },
+    ]))]
+    pub(super) back: Option<Placed<RawColumns>>,
 }
 
-/// Column mappings in the order of the file.
+/// SQL: an expression of Postgres.
+#[derive(Debug, Clone, PartialEq, Eq, DeriveDeserialize, Serialize)]
+pub(super) struct RawSql(pub(super) String);
+
+/// What `mask(...)` in expressions needs.
+#[derive(Debug, Clone, DeriveDeserialize, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(rename = "Mask")]
+pub(super) struct RawMask {
+    /// Where the secret key is kept, of at least 16 bytes. The same value under the same key always has the same mask, so
+    /// keep the key for as long as masks are compared. Make one with `openssl rand -hex 32`.
+    pub(super) key: Placed<RawSecret>,
+}
+
+/// Columns and their SQL in the order of the file.
 #[derive(Debug, Clone)]
 pub(super) struct RawColumns(pub(super) Vec<(Placed<String>, Placed<Option<String>>)>);
 
@@ -339,7 +372,7 @@ impl<'de> Visitor<'de> for ColumnsVisitor {
     type Value = RawColumns;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a mapping from green columns to their sources")
+        f.write_str("a mapping from columns to SQL")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<RawColumns, A::Error> {
@@ -358,6 +391,20 @@ impl Serialize for RawColumns {
             map.serialize_entry(&green.value, &source.value)?;
         }
         map.end()
+    }
+}
+
+impl JsonSchema for RawSql {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Sql".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["string", "boolean"] })
     }
 }
 

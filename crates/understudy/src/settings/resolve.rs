@@ -4,28 +4,33 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use understudy_postgres::wire::{ConnectOptions, Secret};
-use understudy_transform::Requested;
 
 use super::problem::{Place, Problem};
 use super::raw::{
-    RawApply, RawColumns, RawCopy, RawExistingRows, RawOnDetach, RawOnError, RawReplicaRole, RawSecret,
-    RawSettings, RawStream, RawTable, Size, Span,
+    RawApply, RawCopy, RawExistingRows, RawOnDetach, RawOnError, RawReplicaRole, RawSecret, RawSettings,
+    RawStream, Size, Span,
 };
-use super::text::{self, Refusal, TablePattern, Target};
+use super::text::{self, Refusal};
 use super::yaml::Placed;
 use super::{
     ApplySettings, ControlSettings, CopySettings, ExistingRows, GreenSettings, MigrationName, OnDetach,
-    OnError, ReplicaRole, Secrets, Settings, StreamSettings, Surroundings, TableSettings, WalSettings,
+    OnError, ReplicaRole, Secrets, Settings, StreamSettings, Surroundings, WalSettings,
 };
 
-/// Turns the raw form into settings.
-pub(super) fn resolve(raw: RawSettings, surroundings: &Surroundings) -> Result<Settings, Vec<Problem>> {
-    let mut to = Resolver { surroundings, problems: Vec::new() };
+/// Turns the raw form of a file's text into settings.
+pub(super) fn resolve(
+    raw: RawSettings,
+    text: &str,
+    surroundings: &Surroundings,
+) -> Result<Settings, Vec<Problem>> {
+    let lines = text.lines().collect::<Vec<_>>();
+    let mut to = Resolver { surroundings, lines: &lines, problems: Vec::new() };
     let name = to.name(&raw.name);
     let blue = to.server(&raw.blue.url, raw.blue.password.as_ref(), "blue");
     let green = &raw.green.postgres;
     let green_server = to.server(&green.url, green.password.as_ref(), "green.postgres");
-    let tables = to.tables(&raw.tables.value);
+    let mask_key = raw.mask.as_ref().and_then(|mask| to.mask_key(mask));
+    let tables = to.tables(&raw.tables.value, raw.mask.is_some());
     let copy = to.copy(&raw.copy);
     let apply = to.apply(&raw.apply);
     let stream = to.stream(&raw.stream);
@@ -54,6 +59,7 @@ pub(super) fn resolve(raw: RawSettings, surroundings: &Surroundings) -> Result<S
                 blue,
                 green,
                 tables,
+                mask_key,
                 existing_rows,
                 on_detach,
                 copy,
@@ -62,19 +68,22 @@ pub(super) fn resolve(raw: RawSettings, surroundings: &Surroundings) -> Result<S
                 wal,
                 standbys,
                 control,
+                project: None,
             })
         }
         _ => Err(to.problems),
     }
 }
 
-struct Resolver<'a> {
+pub(super) struct Resolver<'a> {
     surroundings: &'a Surroundings,
-    problems: Vec<Problem>,
+    /// The lines of the file.
+    pub(super) lines: &'a [&'a str],
+    pub(super) problems: Vec<Problem>,
 }
 
 impl Resolver<'_> {
-    fn report(
+    pub(super) fn report(
         &mut self,
         place: Option<Place>,
         path: &str,
@@ -85,7 +94,12 @@ impl Resolver<'_> {
     }
 
     /// The value, or `None` and a problem at its place.
-    fn accept<T>(&mut self, result: Result<T, Refusal>, place: Option<Place>, path: &str) -> Option<T> {
+    pub(super) fn accept<T>(
+        &mut self,
+        result: Result<T, Refusal>,
+        place: Option<Place>,
+        path: &str,
+    ) -> Option<T> {
         match result {
             Ok(value) => Some(value),
             Err((what, remedy)) => {
@@ -114,7 +128,8 @@ impl Resolver<'_> {
         password: Option<&Placed<RawSecret>>,
         path: &str,
     ) -> Option<ConnectOptions> {
-        let secret = password.and_then(|secret| self.secret(secret, &format!("{path}.password")));
+        let secret = password
+            .and_then(|secret| self.secret(secret, &format!("{path}.password"), "the password", None));
         let path = format!("{path}.url");
         if holds_password(&url.value) {
             self.report(
@@ -139,7 +154,13 @@ impl Resolver<'_> {
     }
 
     /// The secret; `None` when it is not looked up, or with a problem when it is not there.
-    fn secret(&mut self, secret: &Placed<RawSecret>, path: &str) -> Option<Secret> {
+    pub(super) fn secret(
+        &mut self,
+        secret: &Placed<RawSecret>,
+        path: &str,
+        name: &str,
+        more: Option<&str>,
+    ) -> Option<Secret> {
         if self.surroundings.secrets == Secrets::LeaveOut {
             return None;
         }
@@ -158,85 +179,18 @@ impl Resolver<'_> {
             // Neither or both: the shape has been reported.
             _ => return None,
         };
+        let more = more.map_or_else(String::new, |more| format!("; {more}"));
         match found.map(|text| text.trim_end_matches(['\r', '\n']).to_owned()) {
             Ok(text) if text.is_empty() => {
-                self.report(place, path, format!("the {source} is empty"), "put the password there");
+                self.report(place, path, format!("the {source} is empty"), format!("put {name} there{more}"));
                 None
             }
             Ok(text) => Some(Secret::new(text)),
             Err(what) => {
-                self.report(place, path, what, "put the password there, or name another place");
+                self.report(place, path, what, format!("put {name} there, or name another place{more}"));
                 None
             }
         }
-    }
-
-    fn tables(&mut self, raw: &[RawTable]) -> Vec<TableSettings> {
-        let mut tables: Vec<TableSettings> = Vec::new();
-        for (at, entry) in raw.iter().enumerate() {
-            let path = format!("tables[{at}]");
-            let Some(table) = self.table(entry, &path) else {
-                continue;
-            };
-            let first = tables.iter().find(|other| other.from == table.from && other.to == table.to);
-            if let Some(first) = first {
-                let line = first.place.map_or_else(String::new, |place| format!(" in line {}", place.line));
-                let what = format!("`{}` already goes to the same place{line}", table.from);
-                self.report(table.place, &path, what, "keep one of the two");
-            }
-            tables.push(table);
-        }
-        tables
-    }
-
-    fn table(&mut self, raw: &RawTable, path: &str) -> Option<TableSettings> {
-        let from_path = format!("{path}.from");
-        let from = self.accept(text::table_pattern(&raw.from.value), raw.from.place, &from_path);
-        let to_path = format!("{path}.to");
-        let to =
-            raw.to.as_ref().map(|to| (self.accept(text::target(&to.value), to.place, &to_path), to.place));
-        let columns =
-            raw.columns.as_ref().map(|columns| self.columns(&columns.value, &format!("{path}.columns")));
-        let from = from?;
-        if let (TablePattern::Prefix { schema, .. }, Some((Some(Target::Table(target)), place))) =
-            (&from, &to)
-        {
-            let what = format!("the pattern `{from}` takes several tables, and `{target}` is one");
-            let remedy = format!("write `{schema}.*` or another schema, or list the tables one by one");
-            self.report(*place, &to_path, what, remedy);
-        }
-        let to = to.map(|(target, _)| target);
-        // A target that could not be read has been reported: the entry is kept for the other checks.
-        Some(TableSettings { from, to: to.flatten(), columns: columns.flatten(), place: raw.from.place })
-    }
-
-    fn columns(&mut self, raw: &RawColumns, path: &str) -> Option<Vec<Requested>> {
-        let mut columns = Vec::with_capacity(raw.0.len());
-        let problems_before = self.problems.len();
-        for (green, source) in &raw.0 {
-            let path = format!("{path}.{}", green.value);
-            if source.blank {
-                let remedy =
-                    "write a column of blue, or NULL for an empty value; to leave it out, leave out the line";
-                self.report(green.place, &path, "has no source", remedy);
-                continue;
-            }
-            let text = source.value.as_deref().unwrap_or("NULL");
-            match (green.value.as_str(), text) {
-                ("*", "*") => columns.push(Requested::Rest),
-                ("*", _) | (_, "*") => self.report(
-                    source.place,
-                    &path,
-                    "`*` stands for the rest of the columns on both sides",
-                    "write \"*\": \"*\"",
-                ),
-                (name, text) => {
-                    let from = self.accept(text::column_source(text), source.place, &path);
-                    columns.extend(from.map(|from| Requested::Column(name.to_owned(), from)));
-                }
-            }
-        }
-        (self.problems.len() == problems_before).then_some(columns)
     }
 
     fn copy(&mut self, raw: &RawCopy) -> Option<CopySettings> {

@@ -192,35 +192,27 @@ fn quoted_name(text: &str) -> Option<(String, &str)> {
     }
 }
 
-/// Where a green column's value comes from: the part of SQL that needs no evaluation.
-pub(super) fn column_source(text: &str) -> Result<ColumnSource, Refusal> {
-    const SUPPORTED: &str = "this version takes a column of blue (id), a constant (\"'text'\", 42, true, NULL), or \
-                             leaves the column out; SQL expressions come with a later version";
+/// Where a green column's value comes from: the part of SQL that needs no evaluation. `None` for any other expression.
+pub(super) fn column_source(text: &str) -> Result<Option<ColumnSource>, Refusal> {
     let text = text.trim();
-    let expression = || (format!("`{text}` is an SQL expression"), SUPPORTED.to_owned());
     if text.eq_ignore_ascii_case("null") {
-        return Ok(ColumnSource::Constant(None));
+        return Ok(Some(ColumnSource::Constant(None)));
     }
     if text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false") || is_number(text) {
-        return Ok(ColumnSource::Constant(Some(text.to_ascii_lowercase())));
+        return Ok(Some(ColumnSource::Constant(Some(text.to_ascii_lowercase()))));
     }
-    if let Some(inner) = text.strip_prefix('\'') {
-        let inner = inner.strip_suffix('\'').ok_or_else(expression)?;
-        let bare = inner.replace("''", "");
-        return if bare.contains('\'') {
-            Err(expression())
-        } else {
-            Ok(ColumnSource::Constant(Some(inner.replace("''", "'"))))
-        };
+    if let Some(inner) = text.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')) {
+        let is_one = !inner.replace("''", "").contains('\'');
+        return Ok(is_one.then(|| ColumnSource::Constant(Some(inner.replace("''", "'")))));
     }
     if let Some(quoted) = text.strip_prefix('"') {
-        return match quoted_name(quoted) {
-            Some((name, "")) => Ok(ColumnSource::Column(name)),
-            _ => Err(expression()),
-        };
+        return Ok(match quoted_name(quoted) {
+            Some((name, "")) => Some(ColumnSource::Column(name)),
+            _ => None,
+        });
     }
     if !is_identifier(text) || is_niladic_function(text) {
-        return Err(expression());
+        return Ok(None);
     }
     if text.chars().any(char::is_uppercase) {
         return Err((
@@ -228,7 +220,7 @@ pub(super) fn column_source(text: &str) -> Result<ColumnSource, Refusal> {
             format!("write '\"{text}\"' for the column of that very name"),
         ));
     }
-    Ok(ColumnSource::Column(text.to_owned()))
+    Ok(Some(ColumnSource::Column(text.to_owned())))
 }
 
 fn is_identifier(text: &str) -> bool {

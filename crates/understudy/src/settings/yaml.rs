@@ -193,11 +193,14 @@ fn problem_of(error: &Error, text: &str) -> Problem {
         return Problem::at(place, "", format!("key `{key}` is given twice")).remedy("keep one of the two");
     }
     let line = place.and_then(|place| text.lines().nth(usize::try_from(place.line).ok()?.checked_sub(1)?));
+    let what = UserMessageFormatter.format_message(bare).replace(char::is_control, " ");
     let remedy = if line.is_some_and(|line| line.contains("${")) {
         "`${...}` cannot stand inside { } or [ ]: give its key a line of its own"
+    } else if what.contains("trailing content") || what.contains("mapping values") {
+        "SQL that begins with a quote, or holds a colon before a space, stands behind `|` on lines of its own, or in quotes as \
+         a whole"
     } else {
         "mend the syntax; indentation is by spaces"
     };
-    let what = UserMessageFormatter.format_message(bare).replace(char::is_control, " ");
     Problem::at(place, "", format!("not valid YAML: {what}")).remedy(remedy)
 }

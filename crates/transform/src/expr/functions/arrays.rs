@@ -467,8 +467,8 @@ pub(super) mod tests {
     /// The text of an expression's value, NULL, or the code of its failure.
     pub(in crate::expr::functions) fn answer(expression: &str) -> String {
         let table = TableName::new("public", "t");
-        let scope =
-            Scope { table, columns: Vec::new(), types: HashMap::new(), collation: Collation::bytes() };
+        let collation = Collation::bytes();
+        let scope = Scope { table, columns: Vec::new(), types: HashMap::new(), collation, mask_key: None };
         match Expression::compile(expression, &scope).map(|compiled| compiled.evaluate(&[])) {
             Ok(Ok(value)) => value.unwrap_or_else(|| "NULL".to_owned()),
             Ok(Err(failure)) => failure.state().to_string(),

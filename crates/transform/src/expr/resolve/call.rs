@@ -10,6 +10,7 @@ use super::{Resolver, folded, not_deterministic, not_supported};
 use crate::expr::datum::Datum;
 use crate::expr::error::Problem;
 use crate::expr::functions::{self, CaseRule, Function, Slot};
+use crate::expr::mask;
 use crate::expr::node::{Comparison, Derived, Kind, Node};
 use crate::expr::types::{Category, SqlType};
 
@@ -71,8 +72,22 @@ impl Resolver<'_> {
         };
         match name.as_str() {
             "coalesce" | "nullif" | "greatest" | "least" => self.keyword_call(&name, &args, expr),
+            mask::NAME if call.name.0.len() == 1 => self.mask(&args, expr),
             _ => self.named_call(&name, &args, expr),
         }
+    }
+
+    /// `mask(x)`, over the text of any value.
+    fn mask(&self, args: &[&Expr], expr: &Expr) -> Result<Node, Problem> {
+        let [arg] = args else {
+            return Err(Problem::new(expr.span(), "`mask` takes one argument"));
+        };
+        let Some(key) = &self.scope.mask_key else {
+            return Err(Problem::new(expr.span(), "`mask` has no key")
+                .remedy("set `mask: { key: { file: ... } }` in the settings"));
+        };
+        let text = self.coerced(self.resolve(arg)?, &SqlType::Text, Context::Explicit, arg)?;
+        Ok(key.call(text))
     }
 
     /// A call of a function of the table.

@@ -95,7 +95,7 @@ impl Resolver<'_> {
     }
 
     /// A type by its name, and what stands in brackets behind it.
-    pub(super) fn type_name(&self, name: &DataType, expr: &Expr) -> Result<(SqlType, Modifier), Problem> {
+    pub(crate) fn type_name(&self, name: &DataType, expr: &Expr) -> Result<(SqlType, Modifier), Problem> {
         let unknown =
             || Problem::new(expr.span(), format!("the type `{name}` is not supported in expressions"));
         let plain = |ty: SqlType| Ok((ty, Modifier::NONE));

@@ -157,6 +157,13 @@ impl Resolver<'_> {
         if [left, right].into_iter().any(is_loose_prefix) {
             return Err(needs_brackets(expr));
         }
+        // In Postgres operators without a rank of their own bind from the left; the parser lets some wait for others. And a
+        // chain of comparisons means nothing there.
+        if (is_plain_operator(op) && is_binary(right, is_plain_operator))
+            || (is_comparison(op) && [left, right].into_iter().any(|side| is_binary(side, is_comparison)))
+        {
+            return Err(needs_brackets(expr));
+        }
         match op {
             BinaryOperator::And => self.logic(expr, true),
             BinaryOperator::Or => self.logic(expr, false),
@@ -206,6 +213,27 @@ impl Resolver<'_> {
 
 fn is_power(expr: &Expr) -> bool {
     matches!(expr, Expr::BinaryOp { op: BinaryOperator::PGExp, .. })
+}
+
+/// Whether an operator ranks with those that have no place of their own in the order of operators: all but arithmetic,
+/// comparison and logic.
+fn is_plain_operator(op: &BinaryOperator) -> bool {
+    use BinaryOperator as Op;
+    let ranked = matches!(
+        op,
+        Op::And | Op::Or | Op::Plus | Op::Minus | Op::Multiply | Op::Divide | Op::Modulo | Op::PGExp
+    );
+    !ranked && !is_comparison(op)
+}
+
+/// Another such operator without brackets around it.
+fn is_binary(side: &Expr, is_such: fn(&BinaryOperator) -> bool) -> bool {
+    matches!(side, Expr::BinaryOp { op, .. } if is_such(op))
+}
+
+fn is_comparison(op: &BinaryOperator) -> bool {
+    use BinaryOperator as Op;
+    matches!(op, Op::Eq | Op::NotEq | Op::Lt | Op::LtEq | Op::Gt | Op::GtEq)
 }
 
 /// `~ x` and `@ x` without brackets around them.

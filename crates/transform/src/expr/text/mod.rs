@@ -64,6 +64,14 @@ pub(crate) fn output<'v>(value: &'v Datum<'_>, ty: &SqlType) -> Cow<'v, str> {
     }
 }
 
+/// Appends the text of a value; nothing for null.
+pub(crate) fn write(value: &Datum<'_>, ty: &SqlType, out: &mut String) {
+    match value {
+        Datum::Int(value) => numbers::push_integer(out, *value),
+        value => out.push_str(&output(value, ty)),
+    }
+}
+
 /// A value brought to its modifier. What does not fit fails, or is cut off where the cast was asked for.
 pub(crate) fn fit<'a>(
     value: Datum<'a>,

@@ -9,7 +9,8 @@ use crate::expr::{Collation, Expression, Scope};
 /// The text of an expression over no columns, or the code and message of its failure.
 fn scope() -> Scope {
     let table = TableName { schema: "public".to_owned(), name: "t".to_owned() };
-    Scope { table, columns: Vec::new(), types: HashMap::new(), collation: Collation::bytes() }
+    let collation = Collation::bytes();
+    Scope { table, columns: Vec::new(), types: HashMap::new(), collation, mask_key: None }
 }
 
 fn found(text: &str) -> String {

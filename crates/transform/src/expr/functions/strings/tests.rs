@@ -12,7 +12,7 @@ fn found(text: &str) -> String {
     let table = TableName { schema: "public".to_owned(), name: "t".to_owned() };
     let collation =
         Collation { name: "C.UTF-8".to_owned(), case: Some(CaseRule::Simple), ..Collation::bytes() };
-    let scope = Scope { table, columns: Vec::new(), types: HashMap::new(), collation };
+    let scope = Scope { table, columns: Vec::new(), types: HashMap::new(), collation, mask_key: None };
     match Expression::compile(text, &scope).unwrap().evaluate(&[]) {
         Ok(found) => found.unwrap_or_else(|| "null".to_owned()),
         Err(error) => format!("{} {}", error.state(), error.message_with_values()),

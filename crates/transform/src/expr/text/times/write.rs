@@ -12,7 +12,8 @@ pub(crate) fn push_padded(out: &mut String, value: i64, width: usize) {
         digits[20 - count] = b'0' + (rest % 10) as u8;
         rest /= 10;
     }
-    out.extend(digits[20 - count..].iter().map(|digit| *digit as char));
+    // Digits are ASCII, so nothing is ever left out.
+    out.push_str(std::str::from_utf8(&digits[20 - count..]).unwrap_or_default());
 }
 
 /// Hours, minutes, seconds, and as many digits behind the point as there are.

@@ -23,6 +23,7 @@ fn evaluated(text: &str, columns: &[(&str, &str)]) -> String {
         columns: columns.iter().enumerate().map(column).collect(),
         types: Default::default(),
         collation: Collation::bytes(),
+        mask_key: None,
     };
     let row: Vec<_> = columns.iter().map(|(_, value)| Some(Cow::Borrowed(*value))).collect();
     let expression = Expression::compile(text, &scope).unwrap_or_else(|problem| panic!("{text}: {problem}"));

@@ -1,0 +1,136 @@
+//! Rows whose values cannot be computed: a clean stop that names them without a value of theirs, or quarantine.
+
+use understudy_contract::{Applied, ChangeSink, Class, GreenTable, LedgerEntry, PlacedKind};
+use understudy_model::{BlockRange, Ctid, RouteId, UnitId};
+use understudy_postgres::sink::{OnError, PostgresSink};
+
+use crate::green::{
+    Green, delete, each, heal, insert, key, refusal, reread, row, table, uncomputed, unit, update,
+};
+
+const SQL: &str = "CREATE TABLE items (id int PRIMARY KEY, name text)";
+const SHOW: &str = "SELECT string_agg(id || name, ' ' ORDER BY id) FROM public.items";
+const ASIDE: &str = "SELECT concat_ws('|', key[1], ordinal, sqlstate, reason) FROM understudy.quarantine WHERE NOT settled ORDER BY id";
+const REASON: &str = "22012|the expression of column `name` fails: division by zero (SQLSTATE 22012)";
+const EARLIER: &str = "an earlier change to this row was set aside";
+
+fn tables() -> Vec<GreenTable> {
+    vec![table(0, "items", &["id", "name"])]
+}
+
+async fn quarantining(green: &mut Green, complete: bool) -> PostgresSink {
+    let mut settings = green.settings();
+    settings.on_error = OnError::Quarantine;
+    green.sink_with(settings, tables(), complete).await
+}
+
+/// Everything that an operator is told, and nothing of the row.
+async fn is_told(green: &mut Green, text: &str, remedy: Option<&str>) {
+    let hash = "SELECT left(encode(sha256(convert_to('471123', 'UTF8')), 'hex'), 16)";
+    let hash = green.rows(hash).await;
+    for part in ["public.items", "`name`", "division by zero", "22012", hash.as_str()] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    assert!(!text.contains("471123"), "{text}");
+    let remedy = remedy.unwrap();
+    assert!(
+        remedy.contains("correct the expression in the migration file")
+            && remedy.contains("`on_error: quarantine`"),
+        "{remedy}"
+    );
+}
+
+/// F26, promises 2 and 8: replication stops before the transaction of the row, those before it are committed, and the row is
+/// named by table, column, SQLSTATE, place and the hash of its key.
+#[tokio::test]
+async fn a_row_that_cannot_be_computed_stops_cleanly_before_its_transaction() {
+    for many in [0, 100] {
+        let Some(mut green) = Green::with(&format!("uncomputed_{many}"), SQL).await else { return };
+        let mut sink = green.sink(tables()).await;
+        let batch = green.batch(vec![
+            each(1000..1000 + many, |n| insert(0, &[n, "x"])),
+            vec![insert(0, &["1", "one"])],
+            vec![insert(0, &["2", "two"]), uncomputed(0, None, "471123")],
+            vec![insert(0, &["3", "three"])],
+        ]);
+        let (before, refused) = (batch.commits[1].checkpoint, batch.commits[2].position.commit);
+        let failure = sink.apply(batch).await.unwrap_err();
+        assert_eq!(failure.class(), Class::Data);
+        let position = failure.position().unwrap();
+        assert_eq!((position.commit, position.ordinal), (refused, 1));
+        is_told(&mut green, &failure.to_string(), failure.remedy_text()).await;
+        assert_eq!(green.rows("SELECT count(*) FROM public.items").await, (many + 1).to_string());
+        let mut again = PostgresSink::connect(&green.options, green.settings(), tables()).await.unwrap();
+        assert_eq!(again.claim().await.unwrap().unwrap().checkpoint, before);
+    }
+}
+
+/// F26: with quarantine it is set aside with its reason under all of its keys, and so is what follows it; what green holds
+/// of it stays.
+#[tokio::test]
+async fn rows_that_cannot_be_computed_are_set_aside_with_what_follows_them() {
+    for many in [0, 100] {
+        let Some(mut green) = Green::with(&format!("uncomputed_aside_{many}"), SQL).await else { return };
+        let mut sink = quarantining(&mut green, true).await;
+        let batch = green.batch(vec![
+            each(1000..1000 + many, |n| insert(0, &[n, "x"])),
+            vec![insert(0, &["1", "one"]), insert(0, &["2", "two"])],
+            vec![uncomputed(0, None, "1"), uncomputed(0, Some("5"), "6"), update(0, &["2", "changed"])],
+            vec![update(0, &["1", "later"]), delete(0, "6"), uncomputed(0, None, "5")],
+            each(1000..1000 + many, |n| delete(0, n)),
+        ]);
+        assert_eq!(sink.apply(batch).await.unwrap(), Applied { quarantined: 5, ..Applied::default() });
+        assert_eq!(green.rows(SHOW).await, "1one 2changed");
+        let wanted =
+            format!("1|0|{REASON}\n5|1|{REASON}\n6|1|{EARLIER}\n1|0|{EARLIER}\n6|1|{EARLIER}\n5|2|{EARLIER}");
+        assert_eq!(green.rows(ASIDE).await, wanted);
+        let next = green.batch(vec![vec![update(0, &["1", "later"]), insert(0, &["3", "three"])]]);
+        assert_eq!(sink.apply(next).await.unwrap(), Applied { quarantined: 1, ..Applied::default() });
+        assert_eq!(green.rows(SHOW).await, "1one 2changed 3three");
+    }
+}
+
+/// The same for rows that were read: nothing of the chunk, or all but them, together with its progress; a heal of such a
+/// row is not settled.
+#[tokio::test]
+async fn read_rows_that_cannot_be_computed_stop_their_chunk_or_are_set_aside() {
+    let Some(mut green) = Green::with("uncomputed_chunk", SQL).await else { return };
+    let settings = green.settings();
+    let mut sink = green.sink_with(settings, tables(), false).await;
+    sink.record(LedgerEntry::Plan(unit(0))).await.unwrap();
+    let range = BlockRange { from: Ctid::start_of(0), to: Ctid::start_of(1) };
+    let copy = PlacedKind::Copy { unit: UnitId::new(4_000_000_000, RouteId(0)), range };
+    let mut chunk = green.chunk(1, 0, copy, vec![row(&["1", "one"])]);
+    chunk.refused = vec![(key(&["471123"]), refusal())];
+    sink.place(chunk.clone()).await.unwrap();
+    let failure = sink.placed().await.unwrap_err();
+    assert_eq!(failure.class(), Class::Data);
+    is_told(&mut green, &failure.to_string(), failure.remedy_text()).await;
+    assert_eq!(green.rows("SELECT count(*) FROM public.items").await, "0");
+    assert_eq!(green.rows("SELECT count(*) FROM understudy.chunks_done").await, "0");
+
+    let mut settings = green.settings();
+    settings.on_error = OnError::Quarantine;
+    let mut sink = PostgresSink::connect(&green.options, settings, tables()).await.unwrap();
+    sink.claim().await.unwrap();
+    let heals = green.batch(vec![vec![reread(0, "1", "1"), reread(0, "2", "2")]]);
+    sink.apply(heals).await.unwrap();
+    chunk.at = green.at();
+    sink.place(chunk).await.unwrap();
+    assert_eq!(sink.placed().await.unwrap().rows, 1);
+    assert_eq!(green.rows(SHOW).await, "1one");
+    assert_eq!(green.rows(ASIDE).await, format!("471123|0|{REASON}"));
+    assert_eq!(green.rows("SELECT rows FROM understudy.chunks_done").await, "1");
+
+    let mut chunk = green.chunk(2, 0, heal(&["1", "2"]), vec![row(&["1", "whole"])]);
+    chunk.refused = vec![(key(&["2"]), refusal())];
+    sink.place(chunk).await.unwrap();
+    assert_eq!(sink.placed().await.unwrap().rows, 1);
+    assert_eq!(green.rows("SELECT key[1] FROM understudy.heals").await, "2");
+    // It is read again when it changes again, and with the next instance.
+    let again = green.batch(vec![vec![reread(0, "2", "2")]]);
+    assert_eq!(sink.apply(again).await.unwrap().heals.len(), 1);
+    let later = green.batch(vec![vec![insert(0, &["2", "two"]), update(0, &["471123", "later"])]]);
+    assert_eq!(sink.apply(later).await.unwrap(), Applied { quarantined: 2, ..Applied::default() });
+    assert_eq!(green.rows(SHOW).await, "1whole");
+}

@@ -1,0 +1,170 @@
+//! `understudy plan`: what a run would create and move, table by table. Looks, and creates nothing.
+
+mod route;
+mod sample;
+
+use std::fmt::Write as _;
+
+use serde_json::{Value as Json, json};
+use understudy_contract::Failure;
+use understudy_postgres::preflight::{Finding, Severity};
+
+use super::args::PlanArgs;
+use super::check::{TABLE_LEFT, findings};
+use super::exit::CliError;
+use super::output::{Output, bytes, known, table};
+use super::sides::{Sides, load};
+use crate::mapping::{self, Both};
+use crate::routes;
+use crate::settings::Settings;
+use route::Route;
+use sample::Samples;
+
+/// Findings that say what a run does, rather than what it needs.
+const EFFECTS: [&str; 3] = [TABLE_LEFT, "decoding-memory-raised", "heals-expected"];
+
+/// Prints the plan.
+pub(super) async fn plan(args: &PlanArgs, output: Output) -> Result<(), CliError> {
+    let file = args.file.file.display().to_string();
+    let settings = load(&args.file.file)?;
+    let samples = (!args.no_samples).then_some(args.samples);
+    let failed = |failure| CliError::of(&failure, &file);
+    let mut sides = Sides::connect(&settings, "plan").await.map_err(failed)?;
+    let both = sides.describe_both().await.map_err(failed)?;
+    let plan = Plan::draw_up(&settings, &mut sides, (&both, samples)).await.map_err(failed)?;
+    sides.close().await;
+    if output.is_json() {
+        output.json(&plan.json(&settings))?
+    } else {
+        output.data(plan.text(&settings))?
+    }
+    let next = if plan.errors == 0 { "run" } else { "check" };
+    output.message(format!("next: understudy {next} {file}"));
+    Ok(())
+}
+
+struct Plan<'a> {
+    routes: Vec<Route<'a>>,
+    /// What a run would do beside creating and moving.
+    effects: Vec<Finding>,
+    not_moved: Vec<Finding>,
+    errors: usize,
+}
+
+impl<'a> Plan<'a> {
+    async fn draw_up(
+        settings: &'a Settings,
+        sides: &mut Sides,
+        (both, samples): (&'a Both, Option<u32>),
+    ) -> Result<Plan<'a>, Failure> {
+        let taken = routes::taken(settings, &both.blue.tables)?;
+        let findings = findings(sides, settings, both).await?;
+        let drawn = mapping::draw(settings, &taken, both)?;
+        let key = drawn.first().and_then(|one| one.blue.scope.as_ref()?.mask_key.as_ref());
+        sample::set_mask_key(&mut sides.blue, key).await?;
+        let mut routes = Vec::with_capacity(drawn.len());
+        for drawn in drawn {
+            let samples = match samples {
+                Some(shown) => sample::read(&mut sides.blue, &drawn, shown).await?,
+                None => Samples::default(),
+            };
+            routes.push(Route { drawn, samples });
+        }
+        let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
+        let (not_moved, others) =
+            findings.into_iter().partition::<Vec<_>, _>(|finding| finding.severity == Severity::NotMoved);
+        let effects = others.into_iter().filter(|finding| EFFECTS.contains(&finding.code)).collect();
+        Ok(Plan { routes, effects, not_moved, errors })
+    }
+
+    fn text(&self, settings: &Settings) -> String {
+        let mut text = format!("Migration {}\n\nCreated on blue ({}):\n", settings.name, settings.blue);
+        for object in on_blue(settings) {
+            let _ = writeln!(text, "  {object}");
+        }
+        let _ = writeln!(text, "Created on green ({}):", settings.green_postgres());
+        for object in on_green(settings) {
+            let _ = writeln!(text, "  {object}");
+        }
+        text.push('\n');
+        let rows = self.routes.iter().map(|route| {
+            let (spec, blue) = (&route.drawn.spec, route.drawn.taken.table);
+            let key = spec.key.iter().map(|at| spec.columns[*at].name.as_str()).collect::<Vec<_>>();
+            vec![
+                spec.source.to_string(),
+                spec.target.to_string(),
+                known(blue.rows_estimate),
+                bytes(blue.bytes),
+                key.join(", "),
+            ]
+        });
+        text.push_str(&table(
+            &["BLUE", "GREEN", "ROWS (ESTIMATE)", "SIZE", "KEY"],
+            &rows.collect::<Vec<_>>(),
+        ));
+        let total = self.routes.iter().map(|route| route.drawn.taken.table.bytes).sum::<u64>();
+        let _ = writeln!(text, "{} routes, {}{}", self.routes.len(), bytes(total), pace(settings, total));
+        for route in &self.routes {
+            text.push_str(&route.text());
+        }
+        for (title, findings) in [("Worth knowing", &self.effects), ("Does not move", &self.not_moved)] {
+            if !findings.is_empty() {
+                let _ = writeln!(text, "\n{title}:");
+            }
+            for finding in findings {
+                let _ = writeln!(text, "  {}: {}", finding.subject, finding.what);
+            }
+        }
+        text.push_str(&crate::project::text(settings.project.as_ref()));
+        if self.routes.iter().any(Route::is_doubtful) {
+            text.push_str(
+                "\nNot ready: sampled rows are refused, or blue computes them differently (see above).\n",
+            );
+        }
+        if self.errors > 0 {
+            let _ = writeln!(text, "\nNot ready: `understudy check` lists {} errors.", self.errors);
+        }
+        text
+    }
+
+    fn json(&self, settings: &Settings) -> Json {
+        let findings = |findings: &[Finding]| {
+            let one = |finding: &Finding| json!({ "code": finding.code, "subject": finding.subject, "what": finding.what });
+            findings.iter().map(one).collect::<Vec<_>>()
+        };
+        json!({
+            "schema": "understudy/v1/plan",
+            "migration": settings.name.as_str(),
+            "version": crate::project::json(settings.project.as_ref()),
+            "created": { "blue": on_blue(settings), "green": on_green(settings) },
+            "tables": self.routes.iter().map(Route::json).collect::<Vec<_>>(),
+            "effects": findings(&self.effects),
+            "not_moved": findings(&self.not_moved),
+            "errors": self.errors,
+        })
+    }
+}
+
+fn on_blue(settings: &Settings) -> [String; 2] {
+    let name = settings.name.slot();
+    [format!("replication slot {name}"), format!("publication {name}")]
+}
+
+fn on_green(settings: &Settings) -> [String; 2] {
+    let origin = settings.name.slot();
+    [
+        "schema understudy, with the bookkeeping".to_owned(),
+        format!("replication origins {origin}*, where permitted"),
+    ]
+}
+
+/// How long the first copy takes at the throttle, when there is one.
+fn pace(settings: &Settings, total: u64) -> String {
+    match settings.copy.bytes_per_second {
+        Some(limit) => {
+            let minutes = total.div_ceil(limit.max(1)).div_ceil(60);
+            format!("; at {} per second the first copy takes at least {minutes} min", bytes(limit))
+        }
+        None => format!("; copied by {} readers without a throttle", settings.copy.readers),
+    }
+}
