@@ -44,9 +44,9 @@ impl Case {
         self.name.replace('-', "_")
     }
 
-    /// A migration with these entries of `tables`, in which `@` stands for the schema.
+    /// A migration with these entries of `tables`, in which `@.` stands for the schema and its dot.
     fn migration(&self, entries: &str) -> Migration {
-        Migration::between(self.pair, self.name).entry(&entries.replace('@', &self.schema()))
+        Migration::between(self.pair, self.name).entry(&entries.replace("@.", &format!("{}.", self.schema())))
     }
 
     /// Starts the sidecar and waits until every row is copied.

@@ -13,5 +13,6 @@ pub use clock::rfc3339;
 pub use lag::MarkerLag;
 pub use server::{Metrics, MetricsError, serve};
 pub use status::{
-    Phase, Positions, SlotStatus, Status, StatusHandle, StatusReport, TableState, TableStatus, WalStatus,
+    Phase, Positions, ProjectStatus, SlotStatus, Status, StatusHandle, StatusReport, TableState, TableStatus,
+    WalStatus,
 };

@@ -135,6 +135,15 @@ pub struct SlotStatus {
     pub safe_bytes: Option<u64>,
 }
 
+/// The version of a project that a run serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProjectStatus {
+    /// Its number.
+    pub number: u32,
+    /// The directory, without its path.
+    pub directory: String,
+}
+
 /// The pipeline's marks in blue's write-ahead log, as `X/Y`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Positions {
@@ -168,6 +177,8 @@ pub struct StatusReport {
     pub migration: String,
     /// The version of the sidecar.
     pub version: String,
+    /// The version of the project that it serves; `None` for a file by itself.
+    pub project: Option<ProjectStatus>,
     /// When the sidecar started, RFC 3339.
     pub started_at: String,
     /// When this report was made, RFC 3339.
@@ -249,6 +260,7 @@ impl Status {
             schema: SCHEMA.to_owned(),
             migration: migration.to_owned(),
             version: version.to_owned(),
+            project: None,
             started_at: now.clone(),
             reported_at: now,
             phase: Phase::default(),

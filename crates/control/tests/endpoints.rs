@@ -95,7 +95,7 @@ async fn the_status_is_json_of_a_named_shape() {
     }
     let expected = serde_json::json!({
         "schema": "understudy/v1/status", "migration": "shop-v2", "version": "1.2.3",
-        "started_at": null, "reported_at": null, "phase": "copying",
+        "project": null, "started_at": null, "reported_at": null, "phase": "copying",
         "source_connected": true, "target_connected": true, "lag_bytes": 512, "lag_seconds": null,
         "positions": { "received": "0/300", "applied": "0/200", "durable": "0/200", "confirmed": "0/200" },
         "tables": [{

@@ -138,13 +138,15 @@ impl HealKeys {
     }
 
     /// A change that the window's snapshot does not show.
-    pub(crate) fn touch(&mut self, touch: &Touch) {
+    pub(crate) fn touch(&mut self, rules: &Rules, touch: &Touch) {
         match touch {
-            Touch::Partial { key, row } => {
+            Touch::Partial { key, row, applied } => {
                 if let Some(healed) = self.keys.get_mut(key) {
                     healed.touched = match &healed.touched {
                         Touched::No => Touched::Partly(row.clone()),
                         Touched::Partly(earlier) => Touched::Partly(merge(row, earlier)),
+                        // What came whole is on green, and this part of it is not.
+                        Touched::Settled if !applied && rules.holds(Rule::RereadSettled) => Touched::Unclear,
                         Touched::Settled => Touched::Settled,
                         Touched::Unclear => Touched::Unclear,
                     };

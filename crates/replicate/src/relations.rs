@@ -350,6 +350,10 @@ impl BoundRoute {
             Some(Touch::Keys { new: Some(key), .. }) if self.binding.types_differ() => {
                 Some(Touch::Keys { old: Some(key.clone()), new: Some(key) })
             }
+            Some(Touch::Partial { key, .. }) if self.binding.types_differ() => {
+                Some(Touch::Keys { old: Some(key.clone()), new: Some(key) })
+            }
+            Some(Touch::Partial { key, row, .. }) => Some(Touch::Partial { key, row, applied: false }),
             other => other,
         };
         Ok(match gone {
@@ -484,7 +488,7 @@ impl BoundRoute {
         if moved.is_none() && new.has_unchanged() {
             let row = self.binding.inputs(new);
             if row.has_unchanged() {
-                return Touch::Partial { key: key.clone(), row };
+                return Touch::Partial { key: key.clone(), row, applied: true };
             }
         }
         Touch::Keys { old: moved, new: Some(key.clone()) }

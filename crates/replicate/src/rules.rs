@@ -60,6 +60,8 @@ pub enum Rule {
     CopyCondition,
     /// A change of which too little was sent to compute from is read again by key.
     Reread,
+    /// A row that came whole while its heal is under way, and of which too little came after that, is read once more.
+    RereadSettled,
     /// A row that cannot be computed is set aside.
     Refused,
     /// Windows know rows by their keys on blue, whatever key they have on green.
@@ -70,7 +72,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Rule; 29] = [
+    pub const ALL: [Rule; 30] = [
         Rule::TouchedKeys,
         Rule::LateVisible,
         Rule::SlotBirth,
@@ -97,6 +99,7 @@ impl Rule {
         Rule::HealCondition,
         Rule::CopyCondition,
         Rule::Reread,
+        Rule::RereadSettled,
         Rule::Refused,
         Rule::BlueKeys,
         Rule::Types,

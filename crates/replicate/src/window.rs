@@ -55,7 +55,8 @@ pub(crate) enum Touch {
     /// These keys are not what the snapshot shows.
     Keys { old: Option<Key>, new: Option<Key> },
     /// A row of which a part was sent, under a key that did not change; in the order in which chunks are read.
-    Partial { key: Key, row: Tuple },
+    /// Whether green has it as the stream says once the change is applied: not where the change only asks for another read.
+    Partial { key: Key, row: Tuple, applied: bool },
     /// Every row of the unit, or of the route when none is named, is gone.
     Emptied { unit: Option<UnitId> },
 }
@@ -190,7 +191,7 @@ impl Window {
         };
         match (touch, &mut self.work) {
             (Touch::Emptied { .. }, _) => *emptied |= rules.holds(Rule::Truncate),
-            (touch, WindowWork::Heal(keys)) => keys.touch(touch),
+            (touch, WindowWork::Heal(keys)) => keys.touch(rules, touch),
             (touch, WindowWork::Copy(_)) if rules.holds(Rule::TouchedKeys) => {
                 let own = own.get_or_insert_with(|| rows.iter().filter_map(key_of).collect());
                 touched.extend(touch.keys().filter(|key| own.contains(*key)).cloned());

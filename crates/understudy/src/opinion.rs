@@ -3,7 +3,7 @@
 use understudy_contract::Failure;
 use understudy_postgres::preflight::{Finding, Severity};
 use understudy_postgres::wire::Client;
-use understudy_transform::expr::{bracketed, own_text};
+use understudy_transform::expr::{Expression, Scope, SqlType, bracketed, own_text};
 use understudy_transform::{ColumnSource, Computed};
 
 use crate::guard::{Disagreement, Guarded, guard};
@@ -37,10 +37,25 @@ fn guarded(one: &Drawn<'_>) -> Vec<Guarded> {
             label: label.to_owned(),
             text: own_text(text, scope).ok()?,
             bracketed: bracketed(text, scope).ok()?,
-            ty: None,
+            ty: type_of(text, scope),
         })
     };
     columns.chain(filter).filter_map(guarded).collect()
+}
+
+/// The type that the text has by itself, before it is cast to that of green's column.
+fn type_of(text: &str, scope: &Scope) -> Option<String> {
+    let expression = Expression::compile(text, scope).ok()?;
+    is_known(expression.ty()).then(|| expression.ty().to_string())
+}
+
+/// Of other types we know no more than that they are there.
+fn is_known(ty: &SqlType) -> bool {
+    match ty {
+        SqlType::Opaque(_) | SqlType::Unknown => false,
+        SqlType::Array(element) => is_known(element),
+        _ => true,
+    }
 }
 
 fn finding(one: &Drawn<'_>, told: Disagreement) -> Finding {

@@ -153,6 +153,8 @@ pub fn preflight_plan(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use understudy_model::ReplicaIdentity;
     use understudy_postgres::preflight::Persistence;
 

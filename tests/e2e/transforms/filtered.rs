@@ -112,6 +112,31 @@ async fn a_condition_on_a_value_that_was_not_sent() {
     large_condition("large-condition", "").await;
 }
 
+/// Promise 1: a row that is being read again changes on, with and without the value that decides. The last change is not lost
+/// with the others that the read replaces.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_changes_on_while_it_is_read_again() {
+    let rows =
+        "INSERT INTO doc SELECT n, 0, 'in ' || repeat(md5(n::text), 100) FROM generate_series(1, 40) n";
+    let blue = format!("{DOC}; ALTER TABLE doc ALTER big SET STORAGE EXTERNAL; {rows}");
+    let Some(mut case) = Case::open("reads-again", &blue, DOC).await else {
+        return;
+    };
+    let migration = case.migration("  - from: '@.doc'\n    where: left(big, 2) = 'in'\n");
+    let mut sidecar = case.follow(&migration).await;
+    for round in 0..150 {
+        let mine = format!("WHERE id % 4 = {}", round % 4);
+        let touch = format!("UPDATE doc SET n = n + 1 {mine}");
+        let side = ["in ", "out "][round / 4 % 2];
+        let rewrite = format!("UPDATE doc SET big = '{side}' || repeat(md5(big), 100) {mine}");
+        case.change(&[&touch, &rewrite, &touch]).await;
+    }
+    case.blue.batch("UPDATE doc SET big = 'in ' || repeat(md5(big), 100)").await;
+    case.settle(&mut sidecar).await;
+    case.same("SELECT * FROM doc", "SELECT * FROM doc WHERE big LIKE 'in%'").await;
+    case.close(sidecar).await;
+}
+
 /// With full identity the value comes with the old row.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_condition_on_a_value_that_came_with_the_old_row() {

@@ -107,7 +107,7 @@ async fn pushed_down(pair: &Pair, sidecar: &Sidecar, masking: &Masking) {
     let mut targets: Vec<String> = routes.iter().map(|route| word(route, "green")).collect();
     targets.sort();
     targets.dedup();
-    assert_eq!(targets.len(), 13, "{targets:?}");
+    assert_eq!(targets.len(), 14, "{targets:?}");
     let mut all = Vec::with_capacity(targets.len());
     for target in targets {
         let mine = routes.iter().filter(|route| word(route, "green") == target).collect::<Vec<_>>();

@@ -67,10 +67,14 @@ const OPINIONS: &[(&str, &str, &str)] = &[
          length(convert_to(body, 'UTF8')), md5(convert_to(body, 'UTF8')), revision FROM shop.articles",
     ),
     (
+        "next.events",
+        "id, at, detail",
+        "SELECT id, happened_at, jsonb_build_object('detail', detail) || jsonb_build_object('kind', kind) FROM shop.events",
+    ),
+    (
         "next.activity",
         "source, id, at, detail",
-        "SELECT 'event', id, happened_at, jsonb_build_object('kind', kind, 'detail', detail) FROM shop.events UNION ALL \
-         SELECT 'web', id, at, jsonb_build_object('agent', agent, 'path', path) FROM extra.web_visits UNION ALL \
+        "SELECT 'web', id, at, jsonb_build_object('agent', agent, 'path', path) FROM extra.web_visits UNION ALL \
          SELECT 'app', id, (at::text || '+00')::timestamptz, CASE WHEN device IS NULL THEN jsonb_build_object('screen', screen) \
          ELSE jsonb_set(device, '{screen}', to_jsonb(screen)) END FROM extra.app_visits",
     ),

@@ -146,6 +146,9 @@ fn without_triggers(table: &TableName, triggers: &[(String, char)]) -> String {
     )
 }
 
+/// Tells of a foreign key's two tables why it may refuse rows.
+type Unsure<'a> = &'a dyn Fn(&TableName, &TableName) -> Option<String>;
+
 /// Why rows may be refused although blue's own are sound: a row that others lead to is left out, or comes from the same row of
 /// blue as they do.
 fn unsure<'a>(routes: &'a [PlannedTable], child: &'a TableName, parent: &'a TableName) -> Option<String> {
@@ -167,7 +170,7 @@ fn unsure<'a>(routes: &'a [PlannedTable], child: &'a TableName, parent: &'a Tabl
 fn check_foreign_key(
     key: &ForeignKey,
     ends: [Option<&TableName>; 2],
-    (incomplete, unsure): (&dyn Fn(&TableName) -> bool, &dyn Fn(&TableName, &TableName) -> Option<String>),
+    (incomplete, unsure): (&dyn Fn(&TableName) -> bool, Unsure<'_>),
     role: &Role<'_>,
     out: &mut Findings,
 ) {

@@ -1,19 +1,21 @@
 //! The contract's own suite, on a real server.
 
 use understudy_model::{Key, RouteId};
-use understudy_postgres::sink::PostgresSink;
+use understudy_postgres::sink::{OnError, PostgresSink, SinkSettings};
 use understudy_postgres::wire::Client;
 use understudy_testkit::suite::{SUITE_SQL, SinkUnderTest, SuiteRows, run_sink_suite, suite_tables};
 
 use crate::green::Green;
 
-struct Real(Green);
+/// A database, and what becomes of rows that cannot be computed.
+struct Real(Green, OnError);
 
 impl SinkUnderTest for Real {
     type Sink = PostgresSink;
 
     async fn connect(&self) -> PostgresSink {
-        PostgresSink::connect(&self.0.options, self.0.settings(), suite_tables()).await.unwrap()
+        let settings = SinkSettings { on_error: self.1, ..self.0.settings() };
+        PostgresSink::connect(&self.0.options, settings, suite_tables()).await.unwrap()
     }
 
     async fn rows(&self, route: RouteId) -> SuiteRows {
@@ -32,12 +34,25 @@ impl SinkUnderTest for Real {
     }
 }
 
+async fn run(policy: OnError, prefix: &str) {
+    let Some(probe) = Green::with(prefix, SUITE_SQL).await else { return };
+    let _cluster = probe;
+    let make = async |case: &'static str| {
+        // Names of databases are cut off at 63 bytes.
+        let name = format!("{prefix}_{case}").chars().take(60).collect::<String>();
+        Real(Green::with(&name, SUITE_SQL).await.unwrap(), policy)
+    };
+    Box::pin(run_sink_suite(make)).await.unwrap();
+}
+
 /// Every sentence of the contract holds, as it does for the green of the simulator.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_sentence_of_the_contract_is_kept() {
-    let Some(probe) = Green::with("suite", SUITE_SQL).await else { return };
-    let _cluster = probe;
-    let make =
-        async |case: &'static str| Real(Green::with(&format!("suite_{case}"), SUITE_SQL).await.unwrap());
-    Box::pin(run_sink_suite(make)).await.unwrap();
+    run(OnError::Stop, "suite").await;
+}
+
+/// The same where rows that cannot be computed are set aside.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_sentence_is_kept_where_rows_are_set_aside() {
+    run(OnError::Quarantine, "aside").await;
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use understudy_model::{Key, RouteId, TableName};
+use understudy_model::{Key, ReplicaIdentity, RouteId, TableName};
 use understudy_transform::expr::{Collation, Modifier, Scope, ScopeColumn, SqlType};
 use understudy_transform::{BlueTable, ColumnSource, GreenShape, Requested, RouteSpec};
 
@@ -112,6 +112,7 @@ impl Mapping {
         let mut source = BlueTable::named(spec.name.clone(), &columns, &key);
         source.types = (0..columns.len()).map(|at| shape.type_of(at)).collect();
         source.scope = Some(scope(&spec.name, &columns));
+        source.identity_is_full = shape.identity == ReplicaIdentity::Full;
         let requested = self.requested(spec.kind, &shape);
         let filter = self.filter.map(|filter| filter.sql(&shape));
         let mapping =

@@ -126,8 +126,8 @@ impl Expression {
 
     /// The text of its value on a row, given as the text of each column of the scope; `None` is null.
     pub fn evaluate(&self, row: &[Option<Cow<'_, str>>]) -> Result<Option<String>, EvalError> {
-        let value = self.root.eval(&TextRow(row))?;
-        Ok((!value.is_null()).then(|| text::output(&value, &self.root.ty).into_owned()))
+        let mut out = String::new();
+        Ok(self.write(&TextRow(row), &mut out)?.then_some(out))
     }
 }
 

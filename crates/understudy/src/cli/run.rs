@@ -34,6 +34,7 @@ pub(super) async fn run(args: &RunArgs, output: Output) -> Result<(), CliError> 
     // 2. The HTTP interface next, so that waiting for servers can be watched.
     let metrics = Metrics::install().map_err(|error| internal(error.to_string()))?;
     let status = Status::new(settings.name.as_str(), env!("CARGO_PKG_VERSION"), settings.stream.heartbeat);
+    status.update(|report| report.project = settings.project.as_ref().map(project::status));
     let interface = Interface::open(&settings, status.clone(), metrics).await?;
     // 3. The pipeline, until its end.
     let ended = pipeline(settings, options, status, args.until_caught_up, &mut signals).await;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use understudy_control::{SlotStatus, StatusReport};
+use understudy_control::{ProjectStatus, SlotStatus, StatusReport};
 
 use super::args::{ControlArgs, StatusArgs};
 use super::exit::{CliError, Exit};
@@ -102,6 +102,9 @@ fn line(report: &StatusReport) -> String {
 /// Everything of one moment.
 fn whole(report: &StatusReport) -> String {
     let mut text = format!("{}\n", line(report));
+    if let Some(ProjectStatus { number, directory }) = &report.project {
+        let _ = writeln!(text, "serving version {number} of the project, {directory}");
+    }
     if let Some(SlotStatus { name, active, wal_status, .. }) = &report.slot {
         let wal = wal_status.map_or("unknown", |status| status.as_str());
         let _ = writeln!(text, "slot {name}: {}, wal {wal}", if *active { "in use" } else { "not in use" });
@@ -181,6 +184,16 @@ mod tests {
             "shop copying lag=unknown/unknown copied=0/1 changes=0 heals=0 quarantined=0 mismatches=0 \
              slot=1.0 MiB/4.0 MiB waiting for transaction 7: psql of me, 5 min"
         );
+    }
+
+    /// Of several versions under way, each is told by its directory.
+    #[test]
+    fn the_version_of_a_project_is_told() {
+        let mut report = report();
+        assert!(!whole(&report).contains("serving"));
+        report.project = Some(ProjectStatus { number: 2, directory: "002_new_key".to_owned() });
+        let shown = whole(&report);
+        assert_eq!(shown.lines().nth(1), Some("serving version 2 of the project, 002_new_key"), "{shown}");
     }
 
     #[test]

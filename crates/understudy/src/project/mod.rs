@@ -9,12 +9,14 @@ mod script;
 mod words;
 
 mod expand;
+mod made;
 mod show;
 
 pub use expand::{bring_up, pending, refuse};
+pub use made::{MADE, ToMake};
 pub use layout::{CONTRACT, EXPAND, FILE, Located, locate};
 pub use script::{Form, Impossible, Kind, Script, Statement};
-pub use show::{findings, json, line, text};
+pub use show::{findings, json, line, status, text};
 pub use words::Name;
 
 /// One version of a project.

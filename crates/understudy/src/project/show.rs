@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use serde_json::{Value as Json, json};
+use understudy_control::ProjectStatus;
 use understudy_postgres::preflight::{Finding, Severity};
 
 use super::lint::{Finding as Lint, Moment, lint};
@@ -15,6 +16,11 @@ const ALLOWED: &str = "allowed-by-the-file";
 /// Which version this is, on one line.
 pub fn line(version: &Version) -> String {
     format!("serving version {} of the project, {}", version.number, version.directory)
+}
+
+/// Which version this is, as `status` shows it.
+pub fn status(version: &Version) -> ProjectStatus {
+    ProjectStatus { number: version.number, directory: version.directory.clone() }
 }
 
 fn scripts(version: &Version) -> impl Iterator<Item = (&'static str, Moment, &Script)> {

@@ -153,6 +153,9 @@ fn escape(behind: &[char]) -> Option<(char, usize)> {
 mod tests {
     use super::*;
 
+    /// A file, where the value starts, the value, and the places of its letters `x`.
+    type Case = (&'static str, (u64, u64), &'static str, &'static [(u64, u64)]);
+
     /// The places of the letters `x` in a value.
     fn marked(text: &str, (line, column): (u64, u64), value: &str) -> Option<Vec<(u64, u64)>> {
         let lines = text.lines().collect::<Vec<_>>();
@@ -164,7 +167,7 @@ mod tests {
     /// A caret under the wrong word is worse than none: every style of scalar is followed to the letter.
     #[test]
     fn each_style_is_followed() {
-        let cases: [(&str, (u64, u64), &str, &[(u64, u64)]); 9] = [
+        let cases: [Case; 9] = [
             ("a: b + x # x", (1, 4), "b + x", &[(1, 8)]),
             ("a: b +\n   x  \n\n  + x", (1, 4), "b + x\n+ x", &[(2, 4), (4, 5)]),
             ("a: 'b || ''x'' || x'", (1, 4), "b || 'x' || x", &[(1, 12), (1, 19)]),

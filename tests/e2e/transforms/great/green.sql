@@ -84,6 +84,13 @@ CREATE TABLE next.articles (
     revision bigint NOT NULL
 );
 
+CREATE TABLE next.events (
+    id bigint NOT NULL,
+    at timestamptz NOT NULL,
+    detail jsonb NOT NULL,
+    PRIMARY KEY (id, at)
+);
+
 CREATE TABLE next.activity (
     source text NOT NULL,
     id bigint NOT NULL,
