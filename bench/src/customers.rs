@@ -119,7 +119,8 @@ pub(crate) fn row(n: u64) -> Tuple {
         Some((n * 37 % 1_000_000).to_string()),
         Some((n % 4).to_string()),
         Some(format!("20{}-{:02}-{day:02} 12:34:{second:02}.{:06}+00", 20 + n % 5, 1 + n % 12, n % 999_983)),
-        (!n.is_multiple_of(5)).then(|| format!("{:032x}", u128::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060))),
+        (!n.is_multiple_of(5))
+            .then(|| format!("{:032x}", u128::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060))),
     ];
     let mut out = TupleBuilder::default();
     for value in &values {

@@ -12,6 +12,7 @@ mod batch;
 mod relations;
 
 mod copy_plan;
+mod effect;
 mod heal;
 mod visibility;
 mod window;

@@ -5,6 +5,7 @@ use understudy_model::TableName;
 use understudy_postgres::error::{class_of, server_error};
 use understudy_postgres::ident::quote_table;
 use understudy_postgres::wire::{Client, Row};
+use understudy_transform::expr::{Expression, Scope, SqlType, bracketed, own_text};
 
 /// An expression over the columns of a table, as it was written and as we read it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,29 @@ pub struct Guarded {
     pub bracketed: String,
     /// The type that it has to have, as SQL writes it without a modifier; `None` when any will do.
     pub ty: Option<String>,
+}
+
+impl Guarded {
+    /// An expression over the columns of a scope, with the type that it has by itself: what stores it may cast it after that.
+    /// `None` where it is not understood here.
+    pub fn of(label: &str, text: &str, scope: &Scope) -> Option<Guarded> {
+        let ty = Expression::compile(text, scope).ok()?.ty().clone();
+        Some(Guarded {
+            label: label.to_owned(),
+            text: own_text(text, scope).ok()?,
+            bracketed: bracketed(text, scope).ok()?,
+            ty: is_known(&ty).then(|| ty.to_string()),
+        })
+    }
+}
+
+/// Of other types we know no more than that they are there.
+fn is_known(ty: &SqlType) -> bool {
+    match ty {
+        SqlType::Opaque(_) | SqlType::Unknown => false,
+        SqlType::Array(element) => is_known(element),
+        _ => true,
+    }
 }
 
 /// An expression that Postgres does not take as we do.

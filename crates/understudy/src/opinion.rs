@@ -3,7 +3,6 @@
 use understudy_contract::Failure;
 use understudy_postgres::preflight::{Finding, Severity};
 use understudy_postgres::wire::Client;
-use understudy_transform::expr::{Expression, Scope, SqlType, bracketed, own_text};
 use understudy_transform::{ColumnSource, Computed};
 
 use crate::guard::{Disagreement, Guarded, guard};
@@ -30,32 +29,9 @@ fn guarded(one: &Drawn<'_>) -> Vec<Guarded> {
     });
     let filter = one.spec.filter.iter().map(|filter| (CONDITION, filter));
     let guarded = |(label, computed): (&str, &Computed)| {
-        let scope = one.blue.scope.as_ref()?;
-        let text = computed.expression.text();
-        // What has been compiled is parsed again without fail; and it is cast to green's type only after that.
-        Some(Guarded {
-            label: label.to_owned(),
-            text: own_text(text, scope).ok()?,
-            bracketed: bracketed(text, scope).ok()?,
-            ty: type_of(text, scope),
-        })
+        Guarded::of(label, computed.expression.text(), one.blue.scope.as_ref()?)
     };
     columns.chain(filter).filter_map(guarded).collect()
-}
-
-/// The type that the text has by itself, before it is cast to that of green's column.
-fn type_of(text: &str, scope: &Scope) -> Option<String> {
-    let expression = Expression::compile(text, scope).ok()?;
-    is_known(expression.ty()).then(|| expression.ty().to_string())
-}
-
-/// Of other types we know no more than that they are there.
-fn is_known(ty: &SqlType) -> bool {
-    match ty {
-        SqlType::Opaque(_) | SqlType::Unknown => false,
-        SqlType::Array(element) => is_known(element),
-        _ => true,
-    }
 }
 
 fn finding(one: &Drawn<'_>, told: Disagreement) -> Finding {

@@ -204,8 +204,8 @@ impl Core {
 
     fn green_key(&self, route: RouteId, binding: &Binding, row: &Tuple) -> Result<Key, Failure> {
         let key = binding.green_key(row);
-        key.map_err(crate::relations::Nameless::Refused)
-            .and_then(|key| key.ok_or(crate::relations::Nameless::Null))
+        key.map_err(crate::effect::Nameless::Refused)
+            .and_then(|key| key.ok_or(crate::effect::Nameless::Null))
             .map_err(|why| why.failure(&self.routes[route.index()]))
     }
 }

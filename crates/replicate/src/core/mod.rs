@@ -17,8 +17,9 @@ use understudy_transform::{Binding, RouteSpec};
 
 use crate::batch::BatchBuilder;
 use crate::copy_plan::{CopyPlan, UnitProgress};
+use crate::effect::Effect;
 use crate::heal::Heals;
-use crate::relations::{Effect, Relations};
+use crate::relations::Relations;
 use crate::rules::{Rule, Rules};
 use crate::visibility::Visibility;
 use crate::window::Window;

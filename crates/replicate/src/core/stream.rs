@@ -4,7 +4,8 @@ use understudy_contract::{Class, Failure, PlacedChunk, StreamEvent, Unit};
 use understudy_model::{Before, Nonce, Relation, RelationId, RouteId, RowChange, SourceChange, UnitId};
 
 use super::{Core, PlacedNote, Work};
-use crate::relations::{Effect, Home, Watching};
+use crate::effect::{Effect, Watching};
+use crate::relations::Home;
 use crate::rules::{Rule, Rules};
 use crate::window::Touch;
 

@@ -11,12 +11,17 @@ use super::args::FileArgs;
 use super::exit::{CliError, Exit};
 use super::output::Output;
 use super::sides::{Sides, load};
-use crate::mapping::{self, Both};
+use crate::mapping::{self, Both, Drawn};
+use crate::opinion;
+use crate::project::ToMake;
+use crate::routes::{self, Taken};
 use crate::settings::Settings;
-use crate::{opinion, routes};
 
 /// The code of a finding about a table that the next run forgets.
 pub(super) const TABLE_LEFT: &str = "table-left-blue";
+
+/// The code of a finding about a mapping that nothing can be told of before green's table is there.
+pub(super) const UNDRAWN: &str = "mapping-awaits-table";
 
 /// Looks, prints what was found, and fails when an error is among it.
 pub(super) async fn check(args: &FileArgs, output: Output) -> Result<(), CliError> {
@@ -41,7 +46,8 @@ pub(super) async fn check(args: &FileArgs, output: Output) -> Result<(), CliErro
 pub(super) async fn look(settings: &Settings) -> Result<Vec<Finding>, Failure> {
     let mut sides = Sides::connect(settings, "check").await?;
     let both = sides.describe_both().await?;
-    let findings = findings(&mut sides, settings, &both).await?;
+    let to_make = ToMake::look(&mut sides.green, settings).await?;
+    let findings = findings(&mut sides, settings, &both, to_make).await?;
     sides.close().await;
     Ok(findings)
 }
@@ -51,15 +57,18 @@ pub(super) async fn findings(
     sides: &mut Sides,
     settings: &Settings,
     both: &Both,
+    to_make: ToMake<'_>,
 ) -> Result<Vec<Finding>, Failure> {
     crate::project::refuse(&mut sides.green, settings).await?;
     let tables = both.blue.tables.as_slice();
     let taken = routes::taken(settings, tables)?;
     let plan = routes::preflight_plan(settings, &taken, both)?;
-    let mut findings = preflight::check(&mut sides.blue, &mut sides.green, &plan).await?;
+    let findings = preflight::check(&mut sides.blue, &mut sides.green, &plan).await?;
+    let mut findings = to_make.settle(findings, &plan.tables);
     // That a table has no key has been found already; the others are told what else does not fit.
     let keyed = taken.into_iter().filter(|one| one.table.key.is_some()).collect::<Vec<_>>();
-    let drawn = mapping::draw(settings, &keyed, both)?;
+    let (drawn, undrawn) = draw(settings, &keyed, both, to_make)?;
+    findings.extend(undrawn);
     let drawn = drawn.iter().collect::<Vec<_>>();
     findings.extend(opinion::second_opinion(&mut sides.blue, &drawn).await?);
     let known = preflight::known(&mut sides.green, &plan.migration).await?;
@@ -69,6 +78,35 @@ pub(super) async fn findings(
     findings.extend(crate::project::findings(settings.project.as_ref()));
     findings.sort_by_key(|finding| finding.severity);
     Ok(findings)
+}
+
+/// The compiled routes. Those into tables that are yet to be made are compiled as far as that goes without them; of the
+/// others of these a finding tells why they cannot be.
+pub(super) fn draw<'a>(
+    settings: &Settings,
+    taken: &[Taken<'a>],
+    both: &Both,
+    to_make: ToMake<'_>,
+) -> Result<(Vec<Drawn<'a>>, Vec<Finding>), Failure> {
+    let is_awaited = |one: &Taken<'_>| {
+        to_make.table(&one.target) && both.green.tables.iter().all(|table| table.name != one.target)
+    };
+    let (later, now): (Vec<_>, Vec<_>) = taken.iter().cloned().partition(is_awaited);
+    let mut drawn = mapping::draw(settings, &now, both)?;
+    let mut undrawn = Vec::new();
+    for one in later {
+        match mapping::draw(settings, std::slice::from_ref(&one), both) {
+            Ok(one) => drawn.extend(one),
+            Err(failure) => undrawn.push(Finding {
+                severity: Severity::Info,
+                code: UNDRAWN,
+                subject: format!("mapping of {} to {}", one.table.name, one.target),
+                what: format!("can be checked in whole once that table has been made; so far: {failure}"),
+                remedy: String::new(),
+            }),
+        }
+    }
+    Ok((drawn, undrawn))
 }
 
 /// A followed table that the next run forgets.

@@ -14,6 +14,7 @@ use understudy_replicate::End;
 use super::args::RunArgs;
 use super::exit::{CliError, Exit};
 use super::output::Output;
+use crate::project;
 use crate::settings::{self, Secrets, Settings};
 use crate::supervise::{self, RunOptions, Shutdown, ShutdownTrigger};
 

@@ -13,8 +13,8 @@ mod made;
 mod show;
 
 pub use expand::{bring_up, pending, refuse};
-pub use made::{MADE, ToMake};
 pub use layout::{CONTRACT, EXPAND, FILE, Located, locate};
+pub use made::ToMake;
 pub use script::{Form, Impossible, Kind, Script, Statement};
 pub use show::{findings, json, line, status, text};
 pub use words::Name;
