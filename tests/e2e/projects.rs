@@ -42,10 +42,15 @@ impl Case {
 
     /// Writes the version's files; `{s}` stands for the schema.
     fn write(&self, expand: &str) -> String {
+        self.write_with(expand, "")
+    }
+
+    /// The same with more lines in the entry of the table.
+    fn write_with(&self, expand: &str, entry: &str) -> String {
         let folder = self.project().join("001_first");
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("expand.sql"), expand.replace("{s}", &self.schema())).unwrap();
-        let file = self.migration().write(&Port::reserve());
+        let file = self.migration().entry(entry).write(&Port::reserve());
         fs::copy(file, folder.join("understudy.yaml")).unwrap();
         self.project().to_string_lossy().into_owned()
     }
@@ -156,4 +161,107 @@ async fn a_killed_expand_goes_on_behind_what_has_finished() {
     assert_eq!(case.green.value(whole).await, "t");
     assert_eq!(case.recorded("statements_done").await, "5");
     case.end().await;
+}
+
+/// What a run makes before anything else is not missing, and an error that a run would meet is not hidden by it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_version_is_yet_to_make_is_not_missing() {
+    let Some(case) = Case::open("project-fresh").await else { return };
+    let (scratch, schema) = (case.pair.scratch.path(), case.schema());
+    let project = case.write(TABLE);
+    let check = understudy(scratch, &["check", &project]).await;
+    assert_eq!(check.code, Some(0), "{}{}", check.stdout, check.stderr);
+    let told = format!("green table {schema}.item: is to be made by 001_first/expand.sql\n");
+    assert!(check.stdout.contains(&told), "{}", check.stdout);
+
+    let plan = understudy(scratch, &["plan", &project]).await;
+    assert_eq!(plan.code, Some(0), "{}{}", plan.stdout, plan.stderr);
+    let version = "  what 001_first/expand.sql says, 1 statement\n\nVersion 1 of the project (001_first)\n  expand.sql: 1 \
+        statement, sha256 ";
+    for words in
+        [version, "2 columns unchanged; the table is made by expand.sql\n", "  row     id='2' n='2'\n"]
+    {
+        assert!(plan.stdout.contains(words), "`{words}` is not in:\n{}", plan.stdout);
+    }
+    assert!(!plan.stdout.contains("Not ready") && !plan.stdout.contains("missing"), "{}", plan.stdout);
+
+    let project = case.write("CREATE TABLE {s}.other (id int PRIMARY KEY, n int);");
+    let check = understudy(scratch, &["check", &project]).await;
+    assert_eq!(check.code, Some(2), "{}{}", check.stdout, check.stderr);
+    assert!(check.stdout.contains(&format!("green table {schema}.item: does not exist")), "{}", check.stdout);
+}
+
+/// A column that is yet to be added is shown as such, and one that nothing adds is missing; once all is there, nothing is
+/// said of it any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_are_told_apart_by_what_adds_them() {
+    let Some(mut case) = Case::open("project-columns").await else { return };
+    let scratch = case.pair.scratch.path();
+    case.green.batch("CREATE TABLE item (id int PRIMARY KEY)").await;
+    let columns = "    columns: { id: id, twice: n * 2, half: n / 2 }\n";
+    let expand = "ALTER TABLE {s}.item ADD COLUMN twice int";
+    let project = case.write_with(expand, columns);
+    let plan = understudy(scratch, &["plan", &project]).await;
+    assert_eq!(plan.code, Some(0), "{}{}", plan.stdout, plan.stderr);
+    for words in
+        ["twice     made by expand.sql  n * 2", "half      missing             n / 2", "lists 1 error."]
+    {
+        assert!(plan.stdout.contains(words), "`{words}` is not in:\n{}", plan.stdout);
+    }
+    let project = case.write_with(&format!("{expand}, ADD half int"), columns);
+    let check = understudy(scratch, &["check", &project]).await;
+    assert_eq!(check.code, Some(0), "{}{}", check.stdout, check.stderr);
+    assert!(check.stdout.contains("columns half, twice are to be made by"), "{}", check.stdout);
+    // Of what the way back reads nothing is known yet.
+    let project = case
+        .write_with(&format!("{expand}, ADD half int"), &format!("{columns}    back: {{ n: twice / 2 }}\n"));
+    let plan = understudy(scratch, &["plan", &project]).await;
+    assert_eq!(plan.code, Some(0), "{}{}", plan.stdout, plan.stderr);
+    assert!(plan.stdout.contains("can be checked only once expand.sql has been run"), "{}", plan.stdout);
+    let exit = understudy(scratch, &["run", &project, "--until-caught-up"]).await;
+    assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+    let check = understudy(scratch, &["check", &project]).await;
+    assert_eq!(check.code, Some(0), "{}{}", check.stdout, check.stderr);
+    assert!(!check.stdout.contains("expand.sql"), "{}", check.stdout);
+    assert_eq!(case.green.value("SELECT bool_and(twice = 2 * id AND half = id / 2) FROM item").await, "t");
+    case.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn zz_example_plan() {
+    let pair = Pair::start(15, 18).await.unwrap();
+    pair.on_blue().await.batch("CREATE TABLE users (id bigint PRIMARY KEY, first_name text NOT NULL, last_name text NOT NULL, email varchar(200), phone text, created_at timestamptz NOT NULL, spent_cents bigint NOT NULL, locale text, wants_news boolean, deleted_at timestamptz, street text, city text, country char(2));
+    INSERT INTO users SELECT n, 'Ann' || n, E'O''Ne\til' || n, 'A@X' || n, '+49 ' || n, now(), n * 1000, NULLIF('de', 'd' || chr((96 + n % 7)::int)), n % 2 = 0, NULL, 'Street ' || n, 'Town', 'de' FROM generate_series(1, 300) n;
+    CREATE TABLE card_payments (id bigint PRIMARY KEY, amount_cents int NOT NULL, paid_at timestamptz NOT NULL);
+    INSERT INTO card_payments SELECT n, n, now() FROM generate_series(1, 30) n;
+    CREATE TABLE bank_transfers (id bigint PRIMARY KEY, amount numeric(12,2) NOT NULL, booked_on date NOT NULL);
+    INSERT INTO bank_transfers SELECT n, n, '2024-01-01' FROM generate_series(1, 30) n;
+    CREATE TABLE orders (order_no text PRIMARY KEY, total numeric(12,2) NOT NULL, note text);
+    INSERT INTO orders SELECT 'eu-' || n, n, 'x' FROM generate_series(1, 30) n; CREATE TABLE plain (id int PRIMARY KEY, x text); CREATE TABLE empty (id int PRIMARY KEY); ANALYZE").await;
+    let green = "CREATE SCHEMA app; CREATE SCHEMA billing; CREATE SCHEMA sales; CREATE TABLE app.customers (customer_id bigint PRIMARY KEY, name text NOT NULL, email text, phone text, signed_up date NOT NULL, tier text NOT NULL, profile jsonb NOT NULL);
+    CREATE TABLE app.addresses (customer_id bigint PRIMARY KEY, street text NOT NULL, city text, country text);
+    CREATE TABLE billing.payments (kind text, payment_id bigint, amount numeric(12,2), paid_at timestamptz, PRIMARY KEY (kind, payment_id));
+    CREATE TABLE sales.orders (region text, order_id bigint, total numeric(12,2), note text, PRIMARY KEY (region, order_id));
+    CREATE TABLE plain (id int PRIMARY KEY, x text); CREATE TABLE empty (id int PRIMARY KEY);";
+    let text = fs::read_to_string("../config/transforms.yaml").unwrap();
+    let tables = text.split_once("tables:\n").unwrap().1.split_once("apply:").unwrap().0.to_owned();
+    let mask = pair.scratch.path().join("mask.key");
+    fs::write(&mask, "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef").unwrap();
+    let section = format!("mask: {{ key: {{ file: {} }} }}\n", mask.display());
+    let file = Migration::between(&pair, "example").entry(&tables).with(&section).write(&Port::reserve());
+    let folder = pair.scratch.path().join("p/001_all");
+    fs::create_dir_all(&folder).unwrap();
+    fs::copy(&file, folder.join("understudy.yaml")).unwrap();
+    fs::write(folder.join("expand.sql"), green).unwrap();
+    let project = folder.to_string_lossy().into_owned();
+    for command in ["check", "plan"] {
+        let exit = understudy(pair.scratch.path(), &[command, &project]).await;
+        println!("{:?}\n{}{}", exit.code, exit.stdout, exit.stderr);
+    }
+    pair.on_green().await.batch(green).await;
+    let file = file.to_string_lossy().into_owned();
+    for args in [vec!["check", &file], vec!["plan", &file], vec!["plan", &file, "-o", "json"]] {
+        let exit = understudy(pair.scratch.path(), &args).await;
+        println!("{:?}\n{}{}", exit.code, exit.stdout, exit.stderr);
+    }
 }

@@ -12,6 +12,7 @@ mod filtered;
 mod keys;
 mod masked;
 mod retyped;
+mod told;
 mod truncated;
 
 mod refused;

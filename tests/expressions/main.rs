@@ -11,6 +11,7 @@
 
 mod edges;
 mod generate;
+mod reading;
 mod report;
 mod server;
 

@@ -112,6 +112,11 @@ impl Server {
         Server { session, scope, row: Vec::new() }
     }
 
+    /// What expressions over the row may name.
+    pub(crate) fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
     /// Puts other values into the row, given by their places among the edges of each type.
     pub(crate) async fn set_row(&mut self, places: &[usize]) {
         let values = KINDS.iter().zip(places).map(|(kind, at)| {

@@ -7,8 +7,8 @@ use understudy_transform::expr::functions::families;
 use crate::reference::{NOTE, keep_fresh};
 
 const INTRODUCTION: &str = "
-What `crates/transform` evaluates: SQL over the columns of one table, with the semantics of Postgres: nulls, overloads, casts,
-errors and all. Migration files take columns and constants only, as yet. What is not listed here is refused with its name and
+What `columns`, `where` and `back` of a migration file may say (transforms.md has what for): SQL over the columns of one table,
+with the semantics of Postgres: nulls, overloads, casts, errors and all. What is not listed here is refused with its name and
 place; so is whatever depends on the clock, on chance or on the session. Sessions are pinned to UTC, ISO dates and UTF-8.
 
 Besides the functions and operators below there are `AND`, `OR`, `NOT`, `IS [NOT] NULL`, `IS [NOT] TRUE`, `IS [NOT] FALSE`,

@@ -213,3 +213,34 @@ fn merge(newer: &Tuple, older: &Tuple) -> Tuple {
     }
     out.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tuple(values: &[Value<'_>]) -> Tuple {
+        let mut out = TupleBuilder::default();
+        values.iter().for_each(|value| out.push(value));
+        out.finish()
+    }
+
+    /// A row came whole while its heal was under way, and then a part of it that green could not apply: the heal that is
+    /// under way must not pass for an answer to that.
+    #[test]
+    fn a_part_that_only_asks_for_another_read_gets_one() {
+        let one = || Value::Text(b"1"[..].into());
+        let key = Key::from_texts([&b"1"[..]]);
+        for (applied, rules, again) in [
+            (false, Rules::all(), 1),
+            (true, Rules::all(), 0),
+            (false, Rules::without(Rule::RereadSettled), 0),
+        ] {
+            let mut keys = HealKeys::new(vec![HealKey::same(key.clone())]);
+            keys.touch(&rules, &Touch::Keys { old: None, new: Some(key.clone()) });
+            let row = tuple(&[one(), Value::Unchanged]);
+            keys.touch(&rules, &Touch::Partial { key: key.clone(), row, applied });
+            let outcome = keys.merge(&rules, vec![tuple(&[one(), one()])], |row| row.key(&[0]));
+            assert_eq!((outcome.rows.len(), outcome.again.len()), (0, again));
+        }
+    }
+}

@@ -55,7 +55,7 @@ pub(crate) enum Touch {
     /// These keys are not what the snapshot shows.
     Keys { old: Option<Key>, new: Option<Key> },
     /// A row of which a part was sent, under a key that did not change; in the order in which chunks are read.
-    /// Whether green has it as the stream says once the change is applied: not where the change only asks for another read.
+    /// It is not `applied` to green where its change only asks for another read.
     Partial { key: Key, row: Tuple, applied: bool },
     /// Every row of the unit, or of the route when none is named, is gone.
     Emptied { unit: Option<UnitId> },

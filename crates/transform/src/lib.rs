@@ -4,6 +4,8 @@ pub mod expr;
 
 mod route;
 
+mod columns;
+
 mod binding;
 
 mod inverse;
@@ -12,9 +14,11 @@ mod merge;
 
 mod query;
 
+pub use columns::{condition, map_columns};
+
 pub use route::{
     BlueTable, ColumnSource, Computed, GreenColumn, GreenShape, Mapping, MappingError, Requested,
-    RouteColumn, RouteSpec, condition, map_columns,
+    RouteColumn, RouteSpec,
 };
 
 pub use binding::{BindError, Binding, Mapped, fill_unchanged};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use understudy_model::{RouteId, TableName};
 
+use crate::columns::{condition, map_columns};
 use crate::expr::{Expression, Modifier, Problem, Scope, SqlType};
 
 /// What a route needs to know of a table on blue.
@@ -270,6 +271,24 @@ impl RouteSpec {
         self.key.len() == self.key_source.len() && self.key.iter().zip(&self.key_source).all(passed)
     }
 
+    /// The columns of blue that decide by which keys a row goes, on either side.
+    pub fn key_inputs(&self) -> Vec<String> {
+        let mut names = self.key_source.clone();
+        for at in &self.key {
+            let inputs = match &self.columns[*at].from {
+                ColumnSource::Column(name) => std::slice::from_ref(name),
+                ColumnSource::Computed(computed) => computed.inputs.as_slice(),
+                ColumnSource::Constant(_) => &[],
+            };
+            for name in inputs.iter().filter(|name| !self.key_source.contains(name)) {
+                if !names.contains(name) {
+                    names.push(name.clone());
+                }
+            }
+        }
+        names
+    }
+
     /// Whether anything is computed from a row's values.
     pub fn computes(&self) -> bool {
         self.filter.is_some()
@@ -301,6 +320,19 @@ impl RouteSpec {
         self.entries().concat()
     }
 
+    /// Whether an earlier mapping, given by its fingerprint, gave rows the same keys on green.
+    pub fn keeps_keys_of(&self, earlier: &str) -> bool {
+        let mut rest = earlier;
+        let mut own = 0;
+        for entry in self.entries().iter().filter(|entry| entry.starts_with('*')) {
+            let Some(at) = rest.find(entry.as_str()) else { return false };
+            rest = &rest[at + entry.len()..];
+            own += 1;
+        }
+        // What looks like a further key column inside a text only asks for more care than is needed.
+        earlier.matches("; *\"").count() + usize::from(earlier.starts_with("*\"")) == own
+    }
+
     /// Whether an earlier mapping, given by its fingerprint, is this one without some of its columns.
     pub fn extends(&self, earlier: &str) -> bool {
         let mut rest = earlier;
@@ -329,63 +361,6 @@ impl RouteSpec {
         }
         entries
     }
-}
-
-/// The columns of green that a mapping fills, whether or not the table has a usable key.
-pub fn map_columns(
-    table: &BlueTable,
-    (target, green): (&TableName, Option<&GreenShape>),
-    requested: &[Requested],
-) -> Result<Vec<RouteColumn>, MappingError> {
-    let columns = expand(table, green, requested)?;
-    let mut filled = HashSet::new();
-    for column in &columns {
-        if !filled.insert(column.name.as_str()) {
-            return Err(MappingError::FilledTwice { table: target.clone(), column: column.name.clone() });
-        }
-    }
-    Ok(columns)
-}
-
-/// Compiles the expression of a column. Its value is what green's column stores, where that is known.
-fn computed(
-    table: &BlueTable,
-    green: Option<&GreenShape>,
-    (column, text): (&str, &str),
-) -> Result<Computed, MappingError> {
-    let refused = |problem| MappingError::Expression {
-        column: Some(column.to_owned()),
-        text: text.to_owned(),
-        problem: Box::new(problem),
-    };
-    let wanted = green.and_then(|green| green.columns.iter().find(|known| known.name == column));
-    compiled(table, |scope| match wanted {
-        Some(wanted) => Expression::compile_for(text, scope, (&wanted.ty, wanted.modifier)),
-        None => Expression::compile(text, scope),
-    })
-    .map_err(refused)
-}
-
-/// Compiles the condition of a route.
-pub fn condition(table: &BlueTable, text: &str) -> Result<Computed, MappingError> {
-    let refused = |problem| MappingError::Expression {
-        column: None,
-        text: text.to_owned(),
-        problem: Box::new(problem),
-    };
-    compiled(table, |scope| Expression::compile_condition(text, scope)).map_err(refused)
-}
-
-fn compiled(
-    table: &BlueTable,
-    compile: impl FnOnce(&Scope) -> Result<Expression, Problem>,
-) -> Result<Computed, Problem> {
-    let Some(scope) = &table.scope else {
-        return Err(Problem::untyped(&table.name));
-    };
-    let expression = compile(scope)?.unless_it_always_fails()?;
-    let inputs = expression.inputs().into_iter().map(|at| scope.columns[at].name.clone()).collect();
-    Ok(Computed { expression: Arc::new(expression), inputs })
 }
 
 /// Which of the route's columns name a row on green, and blue's key columns.
@@ -445,93 +420,6 @@ fn key_of(
     Ok((key, table.key.clone()))
 }
 
-/// The mapping's columns, with the rest expanded where it stands.
-fn expand(
-    table: &BlueTable,
-    green: Option<&GreenShape>,
-    requested: &[Requested],
-) -> Result<Vec<RouteColumn>, MappingError> {
-    let mut named = Vec::with_capacity(requested.len());
-    for entry in requested {
-        named.push(match entry {
-            Requested::Column(_, ColumnSource::Column(source)) if !table.columns.contains(source) => {
-                return Err(MappingError::NoSuchColumn { table: table.name.clone(), column: source.clone() });
-            }
-            Requested::Column(name, from) => Some(passed(table, green, (name, from))),
-            Requested::Sql(name, text) => {
-                let from = ColumnSource::Computed(computed(table, green, (name, text))?);
-                Some(RouteColumn { name: name.clone(), from })
-            }
-            Requested::Rest => None,
-        });
-    }
-    let mut taken = HashSet::new();
-    for column in named.iter().flatten() {
-        match &column.from {
-            ColumnSource::Column(source) => taken.insert(source.clone()),
-            ColumnSource::Constant(_) => taken.insert(column.name.clone()),
-            ColumnSource::Computed(computed) => {
-                taken.extend(computed.inputs.iter().cloned());
-                taken.insert(column.name.clone())
-            }
-        };
-    }
-    let mut columns = Vec::new();
-    for entry in named {
-        match entry {
-            Some(column) => columns.push(column),
-            None => {
-                let rest = table.columns.iter().filter(|name| !taken.contains(*name));
-                columns.extend(
-                    rest.map(|name| passed(table, green, (name, &ColumnSource::Column(name.clone())))),
-                );
-            }
-        }
-    }
-    Ok(columns)
-}
-
-/// A column that is taken as it is, or brought to the type that green's column has where its text would not do.
-fn passed(table: &BlueTable, green: Option<&GreenShape>, (name, from): (&str, &ColumnSource)) -> RouteColumn {
-    let as_is = RouteColumn { name: name.to_owned(), from: from.clone() };
-    let ColumnSource::Column(source) = from else { return as_is };
-    let wanted = green.and_then(|green| green.columns.iter().find(|known| known.name == name));
-    let scope = table.scope.as_ref();
-    let has = scope.and_then(|scope| scope.columns.iter().find(|column| column.name == *source));
-    let (Some(wanted), Some(has)) = (wanted, has) else { return as_is };
-    if reads_text_of(&has.ty, &wanted.ty) || table.key.contains(source) {
-        return as_is;
-    }
-    let quoted = format!("\"{}\"", source.replace('"', "\"\""));
-    match computed(table, green, (name, &quoted)) {
-        Ok(cast) => RouteColumn { name: name.to_owned(), from: ColumnSource::Computed(cast) },
-        // No such cast exists: whether green takes the text is for a server to say.
-        Err(_) => as_is,
-    }
-}
-
-/// Whether the text of one type, as it stands, is what a cast to the other would make of its value. Types of the user's
-/// own, strings, arrays and JSON are taken to be, and are left to green's input.
-fn reads_text_of(from: &SqlType, to: &SqlType) -> bool {
-    use SqlType::{Date, Float4, Float8, Int2, Int4, Int8, Numeric, Time, TimeTz, Timestamp, TimestampTz};
-    let computes = |ty: &SqlType| {
-        matches!(
-            ty,
-            Int2 | Int4 | Int8 | Numeric | Float4 | Float8 | Date | Time | TimeTz | Timestamp | TimestampTz
-        )
-    };
-    if from == to || !computes(from) || !computes(to) {
-        return true;
-    }
-    matches!(
-        (from, to),
-        (Int2, Int4 | Int8 | Numeric | Float4 | Float8)
-            | (Int4, Int8 | Numeric | Float8)
-            | (Int8, Numeric)
-            | (Date, Timestamp | TimestampTz)
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -579,6 +467,18 @@ mod tests {
         assert!(!narrow.extends(&wide.fingerprint()) && !wide.extends(&wide.fingerprint()));
         let renamed = compile(Some(&[column("id", "id"), column("years", "age")])).unwrap();
         assert!(!wide.extends(&renamed.fingerprint()));
+    }
+
+    /// Promise 2: rows under keys that the mapping no longer gives are noticed.
+    #[test]
+    fn a_mapping_knows_whether_keys_stay() {
+        let spec = compile(Some(&[column("id", "id"), column("mail", "email")])).unwrap();
+        let other = compile(Some(&[column("id", "id"), column("age", "age")])).unwrap();
+        let renamed = compile(Some(&[column("customer_id", "id"), column("mail", "email")])).unwrap();
+        assert!(spec.keeps_keys_of(&other.fingerprint()) && spec.keeps_keys_of(&spec.fingerprint()));
+        assert!(!renamed.keeps_keys_of(&spec.fingerprint()));
+        let wider = RouteSpec { key: vec![0, 1], ..spec.clone() };
+        assert!(!wider.keeps_keys_of(&spec.fingerprint()) && !spec.keeps_keys_of(&wider.fingerprint()));
     }
 
     #[test]

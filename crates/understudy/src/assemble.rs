@@ -71,7 +71,7 @@ fn listed(route: &RouteSpec) -> ListedTable {
         route: route.id,
         name: route.source.clone(),
         columns: route.source_columns(),
-        key: route.key_source.clone(),
+        key: route.key_inputs(),
     }
 }
 

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod settings;
 
 mod assemble;
+mod collisions;
 pub mod guard;
 pub mod mapping;
 mod monitor;

@@ -5,19 +5,25 @@ use understudy_postgres::preflight::{Finding, Severity};
 use understudy_postgres::wire::Client;
 use understudy_transform::{ColumnSource, Computed};
 
+use crate::collisions::collisions;
 use crate::guard::{Disagreement, Guarded, guard};
 use crate::mapping::Drawn;
 
 /// The label of the condition among expressions: no column has this name, as it would have to be quoted.
 const CONDITION: &str = "(where)";
 
-/// What blue thinks of every expression of these routes; nothing where it reads all of them as we do.
+/// What blue thinks of every expression of these routes, and of the keys that they come to; nothing where it reads all of
+/// them as we do, and where no two rows have one key.
 pub async fn second_opinion(blue: &mut Client, drawn: &[&Drawn<'_>]) -> Result<Vec<Finding>, Failure> {
     let mut findings = Vec::new();
     for one in drawn {
         let checks = guarded(one);
         let told = guard(blue, &one.spec.source, &checks).await?;
         findings.extend(told.into_iter().map(|told| finding(one, told)));
+    }
+    // What blue cannot read it cannot compute.
+    if findings.is_empty() {
+        findings.extend(collisions(blue, drawn).await?);
     }
     Ok(findings)
 }

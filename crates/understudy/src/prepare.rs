@@ -105,7 +105,9 @@ pub fn compare_routes(
             Some(known) if known.published.is_none() => changes.added.push(route.id),
             Some(_) if again => changes.recopied.push(route.id),
             // Columns came in and nothing else changed: their values in rows copied before are still to be fetched.
-            Some(known) if route.extends(&known.fingerprint) => changes.recopied.push(route.id),
+            Some(known) if route.extends(&known.fingerprint) && route.keeps_keys_of(&known.fingerprint) => {
+                changes.recopied.push(route.id);
+            }
             Some(known) if known.fingerprint != route.fingerprint() => {
                 return Err(Failure::new(
                     Class::Configuration,
@@ -124,7 +126,19 @@ pub fn compare_routes(
 
 /// The routes among `asked` of which green may hold rows that no new copy replaces, so that it must be empty: the key was
 /// rewritten, or a leaf was away in between whose rows nobody deletes. An operator was told to remove them first.
-pub fn to_be_emptied(saved: &Saved, units: &[Unit], asked: &[RouteId], on_detach: OnDetach) -> Vec<RouteId> {
+///
+/// So it is, too, where the mapping gives rows other keys on green than before.
+pub fn to_be_emptied(
+    saved: &Saved,
+    (routes, units): (&[RouteSpec], &[Unit]),
+    asked: &[RouteId],
+    on_detach: OnDetach,
+) -> Vec<RouteId> {
+    let other_keys = |route: &RouteId| {
+        let known = saved.routes.iter().find(|known| known.route == Some(*route));
+        let spec = routes.iter().find(|spec| spec.id == *route);
+        known.zip(spec).is_some_and(|(known, spec)| !spec.keeps_keys_of(&known.fingerprint))
+    };
     let keeps = |known: &SavedUnit| match units.iter().find(|unit| unit.id == known.id) {
         Some(now) => {
             let stays = on_detach == OnDetach::Stop || known.predicate.is_none();
@@ -133,7 +147,9 @@ pub fn to_be_emptied(saved: &Saved, units: &[Unit], asked: &[RouteId], on_detach
         // With its condition, its rows are deleted or the run stops.
         None => known.predicate.is_none(),
     };
-    let must = |route: &&RouteId| saved.units.iter().any(|known| known.route == **route && keeps(known));
+    let must = |route: &&RouteId| {
+        other_keys(route) || saved.units.iter().any(|known| known.route == **route && keeps(known))
+    };
     asked.iter().filter(must).copied().collect()
 }
 
@@ -233,7 +249,7 @@ mod tests {
     use understudy_model::{Checkpoint, ReplicaIdentity, UnitId};
     use understudy_postgres::preflight::KnownRoute;
     use understudy_postgres::source::publication::PublicationTable;
-    use understudy_transform::{BlueTable, Mapping};
+    use understudy_transform::{BlueTable, ColumnSource, Mapping, Requested};
 
     use super::*;
 
@@ -388,8 +404,9 @@ mod tests {
         let must = |predicate: Option<&str>, now: &[Unit], on_detach: OnDetach| {
             let known = SavedUnit { predicate: predicate.map(str::to_owned), ..known.clone() };
             let saved = Saved { units: vec![known], ..saved(100) };
-            assert_eq!(to_be_emptied(&saved, now, &[], on_detach), [], "nobody has asked");
-            to_be_emptied(&saved, now, &[RouteId(0)], on_detach) == [RouteId(0)]
+            let routes = [route("t")];
+            assert_eq!(to_be_emptied(&saved, (&routes, now), &[], on_detach), [], "nobody has asked");
+            to_be_emptied(&saved, (&routes, now), &[RouteId(0)], on_detach) == [RouteId(0)]
         };
         let marks = |places, keys| Some(ColumnMarks { places, written: 2, keys });
         let (leaf, stop, delete) = (Some("id < 9"), OnDetach::Stop, OnDetach::Delete);
@@ -404,6 +421,19 @@ mod tests {
         assert!(must(leaf, &back, stop) && !must(leaf, &back, delete), "its rows are deleted");
         assert!(must(None, &back, delete) && must(None, &[], delete), "nobody knows which they are");
         assert!(!must(leaf, &[], stop), "the run stops by itself");
+    }
+
+    /// Promise 2: a new copy writes no row under a key that the mapping no longer gives, and removes none.
+    #[test]
+    fn rows_under_other_keys_must_have_been_removed() {
+        let renamed = Requested::Column("number".into(), ColumnSource::Column("id".into()));
+        let mapping = Mapping { columns: Some(&[renamed]), filter: None };
+        let table = BlueTable::named(TableName::new("public", "t"), &["id"], &["id"]);
+        let target = (table.name.clone(), None);
+        let other = RouteSpec::compile(RouteId(0), &table, target, mapping).unwrap();
+        let asked =
+            |route: RouteSpec| to_be_emptied(&saved(100), (&[route], &[]), &[RouteId(0)], OnDetach::Stop);
+        assert_eq!((asked(route("t")), asked(other)), (vec![], vec![RouteId(0)]));
     }
 
     fn there(version: &str, tables: &[(&str, &str)]) -> PublicationState {

@@ -19,7 +19,8 @@ use crate::{opinion, routes, settings};
 const JOINS: &str = "joins the migration";
 
 /// Why a table of green must be empty: see [`prepare::to_be_emptied`].
-const STALE: &str = "is copied anew because its key was rewritten or a partition of it was away on blue";
+const STALE: &str = "is copied anew because its key was rewritten, its mapping gives rows other keys, or a partition of it was away \
+                     on blue";
 
 impl Attempt<'_> {
     /// Before anything is created, everything must be in place; later, what joins must be.
@@ -189,7 +190,7 @@ impl Attempt<'_> {
     ) -> Result<(), Failure> {
         let by_hand = |id: &&RouteId| self.options.recopy.contains(&routes[id.index()].source);
         let asked = recopied.iter().filter(by_hand).copied().collect::<Vec<_>>();
-        let full = prepare::to_be_emptied(saved, units, &asked, self.settings.on_detach);
+        let full = prepare::to_be_emptied(saved, (routes, units), &asked, self.settings.on_detach);
         self.must_be_empty(routes, &full, STALE).await
     }
 

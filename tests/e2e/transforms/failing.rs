@@ -59,7 +59,7 @@ async fn the_stream_stops_at_a_row_that_cannot_be_computed() {
     case.blue.batch("UPDATE item SET note = 'after' WHERE id < 50").await;
     let exit = sidecar.exit().await;
     assert_eq!(exit.code, Some(9), "{}", exit.stderr);
-    assert_named(&exit.stderr, &["fails.item", "`number`", "22P02", "remedy:", "next:"]);
+    assert_named(&exit.stderr, &["fails.item", "`number`", "22P02", "key has the hash", "remedy:", "next:"]);
     assert!(!exit.stderr.contains("27182818"), "the key is shown by its hash:\n{}", exit.stderr);
     assert_eq!(case.green.number("SELECT count(*) FROM item WHERE note = 'before'").await, 99);
     // The error stays until blue's row or the expression is mended: the same place again.
@@ -86,7 +86,10 @@ async fn the_copy_stops_at_a_row_that_cannot_be_computed() {
     let file = sidecar.file.to_string_lossy().into_owned();
     let exit = sidecar.exit().await;
     assert_eq!(exit.code, Some(9), "{}", exit.stderr);
-    assert_named(&exit.stderr, &["fails_first.item", "`share`", "22012", "remedy:", "next:"]);
+    assert_named(
+        &exit.stderr,
+        &["fails_first.item", "`share`", "22012", "key has the hash", "remedy:", "next:"],
+    );
     assert!(!exit.stderr.contains("27182818"), "the key is shown by its hash:\n{}", exit.stderr);
     case.abort(&file).await;
 }

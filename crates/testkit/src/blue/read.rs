@@ -1,10 +1,10 @@
 //! What readers of blue see: chunks, the catalog, and the whole of a table.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use understudy_contract::{ChunkOutcome, ChunkRequest, ChunkRows, ChunkScope, Unit};
-use understudy_model::{Key, Lsn, RouteId, Snapshot, Tuple, TupleBuilder, UnitId, Value};
+use understudy_model::{Key, Lsn, RouteId, Snapshot, Tuple, TupleBuilder, UnitId, Value, Xid};
 
 use super::Blue;
 use super::heap::{Cell, Heap, Version};
@@ -27,14 +27,17 @@ impl Blue {
     /// The rows of a table that are as a transaction left them which ended in the log before an address.
     pub fn rows_before(&self, table: usize, lsn: Lsn) -> RowMap {
         let snapshot = self.snapshot();
-        let later = self.log.iter().filter_map(|record| match record {
-            Record::Transaction(committed) if committed.end > lsn => Some(committed.xid),
-            Record::Transaction(_) | Record::Loose(..) => None,
+        let ended = self.log.iter().filter_map(|record| match record {
+            Record::Transaction(committed) => Some((committed.xid, committed.end > lsn)),
+            Record::Loose(..) => None,
         });
-        let later = later.collect::<BTreeSet<_>>();
+        let ended = ended.collect::<BTreeMap<_, _>>();
+        // One that has been deleted in the log is shown until that is visible.
+        let is_gone = |xmax: Option<Xid>| xmax.is_some_and(|xmax| ended.get(&xmax) == Some(&false));
+        let stands = |version: &&Version| ended.get(&version.xmin) != Some(&true) && !is_gone(version.xmax);
         let heaps = self.heaps.iter().filter(|heap| heap.table == Some(table));
         let rows = heaps.flat_map(|heap| {
-            let shown = heap.shown(&snapshot).filter(|version| !later.contains(&version.xmin));
+            let shown = heap.shown(&snapshot).filter(stands);
             shown.map(|version| (heap.key(&version.cells), version.cells.clone()))
         });
         rows.collect()

@@ -21,8 +21,9 @@ impl Sim {
             let rows_before = self.blue.rows_before(self.tables[at], upto);
             let mut more = check::outcomes(&self.blue, self.tables[at], (route, whole), rows_before).rows;
             let dice = &mut self.dice;
-            // Before anything is planned nobody vouches for rows that are there.
-            let had_rows = self.mappings[at].filter.is_some() && self.green.is_planned(route.id);
+            // Before anything is planned nobody vouches for rows that are there, nor for those of a leaf that is not.
+            let is_whole = !self.blue.tables()[self.tables[at]].kind.is_partitioned();
+            let had_rows = self.mappings[at].filter.is_some() && self.green.is_planned(route.id) && is_whole;
             more.retain(|_, _| had_rows && dice.percent(50));
             self.green.tamper(route.id, |rows| {
                 // The condition was another one before.

@@ -80,17 +80,15 @@ pub(super) async fn findings(
     Ok(findings)
 }
 
-/// The compiled routes. Those into tables that are yet to be made are compiled as far as that goes without them; of the
-/// others of these a finding tells why they cannot be.
+/// The compiled routes. Those into tables that expand.sql is yet to make or change are compiled where that can be done without
+/// it; of the others a finding tells what is against them so far.
 pub(super) fn draw<'a>(
     settings: &Settings,
     taken: &[Taken<'a>],
     both: &Both,
     to_make: ToMake<'_>,
 ) -> Result<(Vec<Drawn<'a>>, Vec<Finding>), Failure> {
-    let is_awaited = |one: &Taken<'_>| {
-        to_make.table(&one.target) && both.green.tables.iter().all(|table| table.name != one.target)
-    };
+    let is_awaited = |one: &Taken<'_>| to_make.changes(&one.target);
     let (later, now): (Vec<_>, Vec<_>) = taken.iter().cloned().partition(is_awaited);
     let mut drawn = mapping::draw(settings, &now, both)?;
     let mut undrawn = Vec::new();
@@ -101,7 +99,7 @@ pub(super) fn draw<'a>(
                 severity: Severity::Info,
                 code: UNDRAWN,
                 subject: format!("mapping of {} to {}", one.table.name, one.target),
-                what: format!("can be checked in whole once that table has been made; so far: {failure}"),
+                what: format!("can be checked only once expand.sql has been run; as green is now: {failure}"),
                 remedy: String::new(),
             }),
         }

@@ -53,6 +53,14 @@ impl<'v> ToMake<'v> {
         self.script().is_some_and(|script| script.makes_column(&name_of(table), column))
     }
 
+    /// Whether it makes this table, or changes it.
+    pub fn changes(&self, table: &TableName) -> bool {
+        let name = name_of(table);
+        let alters =
+            |statement: &Statement| statement.alters().is_some_and(|(altered, _)| altered.fits(&name));
+        self.script().is_some_and(|script| script.makes_table(&name) || script.statements.iter().any(alters))
+    }
+
     /// Findings as they are once the file has been run: what it makes is not missing. Anything else stays.
     pub fn settle(&self, findings: Vec<Finding>, planned: &[PlannedTable]) -> Vec<Finding> {
         let Some((file, _)) = self.file() else { return findings };
@@ -248,6 +256,9 @@ mod tests {
         let made = |column: &str| to_make.column(&TableName::new("app", "t"), column);
         assert_eq!(["a", "b", "c", "d", "e", "x"].map(made), [true, false, false, true, true, false]);
         assert!(!to_make.column(&TableName::new("app", "u"), "a"));
+        assert!(
+            to_make.changes(&TableName::new("app", "t")) && !to_make.changes(&TableName::new("app", "u"))
+        );
     }
 
     #[test]

@@ -184,7 +184,8 @@ impl Resolver<'_> {
         let known = nodes.iter().map(|node| &node.ty).filter(|ty| **ty != SqlType::Unknown);
         let known = known.collect::<Vec<_>>();
         let Some(first) = known.first() else { return Ok(SqlType::Text) };
-        if known.iter().all(|ty| ty == first) {
+        // Beside a literal without a type, a domain is what it is over.
+        if nodes.iter().all(|node| node.ty == **first) {
             return Ok((*first).clone());
         }
         let mut found = first.base();

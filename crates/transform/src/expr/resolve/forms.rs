@@ -163,13 +163,16 @@ impl Resolver<'_> {
             });
             results.push(self.resolve(&when.result)?);
         }
-        results.push(match else_result {
+        let otherwise = match else_result {
             Some(otherwise) => self.resolve(otherwise)?,
             None => untyped(Datum::Null),
-        });
-        let mut results = self.as_common(results, "CASE", expr)?;
+        };
+        // Of types that become each other by themselves the first is taken, and ELSE comes first.
+        results.insert(0, otherwise);
+        let results = self.as_common(results, "CASE", expr)?;
         let (ty, collation) = (results[0].ty.clone(), cast::derive(&results));
-        let otherwise = results.pop().map(Box::new);
+        let mut results = results.into_iter();
+        let otherwise = results.next().map(Box::new);
         let branches = tests.into_iter().zip(results).collect();
         Ok(Node { collation, ..Node::new(Kind::Case { branches, otherwise }, ty) })
     }

@@ -1,5 +1,6 @@
 //! `understudy plan`: what a run would create and move, table by table. Looks, and creates nothing.
 
+mod layout;
 mod route;
 mod sample;
 
@@ -10,18 +11,19 @@ use understudy_contract::Failure;
 use understudy_postgres::preflight::{Finding, Severity};
 
 use super::args::PlanArgs;
-use super::check::{TABLE_LEFT, findings};
+use super::check::{TABLE_LEFT, UNDRAWN, draw, findings};
 use super::exit::CliError;
 use super::output::{Output, bytes, known, table};
 use super::sides::{Sides, load};
-use crate::mapping::{self, Both};
+use crate::mapping::Both;
+use crate::project::ToMake;
 use crate::routes;
 use crate::settings::Settings;
+use layout::paragraphs;
 use route::Route;
-use sample::Samples;
 
 /// Findings that say what a run does, rather than what it needs.
-const EFFECTS: [&str; 3] = [TABLE_LEFT, "decoding-memory-raised", "heals-expected"];
+const EFFECTS: [&str; 4] = [TABLE_LEFT, UNDRAWN, "decoding-memory-raised", "heals-expected"];
 
 /// Prints the plan.
 pub(super) async fn plan(args: &PlanArgs, output: Output) -> Result<(), CliError> {
@@ -45,6 +47,8 @@ pub(super) async fn plan(args: &PlanArgs, output: Output) -> Result<(), CliError
 
 struct Plan<'a> {
     routes: Vec<Route<'a>>,
+    /// What a run gives green before anything else.
+    to_make: ToMake<'a>,
     /// What a run would do beside creating and moving.
     effects: Vec<Finding>,
     not_moved: Vec<Finding>,
@@ -58,23 +62,25 @@ impl<'a> Plan<'a> {
         (both, samples): (&'a Both, Option<u32>),
     ) -> Result<Plan<'a>, Failure> {
         let taken = routes::taken(settings, &both.blue.tables)?;
-        let findings = findings(sides, settings, both).await?;
-        let drawn = mapping::draw(settings, &taken, both)?;
+        let to_make = ToMake::look(&mut sides.green, settings).await?;
+        let findings = findings(sides, settings, both, to_make).await?;
+        // Which of them cannot be drawn is among the findings.
+        let (drawn, _) = draw(settings, &taken, both, to_make)?;
         let key = drawn.first().and_then(|one| one.blue.scope.as_ref()?.mask_key.as_ref());
         sample::set_mask_key(&mut sides.blue, key).await?;
         let mut routes = Vec::with_capacity(drawn.len());
         for drawn in drawn {
             let samples = match samples {
-                Some(shown) => sample::read(&mut sides.blue, &drawn, shown).await?,
-                None => Samples::default(),
+                Some(shown) => Some(sample::read(&mut sides.blue, &drawn, shown).await?),
+                None => None,
             };
-            routes.push(Route { drawn, samples });
+            routes.push(Route { drawn, samples, to_make });
         }
         let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
         let (not_moved, others) =
             findings.into_iter().partition::<Vec<_>, _>(|finding| finding.severity == Severity::NotMoved);
         let effects = others.into_iter().filter(|finding| EFFECTS.contains(&finding.code)).collect();
-        Ok(Plan { routes, effects, not_moved, errors })
+        Ok(Plan { routes, to_make, effects, not_moved, errors })
     }
 
     fn text(&self, settings: &Settings) -> String {
@@ -83,27 +89,14 @@ impl<'a> Plan<'a> {
             let _ = writeln!(text, "  {object}");
         }
         let _ = writeln!(text, "Created on green ({}):", settings.green_postgres());
-        for object in on_green(settings) {
+        for object in on_green(settings, self.to_make) {
             let _ = writeln!(text, "  {object}");
         }
         text.push('\n');
-        let rows = self.routes.iter().map(|route| {
-            let (spec, blue) = (&route.drawn.spec, route.drawn.taken.table);
-            let key = spec.key.iter().map(|at| spec.columns[*at].name.as_str()).collect::<Vec<_>>();
-            vec![
-                spec.source.to_string(),
-                spec.target.to_string(),
-                known(blue.rows_estimate),
-                bytes(blue.bytes),
-                key.join(", "),
-            ]
-        });
-        text.push_str(&table(
-            &["BLUE", "GREEN", "ROWS (ESTIMATE)", "SIZE", "KEY"],
-            &rows.collect::<Vec<_>>(),
-        ));
-        let total = self.routes.iter().map(|route| route.drawn.taken.table.bytes).sum::<u64>();
-        let _ = writeln!(text, "{} routes, {}{}", self.routes.len(), bytes(total), pace(settings, total));
+        if settings.project.is_some() {
+            let _ = writeln!(text, "{}", crate::project::text(settings.project.as_ref()));
+        }
+        text.push_str(&self.overview(settings));
         for route in &self.routes {
             text.push_str(&route.text());
         }
@@ -112,18 +105,41 @@ impl<'a> Plan<'a> {
                 let _ = writeln!(text, "\n{title}:");
             }
             for finding in findings {
-                let _ = writeln!(text, "  {}: {}", finding.subject, finding.what);
+                for line in paragraphs(&format!("{}: {}", finding.subject, finding.what)) {
+                    let _ = writeln!(text, "{line}");
+                }
             }
         }
-        text.push_str(&crate::project::text(settings.project.as_ref()));
         if self.routes.iter().any(Route::is_doubtful) {
             text.push_str(
                 "\nNot ready: sampled rows are refused, or blue computes them differently (see above).\n",
             );
         }
         if self.errors > 0 {
-            let _ = writeln!(text, "\nNot ready: `understudy check` lists {} errors.", self.errors);
+            let plural = if self.errors == 1 { "" } else { "s" };
+            let _ = writeln!(text, "\nNot ready: `understudy check` lists {} error{plural}.", self.errors);
         }
+        text
+    }
+
+    /// Every route on one line, and how much there is to copy.
+    fn overview(&self, settings: &Settings) -> String {
+        let rows = self.routes.iter().map(|route| {
+            let (spec, blue) = (&route.drawn.spec, route.drawn.taken.table);
+            vec![
+                spec.source.to_string(),
+                spec.target.to_string(),
+                known(blue.rows_estimate),
+                bytes(blue.bytes),
+                route.key_text(),
+            ]
+        });
+        let header = ["BLUE", "GREEN", "ROWS (ESTIMATE)", "SIZE", "KEY"];
+        let mut text = table(&header, &rows.collect::<Vec<_>>());
+        let total = self.routes.iter().map(|route| route.drawn.taken.table.bytes).sum::<u64>();
+        let plural = if self.routes.len() == 1 { "" } else { "s" };
+        let _ =
+            writeln!(text, "{} route{plural}, {}{}", self.routes.len(), bytes(total), pace(settings, total));
         text
     }
 
@@ -136,7 +152,7 @@ impl<'a> Plan<'a> {
             "schema": "understudy/v1/plan",
             "migration": settings.name.as_str(),
             "version": crate::project::json(settings.project.as_ref()),
-            "created": { "blue": on_blue(settings), "green": on_green(settings) },
+            "created": { "blue": on_blue(settings), "green": on_green(settings, self.to_make) },
             "tables": self.routes.iter().map(Route::json).collect::<Vec<_>>(),
             "effects": findings(&self.effects),
             "not_moved": findings(&self.not_moved),
@@ -150,12 +166,17 @@ fn on_blue(settings: &Settings) -> [String; 2] {
     [format!("replication slot {name}"), format!("publication {name}")]
 }
 
-fn on_green(settings: &Settings) -> [String; 2] {
+fn on_green(settings: &Settings, to_make: ToMake<'_>) -> Vec<String> {
     let origin = settings.name.slot();
-    [
+    let mut created = vec![
         "schema understudy, with the bookkeeping".to_owned(),
         format!("replication origins {origin}*, where permitted"),
-    ]
+    ];
+    created.extend(to_make.file().map(|(file, statements)| {
+        let plural = if statements == 1 { "" } else { "s" };
+        format!("what {file} says, {statements} statement{plural}")
+    }));
+    created
 }
 
 /// How long the first copy takes at the throttle, when there is one.

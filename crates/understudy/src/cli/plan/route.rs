@@ -1,21 +1,23 @@
 //! One route of a plan, for people and for programs.
 
-use std::fmt::Write as _;
-
 use serde_json::{Value as Json, json};
-use understudy_transform::{ColumnSource, ReturnKind, RouteColumn};
+use understudy_transform::{ColumnSource, Lossless, ReturnKind, RouteColumn};
 
+use super::layout::{WIDTH, filled, sql, type_name, value, with_sql};
 use super::sample::{Sample, Samples};
-use crate::cli::output::table;
 use crate::mapping::Drawn;
+use crate::project::ToMake;
 
-/// Longer values are cut: a plan is read by people.
-const VALUE_CHARS_MAX: usize = 60;
+/// What stands where green cannot tell yet.
+const TO_BE_MADE: &str = "made by expand.sql";
 
 /// One route of the plan.
 pub(super) struct Route<'a> {
     pub(super) drawn: Drawn<'a>,
-    pub(super) samples: Samples,
+    /// `None` where none were asked for.
+    pub(super) samples: Option<Samples>,
+    /// What green is yet to be given.
+    pub(super) to_make: ToMake<'a>,
 }
 
 impl Route<'_> {
@@ -28,60 +30,87 @@ impl Route<'_> {
 
     /// Whether a sampled row is not what blue makes of it, or cannot be computed at all.
     pub(super) fn is_doubtful(&self) -> bool {
-        !self.samples.differ.is_empty() || !self.samples.refused.is_empty()
+        self.samples.as_ref().is_some_and(|samples| !samples.differ.is_empty() || !samples.refused.is_empty())
+    }
+
+    /// Whether green's table is yet to be made.
+    fn is_awaited(&self) -> bool {
+        self.drawn.green.is_none() && self.to_make.table(&self.drawn.spec.target)
+    }
+
+    /// The columns of green's key.
+    fn key(&self) -> Vec<&str> {
+        let spec = &self.drawn.spec;
+        spec.key.iter().map(|at| spec.columns[*at].name.as_str()).collect()
+    }
+
+    /// The same for people; a table that is yet to be made has none that is known.
+    pub(super) fn key_text(&self) -> String {
+        if self.is_awaited() { TO_BE_MADE.to_owned() } else { self.key().join(", ") }
     }
 
     pub(super) fn text(&self) -> String {
         let spec = &self.drawn.spec;
-        let mut text = format!("\n{} -> {}\n", spec.source, spec.target);
-        if let Some(filter) = &spec.filter {
-            let _ = writeln!(text, "  where {}", filter.expression.text());
-        }
-        if self.is_plain() {
-            let _ = writeln!(text, "  {} columns unchanged", spec.columns.len());
-        } else {
-            let rows = spec.columns.iter().enumerate().map(|(at, column)| self.column_row((at, column)));
-            let listed = table(&["COLUMN", "FROM", "TYPE"], &rows.collect::<Vec<_>>());
-            for line in listed.lines() {
-                let _ = writeln!(text, "  {line}");
-            }
-        }
+        let mut lines = vec![String::new(), format!("{} -> {}", spec.source, spec.target)];
+        let mut filter = spec.filter.iter().flat_map(|filter| sql(filter.expression.text(), WIDTH - 8));
+        lines.extend(filter.next().map(|line| format!("  where {line}")));
+        lines.extend(filter.map(|line| format!("        {line}")));
+        lines.extend(self.columns());
         let left_out = self.left_out();
         if !left_out.is_empty() {
-            let _ = writeln!(text, "  left out: {}", left_out.join(", "));
+            let names = left_out.join(", ");
+            let words =
+                names.split_inclusive(", ").map(|name| name.trim_end().to_owned()).collect::<Vec<_>>();
+            lines.extend(under("left out: ", &words));
         }
-        for line in self.way_back() {
-            let _ = writeln!(text, "  {line}");
+        lines.extend(self.way_back());
+        lines.extend(self.findings().into_iter().map(|line| format!("  {line}")));
+        for sample in self.samples.iter().flat_map(|samples| &samples.shown) {
+            if self.is_plain() {
+                lines.extend(under("row     ", &shown(&sample.after)));
+            } else {
+                lines.extend(under("before  ", &shown(&sample.before)));
+                lines.extend(under("after   ", &shown(&sample.after)));
+            }
         }
-        for line in self.findings() {
-            let _ = writeln!(text, "  {line}");
+        lines.iter().map(|line| format!("{line}\n")).collect()
+    }
+
+    /// What fills each column of green.
+    fn columns(&self) -> Vec<String> {
+        let columns = &self.drawn.spec.columns;
+        if self.is_plain() {
+            let plural = if columns.len() == 1 { "" } else { "s" };
+            let made = if self.is_awaited() { format!("; the table is {TO_BE_MADE}") } else { String::new() };
+            return vec![format!("  {} column{plural} unchanged{made}", columns.len())];
         }
-        for sample in &self.samples.shown {
-            let _ = writeln!(text, "  before  {}", shown(&sample.before));
-            let _ = writeln!(text, "  after   {}", shown(&sample.after));
-        }
-        text
+        let rows = columns.iter().enumerate().map(|one| self.column_row(one)).collect::<Vec<_>>();
+        with_sql(&["COLUMN", "TYPE", "FROM"], &rows)
     }
 
     fn column_row(&self, (at, column): (usize, &RouteColumn)) -> Vec<String> {
-        let key = if self.drawn.spec.key.contains(&at) { " (key)" } else { "" };
+        let is_key = self.drawn.spec.key.contains(&at) && !self.is_awaited();
+        let key = if is_key { " (key)" } else { "" };
         let from = match &column.from {
             ColumnSource::Column(name) if *name == column.name => "unchanged".to_owned(),
             ColumnSource::Column(name) => name.clone(),
             ColumnSource::Constant(Some(value)) => format!("'{}'", value.replace('\'', "''")),
             ColumnSource::Constant(None) => "NULL".to_owned(),
-            ColumnSource::Computed(computed) => {
-                computed.expression.text().split_whitespace().collect::<Vec<_>>().join(" ")
-            }
+            ColumnSource::Computed(computed) => computed.expression.text().to_owned(),
         };
-        vec![format!("{}{key}", column.name), from, self.type_of(column)]
+        let ty = self.type_of(column).unwrap_or_else(|| {
+            let target = &self.drawn.spec.target;
+            let is_made = self.is_awaited() || self.to_make.column(target, &column.name);
+            if is_made { TO_BE_MADE } else { "missing" }.to_owned()
+        });
+        vec![format!("{}{key}", column.name), ty, from]
     }
 
     /// The type on green.
-    fn type_of(&self, column: &RouteColumn) -> String {
-        let green = self.drawn.green.as_ref();
-        let stored = green.and_then(|green| green.columns.iter().find(|known| known.name == column.name));
-        stored.map_or_else(|| "missing".to_owned(), |stored| stored.ty.to_string())
+    fn type_of(&self, column: &RouteColumn) -> Option<String> {
+        let green = self.drawn.green.as_ref()?;
+        let stored = green.columns.iter().find(|known| known.name == column.name)?;
+        Some(type_name(&stored.ty, stored.modifier))
     }
 
     fn left_out(&self) -> Vec<String> {
@@ -90,46 +119,37 @@ impl Route<'_> {
         left_out
     }
 
-    /// What a rollback gives back, and what it cannot.
+    /// What a rollback gives back of each column of blue, and what it cannot.
     fn way_back(&self) -> Vec<String> {
         let columns = self.drawn.inverse.columns();
-        let of = |wanted: fn(&ReturnKind) -> bool| {
-            let some = columns.iter().filter(|one| wanted(&one.kind)).map(|one| one.column.as_str());
-            some.collect::<Vec<_>>()
-        };
-        let lost = of(|kind| matches!(kind, ReturnKind::Lost));
-        let declared = of(|kind| matches!(kind, ReturnKind::Declared(_)));
-        if lost.is_empty() && declared.is_empty() {
-            return vec!["on rollback: every column of blue is given back exactly".to_owned()];
+        if columns.iter().all(|one| matches!(one.kind, ReturnKind::Lossless(_))) {
+            return vec!["  on rollback every column of blue comes back as it was".to_owned()];
         }
-        let mut lines = vec!["on rollback:".to_owned()];
-        let lossless = of(|kind| matches!(kind, ReturnKind::Lossless(_)));
-        if !lossless.is_empty() {
-            lines.push(format!("  given back exactly: {}", lossless.join(", ")));
-        }
-        if !declared.is_empty() {
-            lines.push(format!("  declared under `back`: {}", declared.join(", ")));
-        }
-        if !lost.is_empty() {
-            lines.push(format!(
-                "  lost: {} (declare them under `back` where green's columns tell them)",
-                lost.join(", ")
-            ));
+        let rows = columns.iter().map(|one| vec![one.column.clone(), one.to_string()]).collect::<Vec<_>>();
+        let mut lines = with_sql(&["ON BLUE", "COMES BACK"], &rows);
+        if columns.iter().any(|one| one.kind == ReturnKind::Lost) {
+            lines.push(
+                "  what is lost can be declared under `back`, where green's columns tell it".to_owned(),
+            );
         }
         lines
     }
 
     /// What the sampled rows tell.
     fn findings(&self) -> Vec<String> {
-        let Samples { rows, differ, refused, not_returned, .. } = &self.samples;
-        if *rows == 0 || self.is_plain() {
+        let Some(Samples { rows, differ, refused, not_returned, .. }) = &self.samples else {
+            return Vec::new();
+        };
+        if self.is_plain() {
             return Vec::new();
         }
+        if *rows == 0 && refused.is_empty() {
+            return vec!["no rows to try it on".to_owned()];
+        }
+        let plural = if *rows == 1 { "" } else { "s" };
         let mut lines = Vec::new();
         if differ.is_empty() && refused.is_empty() {
-            lines.push(format!(
-                "{rows} rows sampled: blue's own evaluation of the mapping agrees on all of them"
-            ));
+            lines.push(format!("{rows} row{plural} sampled: blue itself computes the same values"));
         }
         let some = |counts: &[(String, u64)]| {
             let one = |(what, count): &(String, u64)| format!("{what} ({count} of {rows})");
@@ -141,26 +161,39 @@ impl Route<'_> {
         if !refused.is_empty() {
             lines.push(format!("FAILS on sampled rows: {}", some(refused)));
         }
-        if not_returned.is_empty() {
-            lines.push(format!("{rows} rows sampled: what is given back is what was there"));
-        } else {
-            lines.push(format!("NOT GIVEN BACK as it was: {}", some(not_returned)));
+        let comes_back = self.drawn.inverse.columns().iter().any(|one| one.kind != ReturnKind::Lost);
+        if !not_returned.is_empty() {
+            lines.push(format!("NOT AS IT WAS when it comes back: {}", some(not_returned)));
+        } else if comes_back {
+            lines.push(format!("{rows} row{plural} sampled: what comes back is as it was"));
         }
         lines
     }
 
     pub(super) fn json(&self) -> Json {
         let spec = &self.drawn.spec;
-        let columns = spec.columns.iter().map(|column| match &column.from {
-            ColumnSource::Column(name) => json!({ "green": column.name, "blue": name }),
-            ColumnSource::Constant(value) => json!({ "green": column.name, "constant": value }),
-            ColumnSource::Computed(computed) => json!({
-                "green": column.name, "sql": computed.expression.text(), "type": computed.expression.ty().to_string(),
-                "reads": computed.inputs,
-            }),
+        let columns = spec.columns.iter().map(|column| {
+            let stored = self.type_of(column);
+            match &column.from {
+                ColumnSource::Column(name) => {
+                    json!({ "green": column.name, "green_type": stored, "blue": name })
+                }
+                ColumnSource::Constant(value) => {
+                    json!({ "green": column.name, "green_type": stored, "constant": value })
+                }
+                ColumnSource::Computed(computed) => json!({
+                    "green": column.name, "green_type": stored, "sql": computed.expression.text(),
+                    "type": computed.expression.ty().to_string(), "reads": computed.inputs,
+                }),
+            }
         });
         let back = self.drawn.inverse.columns().iter().map(|one| match &one.kind {
-            ReturnKind::Lossless(_) => json!({ "blue": one.column, "kind": "lossless" }),
+            ReturnKind::Lossless(Lossless::Column(green) | Lossless::Cast { column: green, .. }) => {
+                json!({ "blue": one.column, "kind": "lossless", "green": green })
+            }
+            ReturnKind::Lossless(Lossless::Fixed(value)) => {
+                json!({ "blue": one.column, "kind": "lossless", "constant": value })
+            }
             ReturnKind::Declared(computed) => {
                 json!({ "blue": one.column, "kind": "declared", "sql": computed.expression.text() })
             }
@@ -169,40 +202,42 @@ impl Route<'_> {
         let object = |row: &[(String, Option<String>)]| {
             row.iter().map(|(name, value)| (name.clone(), json!(value))).collect::<serde_json::Map<_, _>>()
         };
-        let samples = self.samples.shown.iter();
-        let samples = samples.map(
+        let samples = self.samples.iter().flat_map(|samples| &samples.shown).map(
             |sample: &Sample| json!({ "before": object(&sample.before), "after": object(&sample.after) }),
         );
         let counts = |counts: &[(String, u64)]| {
             counts.iter().map(|(what, rows)| json!({ "what": what, "rows": rows })).collect::<Vec<_>>()
         };
-        let key = spec.key.iter().map(|at| spec.columns[*at].name.as_str()).collect::<Vec<_>>();
+        let compared = self.samples.as_ref().map(|samples| {
+            json!({
+                "rows": samples.rows, "differ": counts(&samples.differ),
+                "refused": counts(&samples.refused), "not_returned": counts(&samples.not_returned),
+            })
+        });
         json!({
             "blue": spec.source.to_string(), "green": spec.target.to_string(),
             "rows_estimate": self.drawn.taken.table.rows_estimate, "bytes": self.drawn.taken.table.bytes,
-            "key": spec.key_source, "green_key": key,
+            "key": spec.key_source, "green_key": (!self.is_awaited()).then(|| self.key()),
+            "made_by_expand": self.is_awaited(),
             "where": spec.filter.as_ref().map(|filter| filter.expression.text()),
             "query": spec.query(self.drawn.green.as_ref(), self.drawn.blue.scope.as_ref()),
             "columns": columns.collect::<Vec<_>>(), "back": back.collect::<Vec<_>>(),
-            "compared": {
-                "rows": self.samples.rows, "differ": counts(&self.samples.differ),
-                "refused": counts(&self.samples.refused), "not_returned": counts(&self.samples.not_returned),
-            },
+            "compared": compared,
             "samples": samples.collect::<Vec<_>>(),
         })
     }
 }
 
-fn shown(row: &[(String, Option<String>)]) -> String {
-    let one = |(name, value): &(String, Option<String>)| {
-        let value = value.as_deref().map_or_else(
-            || "null".to_owned(),
-            |value| {
-                let cut = value.chars().take(VALUE_CHARS_MAX).collect::<String>();
-                if cut.len() < value.len() { format!("{cut:?}...") } else { format!("{cut:?}") }
-            },
-        );
-        format!("{name}={value}")
+/// Words behind a title, on as many lines as they need.
+fn under(title: &str, words: &[String]) -> Vec<String> {
+    let indent = " ".repeat(title.chars().count() + 2);
+    let lines = filled(words, WIDTH - indent.len(), "");
+    let one = |(at, line): (usize, String)| {
+        if at == 0 { format!("  {title}{line}") } else { format!("{indent}{line}") }
     };
-    row.iter().map(one).collect::<Vec<_>>().join(" ")
+    lines.into_iter().enumerate().map(one).collect()
+}
+
+fn shown(row: &[(String, Option<String>)]) -> Vec<String> {
+    row.iter().map(|(name, text)| format!("{name}={}", value(text.as_deref()))).collect()
 }
