@@ -16,7 +16,7 @@ struct Case {
 
 impl Case {
     async fn open(name: &'static str) -> Option<Case> {
-        let pair = Pair::shared()?;
+        let pair: &'static Pair = Box::leak(Box::new(Pair::start(18, 15).await?));
         let schema = name.replace('-', "_");
         pair.on_both(&format!("CREATE SCHEMA {schema}")).await;
         let (mut blue, mut green) = (pair.on_blue().await, pair.on_green().await);
@@ -53,6 +53,13 @@ impl Case {
         let file = self.migration().entry(entry).write(&Port::reserve());
         fs::copy(file, folder.join("understudy.yaml")).unwrap();
         self.project().to_string_lossy().into_owned()
+    }
+
+    /// Where the sidecar of the version listens.
+    fn control(&self) -> String {
+        let file = fs::read_to_string(self.project().join("001_first/understudy.yaml")).unwrap();
+        let listen = file.lines().find_map(|line| line.trim().strip_prefix("listen: "));
+        listen.expect("an address in the file").trim_matches(['"', '\'']).to_owned()
     }
 
     /// Runs the project until green has what blue has.
@@ -142,13 +149,21 @@ async fn a_killed_expand_goes_on_behind_what_has_finished() {
     let mut writer = case.pair.on_green().await;
     writer.batch(&format!("BEGIN; INSERT INTO {}.busy VALUES (1)", case.schema())).await;
     let (args, pair) = (["run", project.as_str()], case.pair);
-    let begun = until("the index is being built", async || {
-        (case.recorded("statement_begun").await == "4").then_some(())
-    });
+    let control = case.control();
+    let begun = async {
+        until("the index is being built", async || {
+            (case.recorded("statement_begun").await == "4").then_some(())
+        })
+        .await;
+        understudy(pair.scratch.path(), &["status", "--control", &control]).await
+    };
     tokio::select! {
         // A process that nobody waits for any more is killed, as `kill -9` does.
         exit = understudy(pair.scratch.path(), &args) => panic!("the sidecar ended:\n{}", exit.stderr),
-        () = begun => {}
+        status = begun => {
+            let words = "serving version 1 of the project, 001_first\n";
+            assert!(status.stdout.contains(words), "{}{}", status.stdout, status.stderr);
+        }
     }
     assert_eq!(case.recorded("statements_done").await, "3");
     writer.batch("ROLLBACK").await;
@@ -225,43 +240,4 @@ async fn columns_are_told_apart_by_what_adds_them() {
     assert!(!check.stdout.contains("expand.sql"), "{}", check.stdout);
     assert_eq!(case.green.value("SELECT bool_and(twice = 2 * id AND half = id / 2) FROM item").await, "t");
     case.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn zz_example_plan() {
-    let pair = Pair::start(15, 18).await.unwrap();
-    pair.on_blue().await.batch("CREATE TABLE users (id bigint PRIMARY KEY, first_name text NOT NULL, last_name text NOT NULL, email varchar(200), phone text, created_at timestamptz NOT NULL, spent_cents bigint NOT NULL, locale text, wants_news boolean, deleted_at timestamptz, street text, city text, country char(2));
-    INSERT INTO users SELECT n, 'Ann' || n, E'O''Ne\til' || n, 'A@X' || n, '+49 ' || n, now(), n * 1000, NULLIF('de', 'd' || chr((96 + n % 7)::int)), n % 2 = 0, NULL, 'Street ' || n, 'Town', 'de' FROM generate_series(1, 300) n;
-    CREATE TABLE card_payments (id bigint PRIMARY KEY, amount_cents int NOT NULL, paid_at timestamptz NOT NULL);
-    INSERT INTO card_payments SELECT n, n, now() FROM generate_series(1, 30) n;
-    CREATE TABLE bank_transfers (id bigint PRIMARY KEY, amount numeric(12,2) NOT NULL, booked_on date NOT NULL);
-    INSERT INTO bank_transfers SELECT n, n, '2024-01-01' FROM generate_series(1, 30) n;
-    CREATE TABLE orders (order_no text PRIMARY KEY, total numeric(12,2) NOT NULL, note text);
-    INSERT INTO orders SELECT 'eu-' || n, n, 'x' FROM generate_series(1, 30) n; CREATE TABLE plain (id int PRIMARY KEY, x text); CREATE TABLE empty (id int PRIMARY KEY); ANALYZE").await;
-    let green = "CREATE SCHEMA app; CREATE SCHEMA billing; CREATE SCHEMA sales; CREATE TABLE app.customers (customer_id bigint PRIMARY KEY, name text NOT NULL, email text, phone text, signed_up date NOT NULL, tier text NOT NULL, profile jsonb NOT NULL);
-    CREATE TABLE app.addresses (customer_id bigint PRIMARY KEY, street text NOT NULL, city text, country text);
-    CREATE TABLE billing.payments (kind text, payment_id bigint, amount numeric(12,2), paid_at timestamptz, PRIMARY KEY (kind, payment_id));
-    CREATE TABLE sales.orders (region text, order_id bigint, total numeric(12,2), note text, PRIMARY KEY (region, order_id));
-    CREATE TABLE plain (id int PRIMARY KEY, x text); CREATE TABLE empty (id int PRIMARY KEY);";
-    let text = fs::read_to_string("../config/transforms.yaml").unwrap();
-    let tables = text.split_once("tables:\n").unwrap().1.split_once("apply:").unwrap().0.to_owned();
-    let mask = pair.scratch.path().join("mask.key");
-    fs::write(&mask, "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef").unwrap();
-    let section = format!("mask: {{ key: {{ file: {} }} }}\n", mask.display());
-    let file = Migration::between(&pair, "example").entry(&tables).with(&section).write(&Port::reserve());
-    let folder = pair.scratch.path().join("p/001_all");
-    fs::create_dir_all(&folder).unwrap();
-    fs::copy(&file, folder.join("understudy.yaml")).unwrap();
-    fs::write(folder.join("expand.sql"), green).unwrap();
-    let project = folder.to_string_lossy().into_owned();
-    for command in ["check", "plan"] {
-        let exit = understudy(pair.scratch.path(), &[command, &project]).await;
-        println!("{:?}\n{}{}", exit.code, exit.stdout, exit.stderr);
-    }
-    pair.on_green().await.batch(green).await;
-    let file = file.to_string_lossy().into_owned();
-    for args in [vec!["check", &file], vec!["plan", &file], vec!["plan", &file, "-o", "json"]] {
-        let exit = understudy(pair.scratch.path(), &args).await;
-        println!("{:?}\n{}{}", exit.code, exit.stdout, exit.stderr);
-    }
 }

@@ -128,6 +128,8 @@ pub struct ChunkDone {
     pub id: ChunkId,
     /// Rows written.
     pub rows: u64,
+    /// Rows set aside because green refuses them, or because they cannot be computed.
+    pub quarantined: u64,
 }
 
 /// Something to be recorded on its own, in order with the batches.

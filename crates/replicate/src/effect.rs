@@ -44,6 +44,8 @@ pub(crate) enum RowEvent<'a> {
 pub(crate) enum Nameless {
     /// Its row's key was not sent.
     Unsent,
+    /// The whole old row was not sent, and what was sent does not tell the key on green.
+    Untold,
     /// The expression of a key column fails.
     Refused(Refusal),
     /// A column of green's key comes to null.
@@ -60,6 +62,7 @@ impl Nameless {
     pub(crate) fn failure(self, spec: &RouteSpec) -> Failure {
         let cause = match self {
             Nameless::Unsent => return no_key(spec),
+            Nameless::Untold => return untold(spec),
             Nameless::Refused(refusal) => format!("a row of {} has no key on green: {refusal}", spec.source),
             Nameless::Null => {
                 format!("a row of {} has no key on green: a column of the key comes to null", spec.source)
@@ -81,6 +84,14 @@ impl BoundRoute {
         watching: &Watching<'_>,
     ) -> Result<Effect, Nameless> {
         let watched = (watching.has_window)(self.route);
+        let full = match event {
+            RowEvent::Insert { .. } => true,
+            RowEvent::Update { old, .. } => matches!(old, Some(OldImage::Full(_))),
+            RowEvent::Delete { old } => matches!(old, OldImage::Full(_)),
+        };
+        if !full && self.binding.needs_old_rows() {
+            return Err(Nameless::Untold);
+        }
         match event {
             RowEvent::Insert { new } => self.insert(new, watched),
             RowEvent::Update { old, new } => self.update(*old, new, (watched, watching)),
@@ -97,6 +108,18 @@ impl BoundRoute {
             return Ok(blue.clone());
         }
         self.binding.green_key(row)?.ok_or(Nameless::Null)
+    }
+
+    /// The same of a row that need not be on green: none where that follows from its having no key there.
+    fn green_key_if_any(&self, row: &Tuple, blue: &Key) -> Result<Option<Key>, Nameless> {
+        match self.green_key(row, blue) {
+            Err(Nameless::Null | Nameless::Refused(_))
+                if self.binding.filters() && !self.binding.types_differ() =>
+            {
+                Ok(None)
+            }
+            key => key.map(Some),
+        }
     }
 
     fn effect(&self, changes: [Option<RowChange>; 2], touch: Option<Touch>) -> Effect {
@@ -139,7 +162,8 @@ impl BoundRoute {
         let reread = RowChange::Reread { route: self.route, key: HealKey { green, blue } };
         // Only another read can tell what the row is: one whose snapshot does not show this change is of no use.
         let touch = match touch {
-            Some(Touch::Keys { new: Some(key), .. }) if self.binding.types_differ() => {
+            // One that came from another key is known to be unclear, and is not under that one any more.
+            Some(Touch::Keys { old: None, new: Some(key) }) => {
                 Some(Touch::Keys { old: Some(key.clone()), new: Some(key) })
             }
             Some(Touch::Partial { key, .. }) if self.binding.types_differ() => {
@@ -170,6 +194,10 @@ impl BoundRoute {
             }
             let blue = self.blue_key(new)?;
             let touch = watched.then(|| self.touch(None, &blue, new));
+            if self.binding.narrows_key() && self.is_left_out(new) {
+                // What tells whether it meets the condition has not changed.
+                return Ok(self.effect([None, None], touch));
+            }
             return self.changed((None, Before::There), new, (blue, touch));
         };
         let (OldImage::Identity(image) | OldImage::Full(image)) = old;
@@ -192,7 +220,14 @@ impl BoundRoute {
             Some(false) => return self.entering(new, touch),
             None => Before::Unknown,
         };
-        self.changed((Some(self.green_key(image, &old_blue)?), before), new, (blue, touch))
+        match self.green_key_if_any(image, &old_blue)? {
+            Some(key) => self.changed((Some(key), before), new, (blue, touch)),
+            None => self.entering(new, touch),
+        }
+    }
+
+    fn is_left_out(&self, row: &Tuple) -> bool {
+        !self.binding.types_differ() && self.binding.holds(row) == Ok(Some(false))
     }
 
     /// Whether a row was on green, as far as its old image tells.
@@ -202,9 +237,15 @@ impl BoundRoute {
             OldImage::Full(image) if !self.binding.types_differ() => {
                 self.binding.holds(image).unwrap_or(None)
             }
+            // Where it has to tell that, it does.
+            OldImage::Identity(image) if self.binding.narrows_key() && !self.binding.types_differ() => {
+                self.binding.holds(image).unwrap_or(None)
+            }
             OldImage::Full(_) | OldImage::Identity(_) => None,
         };
-        was_in.filter(|was_in| *was_in || (watching.is_complete)(self.route))
+        // Where another row may be what green has under the key, this one is not looked for there.
+        let trusted = self.binding.narrows_key() || (watching.is_complete)(self.route);
+        was_in.filter(|was_in| *was_in || trusted)
     }
 
     /// An update of a row whose key stays, of a route that takes all rows and has no window open.
@@ -234,15 +275,17 @@ impl BoundRoute {
     ) -> Result<Effect, Nameless> {
         let route = self.route;
         let before = if self.binding.filters() { before_of_filtered(&old, before) } else { Before::There };
-        let green = self.green_key(new, &blue)?;
-        let moved = old.clone().filter(|old| *old != green);
         let leaves = |key: Key| RowChange::Delete { route, key, before };
-        if self.binding.types_differ() {
-            return self.reread(new, moved.map(leaves), touch);
+        let holds = if self.binding.types_differ() { Ok(None) } else { self.binding.holds(new) };
+        if holds == Ok(Some(false)) {
+            // It needs no key any more.
+            let key = old.map_or_else(|| self.green_key_if_any(new, &blue), |old| Ok(Some(old)))?;
+            return Ok(self.effect([key.map(leaves), None], touch));
         }
-        let change = match self.binding.holds(new) {
-            Ok(Some(false)) => leaves(old.unwrap_or(green)),
-            Ok(None) => return self.reread(new, moved.map(leaves), touch),
+        let green = self.green_key(new, &blue)?;
+        let moved = old.filter(|old| *old != green);
+        let change = match holds {
+            Ok(Some(false) | None) => return self.reread(new, moved.map(leaves), touch),
             Err(refusal) => self.refused(moved, green, refusal),
             Ok(Some(true)) => match self.binding.up(new) {
                 Ok(Mapped::Row(new)) => {
@@ -265,8 +308,9 @@ impl BoundRoute {
     fn delete(&self, old: &OldImage, (watched, watching): (bool, &Watching<'_>)) -> Result<Effect, Nameless> {
         let (OldImage::Identity(image) | OldImage::Full(image)) = old;
         let blue = self.blue_key(image)?;
-        let key = self.green_key(image, &blue)?;
+        let key = self.green_key_if_any(image, &blue)?;
         let touch = watched.then(|| Touch::Keys { old: Some(blue), new: None });
+        let Some(key) = key else { return Ok(self.effect([None, None], touch)) };
         let before = match self.was_in(old, watching) {
             Some(true) => Before::There,
             Some(false) => return Ok(self.effect([None, None], touch)),
@@ -302,6 +346,18 @@ fn fill_key(new: &Tuple, old: &Tuple, binding: &Binding) -> Tuple {
     out.finish()
 }
 
+fn untold(spec: &RouteSpec) -> Failure {
+    let source = &spec.source;
+    let cause = format!(
+        "a change of {source} came without the whole old row, and blue's key alone does not tell which row of {} it is",
+        spec.target
+    );
+    Failure::new(Class::SchemaChange, cause).remedy(format!(
+        "ALTER TABLE {source} REPLICA IDENTITY FULL (of a partitioned table: each partition); take its entries out of the \
+         migration file and run until that has caught up; then empty its tables on green and take them in again"
+    ))
+}
+
 fn no_key(spec: &RouteSpec) -> Failure {
     Failure::new(
         Class::SchemaChange,
@@ -314,4 +370,67 @@ fn no_key(spec: &RouteSpec) -> Failure {
         spec.source,
         spec.source
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use understudy_model::{Column, TableName};
+    use understudy_transform::expr::{Collation, Modifier, Scope, ScopeColumn, SqlType};
+    use understudy_transform::{BlueTable, Mapping, Requested};
+
+    use super::*;
+
+    /// A route that adds to `n`, which has this type in the stream.
+    fn bound(type_oid: u32) -> BoundRoute {
+        let column = |(name, ty)| ScopeColumn {
+            name: String::from(name),
+            ty,
+            modifier: Modifier::NONE,
+            collation: None,
+        };
+        let mut table = BlueTable::named(TableName::new("public", "t"), &["id", "n"], &["id"]);
+        table.types = vec![(23, -1), (23, -1)];
+        table.scope = Some(Scope {
+            table: table.name.clone(),
+            columns: [("id", SqlType::Int4), ("n", SqlType::Int4)].map(column).to_vec(),
+            types: std::collections::HashMap::new(),
+            collation: Collation::bytes(),
+            mask_key: None,
+        });
+        let requested = [Requested::Sql("m".into(), "n + 1".into()), Requested::Rest];
+        let mapping = Mapping { columns: Some(&requested), filter: None };
+        let target = (table.name.clone(), None);
+        let spec = RouteSpec::compile(RouteId(0), &table, target, mapping).unwrap();
+        let column = |(name, type_oid): (&str, u32)| Column {
+            name: name.to_owned(),
+            type_oid,
+            type_modifier: -1,
+            in_identity: name == "id",
+        };
+        let columns = [("id", 23), ("n", type_oid)].map(column);
+        BoundRoute { route: RouteId(0), binding: spec.bind(&columns).unwrap() }
+    }
+
+    fn row(values: [&str; 2]) -> Tuple {
+        let mut out = TupleBuilder::default();
+        values.iter().for_each(|value| out.push(&Value::Text(value.as_bytes().into())));
+        out.finish()
+    }
+
+    /// A row that takes another key while it has to be read again is not under the former one any more: a chunk whose snapshot
+    /// still shows it there must not bring it back.
+    #[test]
+    fn a_row_that_is_read_again_under_another_key_has_left_the_former_one() {
+        let watching = Watching { has_window: &|_| true, is_complete: &|_| true };
+        let key = |text: &str| Some(Key::from_texts([text.as_bytes()]));
+        let old = OldImage::Identity(row(["1", "5"]));
+        let new = row(["2", "5"]);
+        for (old, expected) in [(Some(&old), ("1", "2")), (None, ("2", "2"))] {
+            let event = RowEvent::Update { old, new: &new };
+            let Ok(effect) = bound(20).effect_of(&event, &watching) else { panic!("it has a key") };
+            assert!(effect.changes.iter().flatten().any(|change| matches!(change, RowChange::Reread { .. })));
+            let Some(Touch::Keys { old, new }) = effect.touch else { panic!("both keys are touched") };
+            assert_eq!((old, new), (key(expected.0), key(expected.1)));
+        }
+    }
 }

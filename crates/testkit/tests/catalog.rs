@@ -7,8 +7,8 @@ use understudy_contract::{
     Saved, StreamEvent, Unit,
 };
 use understudy_model::{
-    Checkpoint, Column, HealKey, Key, Lsn, Relation, RelationId, ReplicaIdentity, RouteId, Snapshot,
-    TableName, UnitId, Xid,
+    Checkpoint, Column, HealKey, Key, Lsn, Relation, RelationId, ReplicaIdentity, RouteId, RowChange,
+    Snapshot, TableName, UnitId, Xid,
 };
 use understudy_replicate::{Core, CoreSettings, CoreStart, DetachPolicy, ReadJob, Rules, Work};
 use understudy_testkit::green::Green;
@@ -293,16 +293,46 @@ fn a_leaf_that_has_left_is_looked_for_again() {
     assert!(!core.needs_catalog(&announced), "it is known where it belongs");
     core.on_units(Vec::new()).unwrap();
     let markers = core.markers_to_emit();
+    commit_marker(&mut core, &markers[0].to_string());
+    core.on_event(StreamEvent::Begin { commit: Lsn::new(40), commit_time_us: 0, xid: 6 }).unwrap();
+    assert!(core.needs_catalog(&announced), "nobody knows where it belongs by now");
+}
+
+/// Promise 1: the rows of a default leaf that has left are told by its condition, after a restart by the one that green
+/// remembers. Where that is from before other leaves were attached, theirs go too, and nothing copies them again.
+#[test]
+fn a_narrower_condition_is_remembered_before_anything_is_read() {
+    let default = |values: &str| Unit { predicate: Some(format!("(NOT (id = ANY ({values})))")), ..leaf(1) };
+    let mut green = copied();
+    let (mut session, _) = green.claim();
+    session.record(&mut green, &LedgerEntry::Plan(default("1"))).unwrap();
+    assert_eq!(run(&mut green, default("1, 2"), default("1, 2")), 0, "it is not planned again");
+    let (_, saved) = green.claim();
+    let saved = Saved { unseen: Some(Vec::new()), ..saved.unwrap() };
+    let other = Unit { id: UnitId::new(9, RouteId(0)), ..leaf(2) };
+    let mut core = started(saved, vec![other], (false, false), DetachPolicy::Delete).unwrap();
+    let marker = core.markers_to_emit()[0];
+    commit_marker(&mut core, &marker.to_string());
+    let batches = std::iter::from_fn(|| core.next_work());
+    let removed =
+        batches.flat_map(|work| if let Work::Batch(batch) = work { batch.changes } else { Vec::new() });
+    let conditions = removed.filter_map(|change| match change {
+        RowChange::TruncateLeaf { predicate, .. } => Some(predicate),
+        _ => None,
+    });
+    assert_eq!(conditions.collect::<Vec<_>>(), ["(NOT (id = ANY (1, 2)))", "(((id < 5)) IS NOT TRUE)"]);
+}
+
+/// A transaction that carries nothing but a marker.
+fn commit_marker(core: &mut Core, marker: &str) {
     core.on_event(StreamEvent::Begin { commit: Lsn::new(20), commit_time_us: 0, xid: 5 }).unwrap();
     let message = StreamEvent::Message {
         prefix: "understudy/t".into(),
-        content: markers[0].to_string().into_bytes().into(),
+        content: marker.to_owned().into_bytes().into(),
         transactional: true,
     };
     core.on_event(message).unwrap();
     core.on_event(StreamEvent::Commit { commit: Lsn::new(20), end: Lsn::new(30) }).unwrap();
-    core.on_event(StreamEvent::Begin { commit: Lsn::new(40), commit_time_us: 0, xid: 6 }).unwrap();
-    assert!(core.needs_catalog(&announced), "nobody knows where it belongs by now");
 }
 
 /// The last changes of a table that has left the migration are passed over, and those of no other strange one.

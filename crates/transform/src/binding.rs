@@ -66,7 +66,8 @@ const BYTES_SCRATCH: usize = 128;
 pub enum Mapped {
     /// This row. What was not sent, and what is computed from nothing but that, is unchanged.
     Row(Tuple),
-    /// Nobody can tell: a value is computed from columns of which some were sent and some were not.
+    /// Nobody can tell: a value is computed from columns of which some were sent and some were not, or from a label that its
+    /// enum did not have when the expression was compiled.
     Unknown,
 }
 
@@ -89,6 +90,10 @@ pub struct Binding {
     bytes_added: usize,
     /// Whether expressions were compiled for other types than rows arrive with.
     types_differ: bool,
+    /// See [`RouteSpec::narrows_key`].
+    narrows_key: bool,
+    /// Whether blue's key alone does not tell all that has to be known of an old row.
+    needs_old_rows: bool,
 }
 
 impl RouteSpec {
@@ -160,6 +165,8 @@ impl RouteSpec {
             inputs,
             bytes_added,
             types_differ: false,
+            narrows_key: self.narrows_key(),
+            needs_old_rows: !self.tells_key() || (self.narrows_key() && !self.tells_filter()),
         })
     }
 
@@ -230,19 +237,15 @@ impl Formula {
         }
     }
 
-    fn value<'a>(&'a self, cells: Cells<'a>) -> Result<Datum<'a>, Refusal> {
-        self.expression.value(&self.row(cells)).map_err(|error| self.refusal(&error))
+    fn value<'a>(&'a self, cells: Cells<'a>) -> Result<Datum<'a>, EvalError> {
+        self.expression.value(&self.row(cells))
     }
 
     /// The text of the value, put together in `scratch`; none for null.
-    fn text<'s>(&self, cells: Cells<'_>, scratch: &'s mut String) -> Result<Option<&'s str>, Refusal> {
+    fn text<'s>(&self, cells: Cells<'_>, scratch: &'s mut String) -> Result<Option<&'s str>, EvalError> {
         scratch.clear();
         scratch.reserve(BYTES_SCRATCH);
-        match self.expression.write(&self.row(cells), scratch) {
-            Ok(true) => Ok(Some(scratch)),
-            Ok(false) => Ok(None),
-            Err(error) => Err(self.refusal(&error)),
-        }
+        Ok(self.expression.write(&self.row(cells), scratch)?.then_some(scratch))
     }
 
     fn row<'a>(&'a self, cells: Cells<'a>) -> RowOf<'a> {
@@ -267,12 +270,13 @@ impl Binding {
         };
         let bytes = row.bytes_len() + self.bytes_added;
         with_cells(row, self.reach, |cells| match cells {
-            Cells::Line(fields) => up_line(picks, fields, bytes).map(Mapped::Row),
+            Cells::Line(fields) => up_line(picks, fields, bytes),
             Cells::Wire(values) => up_wire(picks, values, bytes),
         })
     }
 
-    /// Whether the row belongs on green. `None`: a value was not sent that this depends on.
+    /// Whether the row belongs on green. `None`: a value that this depends on was not sent, or is a label that its enum did not
+    /// have when the condition was compiled.
     pub fn holds(&self, row: &Tuple) -> Result<Option<bool>, Refusal> {
         let Some(filter) = &self.filter else {
             return Ok(Some(true));
@@ -281,7 +285,11 @@ impl Binding {
             if filter.sent(cells) != Sent::All {
                 return Ok(None);
             }
-            Ok(Some(matches!(filter.value(cells)?, Datum::Bool(true))))
+            match filter.value(cells) {
+                Ok(value) => Ok(Some(matches!(value, Datum::Bool(true)))),
+                Err(error) if error.is_of_outdated_type() => Ok(None),
+                Err(error) => Err(filter.refusal(&error)),
+            }
         })
     }
 
@@ -293,6 +301,16 @@ impl Binding {
     /// Whether rows arrive with other types than expressions were compiled for.
     pub fn types_differ(&self) -> bool {
         self.types_differ
+    }
+
+    /// Whether green's key says less than blue's: see [`RouteSpec::narrows_key`].
+    pub fn narrows_key(&self) -> bool {
+        self.narrows_key
+    }
+
+    /// Whether an update or delete must come with the whole old row: blue's key alone does not tell the row on green.
+    pub fn needs_old_rows(&self) -> bool {
+        self.needs_old_rows
     }
 
     /// The key of a row on blue, in the order of the route's source key. `None` when the row does not carry it.
@@ -320,7 +338,7 @@ impl Binding {
                     },
                     Pick::Constant { text, .. } => text.as_deref().map(Cow::Borrowed),
                     Pick::Computed(formula) if formula.sent(cells) != Sent::All => None,
-                    Pick::Computed(formula) => match formula.value(cells)? {
+                    Pick::Computed(formula) => match formula.value(cells).map_err(|e| formula.refusal(&e))? {
                         Datum::Null => None,
                         value => {
                             Some(Cow::Owned(formula.expression.output(&value).into_owned().into_bytes()))
@@ -362,9 +380,11 @@ fn up_wire(picks: &[Pick], values: &[Value<'_>], bytes: usize) -> Result<Mapped,
             Pick::Computed(formula) => match formula.sent(cells) {
                 Sent::Some => return Ok(Mapped::Unknown),
                 Sent::None => out.push(&Value::Unchanged),
-                Sent::All => match formula.text(cells, &mut scratch)? {
-                    Some(text) => out.push(&Value::Text(Cow::Borrowed(text.as_bytes()))),
-                    None => out.push(&Value::Null),
+                Sent::All => match formula.text(cells, &mut scratch) {
+                    Ok(Some(text)) => out.push(&Value::Text(Cow::Borrowed(text.as_bytes()))),
+                    Ok(None) => out.push(&Value::Null),
+                    Err(error) if error.is_of_outdated_type() => return Ok(Mapped::Unknown),
+                    Err(error) => return Err(formula.refusal(&error)),
                 },
             },
         }
@@ -372,7 +392,7 @@ fn up_wire(picks: &[Pick], values: &[Value<'_>], bytes: usize) -> Result<Mapped,
     Ok(Mapped::Row(out.finish()))
 }
 
-fn up_line(picks: &[Pick], fields: &[&[u8]], bytes: usize) -> Result<Tuple, Refusal> {
+fn up_line(picks: &[Pick], fields: &[&[u8]], bytes: usize) -> Result<Mapped, Refusal> {
     let cells = Cells::Line(fields);
     let mut scratch = String::new();
     let mut out = Vec::with_capacity(bytes);
@@ -383,13 +403,15 @@ fn up_line(picks: &[Pick], fields: &[&[u8]], bytes: usize) -> Result<Tuple, Refu
         match pick {
             Pick::Column(from) => out.extend_from_slice(fields.get(*from).copied().unwrap_or(b"\\N")),
             Pick::Constant { copy_field, .. } => out.extend_from_slice(copy_field),
-            Pick::Computed(formula) => match formula.text(cells, &mut scratch)? {
-                Some(text) => push_copy_escaped(&mut out, text.as_bytes()),
-                None => out.extend_from_slice(b"\\N"),
+            Pick::Computed(formula) => match formula.text(cells, &mut scratch) {
+                Ok(Some(text)) => push_copy_escaped(&mut out, text.as_bytes()),
+                Ok(None) => out.extend_from_slice(b"\\N"),
+                Err(error) if error.is_of_outdated_type() => return Ok(Mapped::Unknown),
+                Err(error) => return Err(formula.refusal(&error)),
             },
         }
     }
-    Ok(Tuple::from_copy_line(out.into()))
+    Ok(Mapped::Row(Tuple::from_copy_line(out.into())))
 }
 
 /// The new row with every value that was not sent taken from the whole old row.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use understudy_model::TableName;
 
-use crate::expr::{Expression, Problem, Scope, SqlType};
+use crate::expr::{Expression, Modifier, Problem, Scope, SqlType};
 use crate::route::{BlueTable, ColumnSource, Computed, GreenShape, MappingError, Requested, RouteColumn};
 
 /// The columns of green that a mapping fills, whether or not the table has a usable key.
@@ -119,7 +119,9 @@ fn passed(table: &BlueTable, green: Option<&GreenShape>, (name, from): (&str, &C
     let scope = table.scope.as_ref();
     let has = scope.and_then(|scope| scope.columns.iter().find(|column| column.name == *source));
     let (Some(wanted), Some(has)) = (wanted, has) else { return as_is };
-    if reads_text_of(&has.ty, &wanted.ty) || table.key.contains(source) {
+    let is_same = reads_text_of(&has.ty, &wanted.ty)
+        && writes_as_read((&has.ty, has.modifier), (&wanted.ty, wanted.modifier));
+    if is_same || table.key.contains(source) {
         return as_is;
     }
     let quoted = format!("\"{}\"", source.replace('"', "\"\""));
@@ -127,6 +129,24 @@ fn passed(table: &BlueTable, green: Option<&GreenShape>, (name, from): (&str, &C
         Ok(cast) => RouteColumn { name: name.to_owned(), from: ColumnSource::Computed(cast) },
         // No such cast exists: whether green takes the text is for a server to say.
         Err(_) => as_is,
+    }
+}
+
+/// Whether a value keeps its text where green's column has another scale or precision than blue's.
+fn writes_as_read((from, has): (&SqlType, Modifier), (to, wanted): (&SqlType, Modifier)) -> bool {
+    if wanted == Modifier::NONE || (from == to && has == wanted) {
+        return true;
+    }
+    let scale = |modifier: Modifier| modifier.precision_and_scale().map(|(_, scale)| scale);
+    match to {
+        SqlType::Numeric if from == to => scale(has) == scale(wanted),
+        SqlType::Numeric => scale(wanted) == Some(0),
+        _ if from != to => true,
+        SqlType::Time | SqlType::TimeTz | SqlType::Timestamp | SqlType::TimestampTz => {
+            let digits = |modifier: Modifier| modifier.fraction_digits().unwrap_or(6);
+            digits(has) <= digits(wanted)
+        }
+        _ => true,
     }
 }
 
@@ -145,9 +165,60 @@ fn reads_text_of(from: &SqlType, to: &SqlType) -> bool {
     }
     matches!(
         (from, to),
-        (Int2, Int4 | Int8 | Numeric | Float4 | Float8)
-            | (Int4, Int8 | Numeric | Float8)
-            | (Int8, Numeric)
-            | (Date, Timestamp | TimestampTz)
+        (Int2, Int4 | Int8 | Numeric | Float4 | Float8) | (Int4, Int8 | Numeric | Float8) | (Int8, Numeric)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::expr::{Collation, ScopeColumn};
+    use crate::route::GreenColumn;
+
+    fn table(ty: SqlType, modifier: Modifier) -> BlueTable {
+        let name = TableName::new("public", "t");
+        let column = ScopeColumn { name: "a".into(), ty, modifier, collation: None };
+        let scope = Scope {
+            table: name.clone(),
+            columns: vec![column],
+            types: std::collections::HashMap::new(),
+            mask_key: None,
+            collation: Collation::bytes(),
+        };
+        BlueTable { scope: Some(scope), ..BlueTable::named(name, &["a"], &[]) }
+    }
+
+    /// Whether a column is taken as it is by a green column of that type.
+    fn is_passed(from: (SqlType, Modifier), to: (SqlType, Modifier)) -> bool {
+        let column = GreenColumn { name: "a".into(), ty: to.0, modifier: to.1 };
+        let green = GreenShape { columns: vec![column], keys: Vec::new() };
+        let table = table(from.0, from.1);
+        let columns = map_columns(&table, (&table.name, Some(&green)), &[Requested::Rest]).unwrap();
+        columns[0].from == ColumnSource::Column("a".into())
+    }
+
+    /// What green stores is what is computed here and asked of blue, so that a comparison of texts raises no false alarm.
+    #[test]
+    fn values_are_cast_where_their_text_would_change() {
+        use SqlType::{Date, Float8, Int4, Int8, Numeric, Text, Timestamp, TimestampTz};
+        let (none, cents, mills) = (Modifier::NONE, Modifier::of_numeric(12, 2), Modifier::of_numeric(14, 3));
+        for (from, to, passed) in [
+            ((Int4, none), (Int8, none), true),
+            ((Int8, none), (Int4, none), false),
+            ((Numeric, cents), (Numeric, none), true),
+            ((Numeric, cents), (Numeric, Modifier::of_numeric(14, 2)), true),
+            ((Numeric, cents), (Numeric, mills), false),
+            ((Numeric, none), (Numeric, mills), false),
+            ((Int4, none), (Numeric, mills), false),
+            ((Int4, none), (Numeric, Modifier::of_numeric(12, 0)), true),
+            ((Float8, none), (Numeric, none), false),
+            ((Timestamp, none), (TimestampTz, none), false),
+            ((Timestamp, none), (Timestamp, Modifier(3)), false),
+            ((Timestamp, Modifier(0)), (Timestamp, Modifier(3)), true),
+            ((Date, none), (Timestamp, none), false),
+            ((Int4, none), (Text, none), true),
+        ] {
+            assert_eq!(is_passed(from.clone(), to.clone()), passed, "{from:?} to {to:?}");
+        }
+    }
 }

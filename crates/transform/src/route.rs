@@ -189,6 +189,19 @@ pub enum MappingError {
         /// What is wrong with it, and where.
         problem: Box<Problem>,
     },
+    /// Green's key says less than blue's, and what blue sends of an old row does not tell whether it was on green.
+    #[error(
+        "the key of {table} on green says less than that of {source_table}, so rows that `where` leaves out may have the key of \
+         one that it does not; and `where` reads `{input}`, which blue does not send with an update or delete"
+    )]
+    KeyNarrowed {
+        /// The table on blue.
+        source_table: TableName,
+        /// The table on green.
+        table: TableName,
+        /// The column of blue.
+        input: String,
+    },
     /// The table has no usable key.
     #[error("{table} has no usable key on blue")]
     NoKey {
@@ -249,6 +262,13 @@ impl RouteSpec {
             source_types: None,
             left_out: None,
         };
+        if spec.narrows_key() && !table.identity_is_full {
+            let filter = spec.filter.iter().flat_map(|filter| &filter.inputs);
+            if let Some(input) = filter.into_iter().find(|name| !spec.key_source.contains(name)) {
+                let (source_table, input) = (spec.source, input.clone());
+                return Err(MappingError::KeyNarrowed { source_table, table: spec.target, input });
+            }
+        }
         let used = spec.source_columns();
         if !takes_rest {
             let unused = table.columns.iter().filter(|name| !used.contains(name));
@@ -287,6 +307,30 @@ impl RouteSpec {
             }
         }
         names
+    }
+
+    /// Whether blue's key alone tells the key of a row on green.
+    pub fn tells_key(&self) -> bool {
+        self.key_inputs().len() == self.key_source.len()
+    }
+
+    /// Whether blue's key alone tells if a row meets the condition.
+    pub fn tells_filter(&self) -> bool {
+        let told = |filter: &Computed| filter.inputs.iter().all(|name| self.key_source.contains(name));
+        self.filter.as_ref().is_none_or(told)
+    }
+
+    /// Whether green's key says less than blue's, so that it takes the condition to leave one row of blue for each: what
+    /// happens to the others must not touch that one.
+    pub fn narrows_key(&self) -> bool {
+        let in_key = |name: &String| {
+            self.key.iter().any(|at| match &self.columns[*at].from {
+                ColumnSource::Column(source) => source == name,
+                ColumnSource::Computed(computed) => computed.inputs.contains(name),
+                ColumnSource::Constant(_) => false,
+            })
+        };
+        self.filter.is_some() && !self.key_source.iter().all(in_key)
     }
 
     /// Whether anything is computed from a row's values.
@@ -329,17 +373,26 @@ impl RouteSpec {
             rest = &rest[at + entry.len()..];
             own += 1;
         }
+        // Where it takes the condition to tell which row of blue a key means, another one may mean another.
+        let condition = self.filter.as_ref().filter(|_| self.narrows_key()).map(where_entry);
+        if condition.is_some_and(|condition| !earlier.ends_with(&condition)) {
+            return false;
+        }
         // What looks like a further key column inside a text only asks for more care than is needed.
         earlier.matches("; *\"").count() + usize::from(earlier.starts_with("*\"")) == own
     }
 
-    /// Whether an earlier mapping, given by its fingerprint, is this one without some of its columns.
+    /// Whether an earlier mapping, given by its fingerprint, is this one without some of its columns. One without its condition
+    /// is another: rows would have to go.
     pub fn extends(&self, earlier: &str) -> bool {
         let mut rest = earlier;
         for entry in self.entries() {
             rest = rest.strip_prefix(entry.as_str()).unwrap_or(rest);
         }
-        rest.is_empty() && earlier != self.fingerprint()
+        let condition = self.filter.as_ref().map(where_entry);
+        rest.is_empty()
+            && earlier != self.fingerprint()
+            && condition.is_none_or(|condition| earlier.ends_with(&condition))
     }
 
     fn entries(&self) -> Vec<String> {
@@ -356,11 +409,13 @@ impl RouteSpec {
             };
             entries.push(format!("{key}{:?}: {from}; ", column.name));
         }
-        if let Some(filter) = &self.filter {
-            entries.push(format!("where {}; ", filter.expression.identity()));
-        }
+        entries.extend(self.filter.as_ref().map(where_entry));
         entries
     }
+}
+
+fn where_entry(filter: &Computed) -> String {
+    format!("where {}; ", filter.expression.identity())
 }
 
 /// Which of the route's columns name a row on green, and blue's key columns.

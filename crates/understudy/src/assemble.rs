@@ -277,7 +277,7 @@ impl Attempt<'_> {
             Err(failure) => return Err(sink.judge(failure).await),
         };
         let changes = prepare::compare_routes(&saved, &routes, &self.options.recopy)?;
-        self.may_join(&routes, &changes.added).await?;
+        self.may_join((&saved, &routes), &changes.added).await?;
         let in_line = self.publish(&mut blue, &mut sink, (&saved, &routes, &published)).await;
         let (tables_added, followed) = match in_line {
             Ok(in_line) => in_line,

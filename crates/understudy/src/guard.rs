@@ -162,12 +162,9 @@ fn explain_sql(text: &str, from: &str) -> String {
     format!("EXPLAIN (VERBOSE, COSTS OFF) SELECT ({text}\n) FROM {from}")
 }
 
-/// The type of an expression that is computed on no row.
+/// The type of an expression that is computed on no row: also the planner leaves alone what is asked for no row of.
 fn type_sql(text: &str, from: &str) -> String {
-    format!(
-        "SELECT pg_catalog.pg_typeof(empty.value)::pg_catalog.text FROM (VALUES (1)) AS one(n) \
-         LEFT JOIN (SELECT ({text}\n) AS value FROM {from}) AS empty ON false"
-    )
+    format!("SELECT pg_catalog.pg_typeof((SELECT ({text}\n) FROM {from} LIMIT 0))::pg_catalog.text")
 }
 
 fn texts(rows: &[Row]) -> Vec<Option<&str>> {

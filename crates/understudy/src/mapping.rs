@@ -94,7 +94,7 @@ pub fn columns(
         map_columns(&against.blue, (&one.target, against.green.as_ref()), requested)
             .map_err(|error| problem(one, error))
     };
-    gathered(taken.iter().map(one))
+    gathered(&settings.file, taken.iter().map(one))
 }
 
 /// The columns of blue that the condition of an entry reads; `None` where it takes every row.
@@ -106,7 +106,7 @@ pub fn filter_inputs(
     let Some(text) = one.entry.filter_text() else { return Ok(None) };
     let against = Against::of(settings, one, both);
     let read = condition(&against.blue, text).map_err(|error| problem(one, error));
-    gathered([read].into_iter()).map(|mut read| read.pop().map(|condition| condition.inputs))
+    gathered(&settings.file, [read].into_iter()).map(|mut read| read.pop().map(|condition| condition.inputs))
 }
 
 /// The compiled routes, numbered in order; fails with all problems at once.
@@ -128,13 +128,13 @@ pub fn draw<'a>(settings: &Settings, taken: &[Taken<'a>], both: &Both) -> Result
             .map_err(|error| problem(one, error))?;
         Ok(Drawn { taken: one.clone(), spec, blue, green, inverse, shared: shared(one) })
     };
-    let drawn = gathered(taken.iter().enumerate().map(one))?;
-    apart(&drawn)?;
+    let drawn = gathered(&settings.file, taken.iter().enumerate().map(one))?;
+    apart(&settings.file, &drawn)?;
     Ok(drawn)
 }
 
 /// Routes into one table must never write the same key.
-fn apart(drawn: &[Drawn<'_>]) -> Result<(), Failure> {
+fn apart(file: &str, drawn: &[Drawn<'_>]) -> Result<(), Failure> {
     let mut by_target: BTreeMap<&TableName, Vec<&Drawn<'_>>> = BTreeMap::new();
     for one in drawn {
         by_target.entry(&one.spec.target).or_default().push(one);
@@ -155,18 +155,18 @@ fn apart(drawn: &[Drawn<'_>]) -> Result<(), Failure> {
                 ),
             )
             .remedy(format!(
-                "give green's key ({}) one more column, such as `kind`, and fill it with another constant in each of the \
-                 two: kind: \"'{}'\"",
+                "fill one column of green's key ({}), or one more such as `kind`, with another constant in each of the two: \
+                 kind: \"'{}'\"",
                 key.join(", "),
                 second.spec.source.name
             )),
         )
     };
-    gathered(by_target.into_iter().filter_map(clash).map(Err::<(), _>)).map(drop)
+    gathered(file, by_target.into_iter().filter_map(clash).map(Err::<(), _>)).map(drop)
 }
 
 /// All results, or all problems as one failure.
-fn gathered<T>(results: impl Iterator<Item = Result<T, Problem>>) -> Result<Vec<T>, Failure> {
+fn gathered<T>(file: &str, results: impl Iterator<Item = Result<T, Problem>>) -> Result<Vec<T>, Failure> {
     let (mut good, mut problems) = (Vec::new(), Vec::new());
     for result in results {
         match result {
@@ -179,7 +179,7 @@ fn gathered<T>(results: impl Iterator<Item = Result<T, Problem>>) -> Result<Vec<
     }
     problems.sort_by_key(|problem| problem.place);
     problems.dedup();
-    let told = problems.iter().map(Problem::to_string).collect::<Vec<_>>();
+    let told = problems.iter().map(|problem| problem.in_file(file)).collect::<Vec<_>>();
     let failure = Failure::new(Class::Configuration, told.join("\n"));
     Err(failure.remedy("correct the migration file, then see: understudy check FILE"))
 }
@@ -213,6 +213,10 @@ fn problem(one: &Taken<'_>, error: MappingError) -> Problem {
         )),
         MappingError::KeyNotFilled { column, .. } => Problem::at(entry.place, "", error.to_string())
             .remedy(format!("fill `{column}` under `columns` of this table")),
+        MappingError::KeyNarrowed { .. } => Problem::at(entry.place, "", error.to_string()).remedy(format!(
+            "ALTER TABLE {} REPLICA IDENTITY FULL, so that blue sends it; or give green's key all that blue's has",
+            one.table.name
+        )),
         MappingError::NoKey { table } => Problem::at(entry.place, "", error.to_string()).remedy(format!(
             "give it a primary key, or run ALTER TABLE {table} REPLICA IDENTITY USING INDEX with a unique index over \
              columns that are NOT NULL"

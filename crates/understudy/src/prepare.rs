@@ -153,6 +153,19 @@ pub fn to_be_emptied(
     asked.iter().filter(must).copied().collect()
 }
 
+/// What tells the rows of green that a new copy of a route would have to replace; `None` when that is all of the table.
+///
+/// Where other routes fill the table too, theirs are left out. A mapping that gives other keys may have had another constant
+/// there before, so that its former rows are told by what they are not.
+pub fn rows_in_the_way(saved: &Saved, routes: &[RouteSpec], route: &RouteSpec) -> Option<String> {
+    let others = routes.iter().filter(|other| other.id != route.id && other.target == route.target);
+    let others = others.map(|other| Some(format!("({}) IS NOT TRUE", other.predicate()?)));
+    let others = others.collect::<Option<Vec<_>>>().filter(|others| !others.is_empty())?.join(" AND ");
+    let known = saved.routes.iter().find(|known| known.route == Some(route.id));
+    let keeps = known.is_none_or(|known| route.keeps_keys_of(&known.fingerprint));
+    if keeps { route.predicate() } else { Some(others) }
+}
+
 /// Whether the key columns may have other values than when they were copied. A note about them alone moves no row.
 fn is_key_rewritten(known: &SavedUnit, now: &Unit) -> bool {
     let Some((then, marks)) = known.marks.zip(now.marks) else { return false };
@@ -249,7 +262,8 @@ mod tests {
     use understudy_model::{Checkpoint, ReplicaIdentity, UnitId};
     use understudy_postgres::preflight::KnownRoute;
     use understudy_postgres::source::publication::PublicationTable;
-    use understudy_transform::{BlueTable, ColumnSource, Mapping, Requested};
+    use understudy_transform::expr::{Modifier, SqlType};
+    use understudy_transform::{BlueTable, ColumnSource, GreenColumn, GreenShape, Mapping, Requested};
 
     use super::*;
 
@@ -434,6 +448,35 @@ mod tests {
         let asked =
             |route: RouteSpec| to_be_emptied(&saved(100), (&[route], &[]), &[RouteId(0)], OnDetach::Stop);
         assert_eq!((asked(route("t")), asked(other)), (vec![], vec![RouteId(0)]));
+    }
+
+    /// Promise 1: rows under the constant that a route had before are in the way of its new copy; those of its neighbours never.
+    #[test]
+    fn rows_under_a_former_constant_are_in_the_way() {
+        let merged = |id: u16, kind: &str| {
+            let kind = ColumnSource::Constant(Some(kind.to_owned()));
+            let requested = [Requested::Column("kind".into(), kind), Requested::Rest];
+            let table = BlueTable::named(TableName::new("public", format!("t{id}")), &["id"], &["id"]);
+            let column = |name: &str, ty| GreenColumn { name: name.to_owned(), ty, modifier: Modifier::NONE };
+            let green = GreenShape {
+                columns: vec![column("kind", SqlType::Text), column("id", SqlType::Int4)],
+                keys: vec![vec!["kind".to_owned(), "id".to_owned()]],
+            };
+            let mapping = Mapping { columns: Some(&requested), filter: None };
+            let target = (TableName::new("public", "all"), Some(&green));
+            RouteSpec::compile(RouteId(id), &table, target, mapping).unwrap()
+        };
+        let routes = [merged(0, "a"), merged(1, "b")];
+        let saved_as = |spec: &RouteSpec| {
+            let mut saved = saved(100);
+            saved.routes[0].fingerprint = spec.fingerprint();
+            saved
+        };
+        let own = rows_in_the_way(&saved_as(&routes[0]), &routes, &routes[0]);
+        assert_eq!(own.as_deref(), Some("\"kind\" = 'a'"));
+        let former = rows_in_the_way(&saved_as(&merged(0, "z")), &routes, &routes[0]);
+        assert_eq!(former.as_deref(), Some("(\"kind\" = 'b') IS NOT TRUE"));
+        assert_eq!(rows_in_the_way(&saved(100), &routes[..1], &routes[0]), None);
     }
 
     fn there(version: &str, tables: &[(&str, &str)]) -> PublicationState {

@@ -128,7 +128,7 @@ impl Attempt<'_> {
             return Ok(());
         }
         // Rows that blue has deleted meanwhile would stay for ever, whatever the file says of rows that are there.
-        self.must_be_empty(routes, &anew, JOINS).await?;
+        self.must_be_empty((saved, routes), &anew, JOINS).await?;
         sink.forget_routes(&anew, &version).await?;
         prepare::forget(saved, &anew);
         saved.lineage.publication = Some(version);
@@ -168,16 +168,22 @@ impl Attempt<'_> {
     }
 
     /// A table that joins later starts empty on green, or rows that blue has deleted before would stay there for ever.
-    pub(crate) async fn may_join(&self, routes: &[RouteSpec], added: &[RouteId]) -> Result<(), Failure> {
+    pub(crate) async fn may_join(
+        &self,
+        (saved, routes): (&Saved, &[RouteSpec]),
+        added: &[RouteId],
+    ) -> Result<(), Failure> {
         if self.settings.existing_rows == settings::ExistingRows::Adopt {
             return Ok(());
         }
         let adopt = "or set `existing_rows: adopt` if they are blue's, then run again";
-        self.must_be_empty(routes, added, JOINS).await.map_err(|failure| match failure.remedy_text() {
-            Some(remedy) => {
-                Failure::new(failure.class(), failure.to_string()).remedy(format!("{remedy}, {adopt}"))
+        self.must_be_empty((saved, routes), added, JOINS).await.map_err(|failure| {
+            match failure.remedy_text() {
+                Some(remedy) => {
+                    Failure::new(failure.class(), failure.to_string()).remedy(format!("{remedy}, {adopt}"))
+                }
+                None => failure,
             }
-            None => failure,
         })
     }
 
@@ -191,18 +197,21 @@ impl Attempt<'_> {
         let by_hand = |id: &&RouteId| self.options.recopy.contains(&routes[id.index()].source);
         let asked = recopied.iter().filter(by_hand).copied().collect::<Vec<_>>();
         let full = prepare::to_be_emptied(saved, (routes, units), &asked, self.settings.on_detach);
-        self.must_be_empty(routes, &full, STALE).await
+        self.must_be_empty((saved, routes), &full, STALE).await
     }
 
-    async fn must_be_empty(&self, routes: &[RouteSpec], which: &[RouteId], why: &str) -> Result<(), Failure> {
+    async fn must_be_empty(
+        &self,
+        (saved, routes): (&Saved, &[RouteSpec]),
+        which: &[RouteId],
+        why: &str,
+    ) -> Result<(), Failure> {
         if which.is_empty() {
             return Ok(());
         }
         let mut green = Client::connect(&self.green("control")).await?;
         for route in which.iter().map(|id| &routes[id.index()]) {
-            // Where several routes fill a table, the rows of the others are none of this one's.
-            let shared = routes.iter().any(|other| other.id != route.id && other.target == route.target);
-            let own = route.predicate().filter(|_| shared);
+            let own = prepare::rows_in_the_way(saved, routes, route);
             let own = own.map_or_else(String::new, |own| format!(" WHERE {own}"));
             let table = quote_table(&route.target);
             let sql = format!("SELECT EXISTS (SELECT FROM {table}{own})");

@@ -127,7 +127,8 @@ impl Observer for Reporting {
         self.status.watermarks(inner.marks);
     }
 
-    fn chunk_done(&self, _: &ChunkDone) {
+    fn chunk_done(&self, done: &ChunkDone) {
+        self.status.update(|report| report.quarantined += done.quarantined);
         self.status.beat();
     }
 

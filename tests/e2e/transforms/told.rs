@@ -46,7 +46,7 @@ async fn rows_that_are_left_out_need_no_key() {
     let Some(mut case) = Case::open("keyless", blue, green).await else {
         return;
     };
-    let entry = "  - from: '@.item'\n    where: id <> 0 AND id <> 13\n    columns: { share: nullif(id, 13) + 0 / id, name: name }\n";
+    let entry = "  - from: '@.item'\n    where: id <> 0 AND id <> 13\n    columns: { share: \"nullif(id, 13) + 0 / id\", name: name }\n";
     let migration = case.migration(entry);
     let expected = "SELECT id, name FROM item WHERE id NOT IN (0, 13)";
     let mut sidecar = case.follow(&migration).await;
@@ -92,7 +92,7 @@ async fn another_key_is_copied_into_an_empty_table() {
 /// Promise 1: a key that is made of more than blue tells of old rows stops the run, and never names another row.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_identity_that_no_longer_tells_the_key_stops_the_run() {
-    let blue = "CREATE TABLE item (id int PRIMARY KEY, code text NOT NULL, name text); ALTER TABLE item REPLICA IDENTITY FULL; \
+    let blue = "CREATE TABLE item (id int PRIMARY KEY, code text NOT NULL UNIQUE, name text); ALTER TABLE item REPLICA IDENTITY FULL; \
                 INSERT INTO item SELECT n, 'c' || n, 'item ' || n FROM generate_series(1, 50) n";
     let green = "CREATE TABLE item (code text PRIMARY KEY, name text)";
     let Some(mut case) = Case::open("less-told", blue, green).await else {

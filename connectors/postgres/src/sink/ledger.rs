@@ -1,12 +1,14 @@
 //! What is recorded on its own: the start of a migration, planned and forgotten units, completed routes.
 
 use understudy_contract::{Class, ColumnMarks, Failure, LedgerEntry, Lineage, Unit};
-use understudy_model::{Checkpoint, RouteId};
+use understudy_model::{Before, Checkpoint, Key, RouteId};
 
 use super::applier::Applier;
 use super::books::{Books, superseded};
 use super::claim::forget_route;
+use super::plan::{RowBody, RowOp};
 use super::script::unknown_route;
+use super::statements::RowStatement;
 use super::target::Target;
 use crate::wire::{Client, TransactionState};
 
@@ -52,11 +54,33 @@ impl Applier {
         let number = target.number.to_string();
         let sql = "DELETE FROM understudy.chunks_done WHERE migration = $1 AND route = $2";
         self.client.execute_with(sql, &[Some(&self.books.migration), Some(&number)]).await?;
+        let removed = self.remove_aside(route).await?;
         self.client.batch("COMMIT").await?;
         if let Some(target) = self.targets.get_mut(route.index()) {
             (target.registered, target.complete) = (true, false);
         }
+        removed.into_iter().for_each(|key| {
+            self.quarantined.remove(&(route, key));
+        });
         Ok(())
+    }
+
+    /// Removes the rows of which changes have been set aside, inside the open transaction: what is to be there comes with the
+    /// new copy or with the stream. A row that green does not let go stays aside.
+    async fn remove_aside(&mut self, route: RouteId) -> Result<Vec<Key>, Failure> {
+        let aside = self.quarantined.iter().filter(|(aside, _)| *aside == route);
+        let mut removed = Vec::new();
+        for key in aside.map(|(_, key)| key.clone()).collect::<Vec<_>>() {
+            let op = RowOp { at: 0, route, body: RowBody::Delete(key.clone()), before: Before::Unknown };
+            match self.attempt(&op, RowStatement::Delete).await {
+                Ok(_) => removed.push(key),
+                Err(failure) if failure.class() == Class::Data && !self.client.is_broken() => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        let target = self.targets.get(route.index()).ok_or_else(unknown_route)?;
+        self.books.settle_aside(&mut self.client, target, &removed).await?;
+        Ok(removed)
     }
 
     /// Forgets routes whose changes were missed, and records the publication through which they are to come again, all in

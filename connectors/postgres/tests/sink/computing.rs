@@ -134,3 +134,23 @@ async fn read_rows_that_cannot_be_computed_stop_their_chunk_or_are_set_aside() {
     assert_eq!(sink.apply(later).await.unwrap(), Applied { quarantined: 2, ..Applied::default() });
     assert_eq!(green.rows(SHOW).await, "1whole");
 }
+
+/// Promise 2: a new copy takes what was set aside with it. What green had of such rows goes first, since blue may have removed
+/// them meanwhile, and what follows is applied again.
+#[tokio::test]
+async fn a_new_copy_settles_what_was_set_aside() {
+    let Some(mut green) = Green::with("copied_anew", SQL).await else { return };
+    let mut sink = quarantining(&mut green, true).await;
+    let batch = green.batch(vec![
+        vec![insert(0, &["1", "one"]), insert(0, &["2", "two"]), insert(0, &["3", "three"])],
+        vec![uncomputed(0, None, "1"), uncomputed(0, None, "2")],
+        vec![delete(0, "1")],
+    ]);
+    sink.apply(batch).await.unwrap();
+    sink.start_again(RouteId(0)).await.unwrap();
+    assert_eq!((green.rows(SHOW).await.as_str(), green.rows(ASIDE).await.as_str()), ("3three", ""));
+    let batch = green.batch(vec![vec![update(0, &["2", "again"])]]);
+    let applied = sink.apply(batch).await.unwrap();
+    assert_eq!((applied.quarantined, applied.mismatches), (0, 0));
+    assert_eq!(green.rows(SHOW).await, "2again 3three");
+}

@@ -139,6 +139,8 @@ impl Core {
         if up_to_date && self.unmeasured.remove(&unit.id) {
             if (known.filenode, known.fingerprint) == (unit.filenode, unit.fingerprint) {
                 self.drop_windows(unit.id);
+                // Leaves that are read from here on are not told by the condition that it was planned with.
+                self.refresh(&unit);
                 self.plan.start(unit);
             } else {
                 self.copy_from_start(unit);
@@ -166,12 +168,19 @@ impl Core {
         }
         if copy_again {
             self.copy_from_start(unit);
-        } else if self.plan.refresh(&unit)
+        } else {
+            self.refresh(&unit);
+        }
+        Ok(())
+    }
+
+    /// Green remembers what is known of a unit now: after a restart its rows are told by that, should it have left meanwhile.
+    fn refresh(&mut self, unit: &Unit) {
+        if self.plan.refresh(unit)
             && let Some(known) = self.plan.unit(unit.id).cloned()
         {
             self.record(LedgerEntry::Refresh(known));
         }
-        Ok(())
     }
 
     /// Whether what has been copied of a unit may differ from what blue has by now, although no change of the stream tells.
@@ -311,14 +320,18 @@ impl Core {
     }
 
     /// The way on where rows of a route may have to go that nobody can name.
-    fn start_empty(&self, route: RouteId) -> String {
-        let RouteSpec { source, target, .. } = &self.routes[route.index()];
+    pub(super) fn start_empty(&self, route: RouteId) -> String {
+        let spec @ RouteSpec { source, target, .. } = &self.routes[route.index()];
         let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-        format!(
-            "empty its table on green (TRUNCATE {}.{}) and run again with --recopy {source}",
-            quoted(&target.schema),
-            quoted(&target.name)
-        )
+        let table = format!("{}.{}", quoted(&target.schema), quoted(&target.name));
+        // The rows of other tables of blue would not come back with the new copy.
+        let is_shared = self.routes.iter().any(|other| other.id != route && other.target == *target);
+        let own = spec.predicate().filter(|_| is_shared);
+        let (what, sql) = match own {
+            Some(own) => ("remove its rows on green", format!("DELETE FROM {table} WHERE {own}")),
+            None => ("empty its table on green", format!("TRUNCATE {table}")),
+        };
+        format!("{what} ({sql}) and run again with --recopy {source}")
     }
 
     fn left_behind(&self, unit: &Unit) -> Failure {

@@ -187,19 +187,30 @@ impl Core {
                         green.rows.push(row);
                         continue;
                     }
-                    Ok(Mapped::Unknown) => return Err(incomplete()),
+                    Ok(Mapped::Unknown) => return Err(self.outdated(route)),
                     Err(refusal) => refusal,
                 },
                 Ok(Some(false)) => {
-                    green.left_out.push(self.green_key(route, binding, row)?);
+                    // Without a key it is not on green; and another row may be what green has under its key.
+                    let key =
+                        if binding.narrows_key() { None } else { binding.green_key(row).ok().flatten() };
+                    green.left_out.extend(key);
                     continue;
                 }
-                Ok(None) => return Err(incomplete()),
+                Ok(None) => return Err(self.outdated(route)),
                 Err(refusal) => refusal,
             };
             green.refused.push((self.green_key(route, binding, row)?, refusal));
         }
         Ok(green)
+    }
+
+    /// A row that was read has every value, so one of them is a label that its enum did not have before.
+    fn outdated(&self, route: RouteId) -> Failure {
+        let source = &self.routes[route.index()].source;
+        let cause =
+            format!("an enum that {source} has on blue has new labels: its expressions are compiled again");
+        Failure::new(Class::Transient, cause)
     }
 
     fn green_key(&self, route: RouteId, binding: &Binding, row: &Tuple) -> Result<Key, Failure> {
@@ -222,8 +233,4 @@ struct GreenRows {
     rows: Vec<Tuple>,
     left_out: Vec<Key>,
     refused: Vec<(Key, Refusal)>,
-}
-
-fn incomplete() -> Failure {
-    Failure::new(Class::Internal, "a row that was read from blue lacks a value")
 }

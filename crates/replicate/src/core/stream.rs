@@ -159,7 +159,7 @@ impl Core {
                     "a partition of {source} was truncated on blue, and no condition tells its rows on green"
                 ),
             )
-            .remedy(format!("empty the table on green and run with --recopy {source}")));
+            .remedy(self.start_empty(route)));
         }
         let former = conditions.get(1).map(|former| former.first_look);
         for condition in conditions {

@@ -257,7 +257,8 @@ impl Session {
         if let Some(open) = &mut self.open {
             write(open, &green.tables, &chunk)?;
         }
-        self.finished.push_back(ChunkDone { id: chunk.id, rows: chunk.rows.len() as u64 });
+        let (rows, quarantined) = (chunk.rows.len() as u64, chunk.refused.len() as u64);
+        self.finished.push_back(ChunkDone { id: chunk.id, rows, quarantined });
         Ok(())
     }
 

@@ -100,11 +100,23 @@ impl<'a> Columns<'a> for RowOf<'a> {
     fn column(&self, at: usize, ty: &SqlType, modifier: Modifier) -> Result<Datum<'a>, EvalError> {
         let Some(place) = self.places.get(at) else { return Ok(Datum::Null) };
         match self.cells.value(*place) {
-            Value::Text(Cow::Borrowed(text)) => input(ty, modifier, utf8(text)?),
-            Value::Text(Cow::Owned(text)) => input(ty, modifier, utf8(&text)?).map(Datum::into_owned),
+            Value::Text(Cow::Borrowed(text)) => {
+                input(ty, modifier, utf8(text)?).map_err(|error| stored(error, ty))
+            }
+            Value::Text(Cow::Owned(text)) => {
+                let value = input(ty, modifier, utf8(&text)?).map(Datum::into_owned);
+                value.map_err(|error| stored(error, ty))
+            }
             Value::Null | Value::Unchanged => Ok(Datum::Null),
         }
     }
+}
+
+/// What it means that a value is refused which blue has stored: an enum has other labels by now.
+#[cold]
+fn stored(error: EvalError, ty: &SqlType) -> EvalError {
+    let element = if let SqlType::Array(element) = ty.base() { element.base() } else { ty.base() };
+    if matches!(element, SqlType::Enum(_)) { error.of_outdated_type() } else { error }
 }
 
 fn utf8(text: &[u8]) -> Result<&str, EvalError> {

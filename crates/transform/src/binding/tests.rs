@@ -278,3 +278,63 @@ fn an_expression_that_fails_is_a_refusal_without_values() {
     let refusal = refused(&computing(0, &[("name", "lower(first)")], None, &[]), &wrong);
     assert_eq!((refusal.column.as_deref(), refusal.sqlstate.as_str()), (Some("name"), "22021"));
 }
+
+/// A route of the typed table whose key is `id` and `kind`, to a table whose key is `id`, and what blue sends of old rows.
+fn narrowed(filter: &str, entry: &str, identity_is_full: bool) -> Result<RouteSpec, crate::MappingError> {
+    let (mut table, _) = typed(0);
+    table.key = vec!["id".into(), "kind".into()];
+    table.identity_is_full = identity_is_full;
+    let id = GreenColumn { name: "id".into(), ty: SqlType::Int8, modifier: Modifier::NONE };
+    let shape = GreenShape { columns: vec![id], keys: vec![vec!["id".into()]] };
+    let requested = [Requested::Sql("total".into(), entry.into()), Requested::Rest];
+    let mapping = Mapping { columns: Some(&requested), filter: Some(filter) };
+    RouteSpec::compile(RouteId(0), &table, (TableName::new("public", "g"), Some(&shape)), mapping)
+}
+
+/// Promise 1: where green's key says less than blue's, it has to be known of every old row whether it was the one on green.
+#[test]
+fn a_key_that_says_less_needs_to_know_which_row_was_meant() {
+    let told = narrowed("kind = 1", "cents + 1", false).unwrap();
+    assert!(told.narrows_key() && told.tells_filter() && told.tells_key());
+    assert!(matches!(
+        narrowed("cents > 0", "cents + 1", false),
+        Err(crate::MappingError::KeyNarrowed { input, .. }) if input == "cents"
+    ));
+    assert!(narrowed("cents > 0", "cents + 1", true).is_ok());
+    let other = narrowed("kind = 2", "cents + 1", false).unwrap();
+    let wider = narrowed("kind = 1", "cents + 2", false).unwrap();
+    assert!(!other.keeps_keys_of(&told.fingerprint()), "other rows stand under the same keys");
+    assert!(wider.keeps_keys_of(&told.fingerprint()));
+}
+
+/// A condition that comes in takes rows away: nobody has asked for that who has added a column.
+#[test]
+fn a_condition_that_comes_in_is_no_further_column() {
+    let route = |filter| {
+        let (table, _) = typed(0);
+        let mapping = Mapping { columns: Some(&[Requested::Rest]), filter };
+        RouteSpec::compile(RouteId(0), &table, (table.name.clone(), None), mapping).unwrap()
+    };
+    assert!(!route(Some("cents > 0")).extends(&route(None).fingerprint()));
+}
+
+/// An enum may have gained a label since the expression was compiled: nothing is said against the row, which is read again.
+#[test]
+fn a_label_that_is_not_known_makes_a_row_unknown() {
+    let (mut table, columns) = typed(0);
+    let name = crate::expr::NamedType { schema: None, name: "mood".into() };
+    let labels = vec!["sad".into(), "ok".into()];
+    let mood = SqlType::Enum(std::sync::Arc::new(crate::expr::EnumType { name, labels }));
+    let note = table.scope.as_mut().and_then(|scope| scope.columns.get_mut(4)).unwrap();
+    (note.ty, note.collation) = (mood, None);
+    let requested = [Requested::Sql("loud".into(), "upper(note::text)".into()), Requested::Rest];
+    let mapping = Mapping { columns: Some(&requested), filter: Some("note <> 'ok'") };
+    let spec = RouteSpec::compile(RouteId(0), &table, (table.name.clone(), None), mapping).unwrap();
+    let binding = spec.bind(&columns).unwrap();
+    let row = |note| typed_row(0, [Some("1"), None, None, None, note, None]);
+    for form in [|row: Tuple| row, |row: Tuple| as_line(&row)] {
+        assert_eq!(binding.holds(&form(row(Some("sad")))), Ok(Some(true)));
+        assert_eq!(binding.holds(&form(row(Some("happy")))), Ok(None));
+        assert_eq!(binding.up(&form(row(Some("happy")))), Ok(Mapped::Unknown));
+    }
+}

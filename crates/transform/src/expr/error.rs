@@ -53,17 +53,28 @@ pub struct EvalError {
     state: SqlState,
     what: &'static str,
     message: Box<str>,
+    is_outdated: bool,
 }
 
 impl EvalError {
     /// A failure whose message holds no value.
     pub fn new(state: SqlState, what: &'static str) -> EvalError {
-        EvalError { state, what, message: what.into() }
+        EvalError { state, what, message: what.into(), is_outdated: false }
     }
 
     /// A failure whose message, as Postgres words it, may quote a value of the row. `what` says the same without it.
     pub fn quoting(state: SqlState, what: &'static str, message: impl Into<Box<str>>) -> EvalError {
-        EvalError { state, what, message: message.into() }
+        EvalError { state, what, message: message.into(), is_outdated: false }
+    }
+
+    /// The same where it tells that a type is not what it was when the expression was compiled.
+    pub(crate) fn of_outdated_type(self) -> EvalError {
+        EvalError { is_outdated: true, ..self }
+    }
+
+    /// Whether the expression has to be compiled again, and nothing is said against the row.
+    pub(crate) fn is_of_outdated_type(&self) -> bool {
+        self.is_outdated
     }
 
     /// The error's code.

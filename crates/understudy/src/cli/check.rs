@@ -99,11 +99,20 @@ pub(super) fn draw<'a>(
                 severity: Severity::Info,
                 code: UNDRAWN,
                 subject: format!("mapping of {} to {}", one.table.name, one.target),
-                what: format!("can be checked only once expand.sql has been run; as green is now: {failure}"),
+                what: format!(
+                    "can be checked only once expand.sql has been run; as green is now: {}",
+                    failure.to_string().lines().next().unwrap_or_default()
+                ),
                 remedy: String::new(),
             }),
         }
     }
+    let place = |one: &Drawn<'_>| {
+        let is_same =
+            |taken: &Taken<'_>| taken.table.name == one.spec.source && taken.target == one.spec.target;
+        taken.iter().position(is_same)
+    };
+    drawn.sort_by_key(place);
     Ok((drawn, undrawn))
 }
 

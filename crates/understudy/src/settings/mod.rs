@@ -39,6 +39,8 @@ pub use text::{TablePattern, Target};
 /// A migration, ready to be run.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// The file that it was read from, as the user named it.
+    pub file: String,
     /// Names the slot, the publication and the bookkeeping.
     pub name: MigrationName,
     /// The live database, with its password.
@@ -275,7 +277,7 @@ pub fn parse(file: &str, text: &str, surroundings: &Surroundings) -> Result<Sett
     let raw = read_raw(file, text, surroundings);
     let (raw, mut problems) = raw.map_err(|problems| SettingsError::new(file, problems))?;
     match resolve::resolve(raw, text, surroundings) {
-        Ok(settings) if problems.is_empty() => Ok(settings),
+        Ok(settings) if problems.is_empty() => Ok(Settings { file: file.to_owned(), ..settings }),
         Ok(_) => Err(SettingsError::new(file, problems)),
         Err(more) => {
             problems.extend(more);

@@ -55,6 +55,7 @@ pub(super) fn resolve(
             let (green, control) = (GreenSettings::Postgres(green), ControlSettings { listen });
             let wal = WalSettings { budget, waiver };
             Ok(Settings {
+                file: String::new(),
                 name,
                 blue,
                 green,

@@ -147,25 +147,28 @@ impl Route<'_> {
             return vec!["no rows to try it on".to_owned()];
         }
         let plural = if *rows == 1 { "" } else { "s" };
-        let mut lines = Vec::new();
-        if differ.is_empty() && refused.is_empty() {
-            lines.push(format!("{rows} row{plural} sampled: blue itself computes the same values"));
-        }
         let some = |counts: &[(String, u64)]| {
             let one = |(what, count): &(String, u64)| format!("{what} ({count} of {rows})");
             counts.iter().map(one).collect::<Vec<_>>().join("; ")
         };
+        let mut lines = Vec::new();
+        let mut good = Vec::new();
         if !differ.is_empty() {
             lines.push(format!("DIFFERS: blue itself computes other values: {}", some(differ)));
         }
         if !refused.is_empty() {
             lines.push(format!("FAILS on sampled rows: {}", some(refused)));
         }
-        let comes_back = self.drawn.inverse.columns().iter().any(|one| one.kind != ReturnKind::Lost);
+        if lines.is_empty() {
+            good.push("blue itself computes the same values");
+        }
         if !not_returned.is_empty() {
             lines.push(format!("NOT AS IT WAS when it comes back: {}", some(not_returned)));
-        } else if comes_back {
-            lines.push(format!("{rows} row{plural} sampled: what comes back is as it was"));
+        } else if self.drawn.inverse.columns().iter().any(|one| one.kind != ReturnKind::Lost) {
+            good.push("what comes back is as it was");
+        }
+        if !good.is_empty() {
+            lines.insert(0, format!("{rows} row{plural} sampled: {}", good.join(", and ")));
         }
         lines
     }
