@@ -16,7 +16,7 @@ struct Case {
 
 impl Case {
     async fn open(name: &'static str) -> Option<Case> {
-        let pair: &'static Pair = Box::leak(Box::new(Pair::start(18, 15).await?));
+        let pair = Pair::shared()?;
         let schema = name.replace('-', "_");
         pair.on_both(&format!("CREATE SCHEMA {schema}")).await;
         let (mut blue, mut green) = (pair.on_blue().await, pair.on_green().await);

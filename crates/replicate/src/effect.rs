@@ -29,6 +29,8 @@ pub(crate) struct Effect {
 pub(crate) struct Watching<'a> {
     /// Whether it has windows open.
     pub(crate) has_window: &'a dyn Fn(RouteId) -> bool,
+    /// Whether its changes are applied yet. Those of a route that still joins are not, so nothing of them need be told.
+    pub(crate) is_followed: &'a dyn Fn(RouteId) -> bool,
     /// Whether its copy is complete: before, green may hold rows that an earlier condition let in.
     pub(crate) is_complete: &'a dyn Fn(RouteId) -> bool,
 }
@@ -83,6 +85,9 @@ impl BoundRoute {
         event: &RowEvent<'_>,
         watching: &Watching<'_>,
     ) -> Result<Effect, Nameless> {
+        if !(watching.is_followed)(self.route) {
+            return Ok(self.effect([None, None], None));
+        }
         let watched = (watching.has_window)(self.route);
         let full = match event {
             RowEvent::Insert { .. } => true,
@@ -421,7 +426,7 @@ mod tests {
     /// still shows it there must not bring it back.
     #[test]
     fn a_row_that_is_read_again_under_another_key_has_left_the_former_one() {
-        let watching = Watching { has_window: &|_| true, is_complete: &|_| true };
+        let watching = Watching { has_window: &|_| true, is_followed: &|_| true, is_complete: &|_| true };
         let key = |text: &str| Some(Key::from_texts([text.as_bytes()]));
         let old = OldImage::Identity(row(["1", "5"]));
         let new = row(["2", "5"]);

@@ -192,6 +192,7 @@ fn check_own(
         "has the key ({names}), which says less than the key of {}: rows that agree in it would be one row here",
         source.name
     );
-    let remedy = "make sure that the condition under `where` leaves one row of blue for each";
+    let remedy = "make sure that the condition under `where` leaves one row of blue for each, and that it reads columns of \
+                  blue's key alone or the table has REPLICA IDENTITY FULL";
     out.warning("key-narrowed", subject, what, remedy);
 }

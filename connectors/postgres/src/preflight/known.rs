@@ -74,6 +74,8 @@ pub async fn known(client: &mut Client, migration: &str) -> Result<Known, Failur
     }
     match read(client, migration).await {
         Err(failure) if has_sqlstate(&failure, "42501") => Ok(Known::default()),
+        // The last migration on this green has just been ended, and the bookkeeping went with it.
+        Err(failure) if has_sqlstate(&failure, "42P01") => Ok(Known::default()),
         other => other.map_err(|failure| failure.while_doing("read the bookkeeping on green")),
     }
 }

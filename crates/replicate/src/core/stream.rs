@@ -75,7 +75,10 @@ impl Core {
         let has_window = |route| self.windows.values().any(|window| window.route == route);
         let trusts = !self.settings.rules.holds(Rule::EarlierCondition);
         let is_complete = |route| trusts || !self.incomplete.contains(&route);
-        let with = (self.routes.as_slice(), &Watching { has_window: &has_window, is_complete: &is_complete });
+        let is_followed = |route| !self.joining.contains_key(&route);
+        let watching =
+            Watching { has_window: &has_window, is_followed: &is_followed, is_complete: &is_complete };
+        let with = (self.routes.as_slice(), &watching);
         match change {
             SourceChange::Insert { relation, new } => {
                 self.relations.insert(relation, &new, with, &mut effects).map_err(place)?;
@@ -102,9 +105,6 @@ impl Core {
     fn push(&mut self, effect: Effect) {
         let Effect { route, changes, touch } = effect;
         self.note_streamed();
-        if self.joining.contains_key(&route) {
-            return;
-        }
         if let Some(touch) = touch {
             self.observe(route, &touch);
         }
