@@ -57,8 +57,8 @@ async fn values_that_make_no_sense_are_refused() {
     refused("postgres://u@blue/shop", "mysql://u@blue/shop", &["postgres://"]).await;
     refused("postgres://u@blue/shop", "postgres://u:secret@blue/shop", &["password"]).await;
     refused("public.orders", "orders", &["orders", "schema"]).await;
-    let columns = "public.orders\n    columns:\n      id: lower(id)\n";
-    refused("public.orders\n", columns, &["lower(id)", "migration.yaml:11"]).await;
+    let columns = "public.orders\n    columns:\n      id: lower(id\n";
+    refused("public.orders\n", columns, &["lower(id", "migration.yaml:11:19", "^"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

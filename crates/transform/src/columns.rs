@@ -119,9 +119,7 @@ fn passed(table: &BlueTable, green: Option<&GreenShape>, (name, from): (&str, &C
     let scope = table.scope.as_ref();
     let has = scope.and_then(|scope| scope.columns.iter().find(|column| column.name == *source));
     let (Some(wanted), Some(has)) = (wanted, has) else { return as_is };
-    let is_same = reads_text_of(&has.ty, &wanted.ty)
-        && writes_as_read((&has.ty, has.modifier), (&wanted.ty, wanted.modifier));
-    if is_same || table.key.contains(source) {
+    if table.key.contains(source) || !widens((&has.ty, has.modifier), (&wanted.ty, wanted.modifier)) {
         return as_is;
     }
     let quoted = format!("\"{}\"", source.replace('"', "\"\""));
@@ -132,41 +130,29 @@ fn passed(table: &BlueTable, green: Option<&GreenShape>, (name, from): (&str, &C
     }
 }
 
-/// Whether a value keeps its text where green's column has another scale or precision than blue's.
-fn writes_as_read((from, has): (&SqlType, Modifier), (to, wanted): (&SqlType, Modifier)) -> bool {
-    if wanted == Modifier::NONE || (from == to && has == wanted) {
-        return true;
-    }
-    let scale = |modifier: Modifier| modifier.precision_and_scale().map(|(_, scale)| scale);
-    match to {
-        SqlType::Numeric if from == to => scale(has) == scale(wanted),
-        SqlType::Numeric => scale(wanted) == Some(0),
-        _ if from != to => true,
-        SqlType::Time | SqlType::TimeTz | SqlType::Timestamp | SqlType::TimestampTz => {
-            let digits = |modifier: Modifier| modifier.fraction_digits().unwrap_or(6);
-            digits(has) <= digits(wanted)
-        }
-        _ => true,
-    }
-}
-
-/// Whether the text of one type, as it stands, is what a cast to the other would make of its value. Types of the user's
-/// own, strings, arrays and JSON are taken to be, and are left to green's input.
-fn reads_text_of(from: &SqlType, to: &SqlType) -> bool {
-    use SqlType::{Date, Float4, Float8, Int2, Int4, Int8, Numeric, Time, TimeTz, Timestamp, TimestampTz};
-    let computes = |ty: &SqlType| {
-        matches!(
-            ty,
-            Int2 | Int4 | Int8 | Numeric | Float4 | Float8 | Date | Time | TimeTz | Timestamp | TimestampTz
-        )
+/// Whether every value of one type has its equal in the other, under another text: a cast gives what green will store, and
+/// loses nothing. What could lose something, or fail, is asked for in the file or not done.
+fn widens((from, has): (&SqlType, Modifier), (to, wanted): (&SqlType, Modifier)) -> bool {
+    use SqlType::{Date, Float4, Float8, Int2, Int4, Int8, Numeric, Timestamp, TimestampTz};
+    // Digits in front of the point and behind it.
+    let digits = |modifier: Modifier| {
+        let (precision, scale) = modifier.precision_and_scale()?;
+        Some((i32::from(precision) - i32::from(scale), i32::from(scale)))
     };
-    if from == to || !computes(from) || !computes(to) {
-        return true;
+    let has = match from {
+        Int2 => Some((5, 0)),
+        Int4 => Some((10, 0)),
+        Int8 => Some((19, 0)),
+        _ => digits(has),
+    };
+    match (from, to) {
+        (Int2 | Int4 | Int8 | Numeric, Numeric) => has.zip(digits(wanted)).is_some_and(|(has, wanted)| {
+            let (front, behind) = (wanted.0 >= has.0, wanted.1 > has.1);
+            front && behind
+        }),
+        (Float4, Float8) | (Date, Timestamp | TimestampTz) => true,
+        _ => false,
     }
-    matches!(
-        (from, to),
-        (Int2, Int4 | Int8 | Numeric | Float4 | Float8) | (Int4, Int8 | Numeric | Float8) | (Int8, Numeric)
-    )
 }
 
 #[cfg(test)]
@@ -197,24 +183,27 @@ mod tests {
         columns[0].from == ColumnSource::Column("a".into())
     }
 
-    /// What green stores is what is computed here and asked of blue, so that a comparison of texts raises no false alarm.
+    /// What green stores is what is computed here and asked of blue, so that a comparison of texts raises no false alarm; and
+    /// nothing is rounded or cut off unless the file says so.
     #[test]
-    fn values_are_cast_where_their_text_would_change() {
-        use SqlType::{Date, Float8, Int4, Int8, Numeric, Text, Timestamp, TimestampTz};
+    fn values_are_cast_where_their_text_changes_and_nothing_is_lost() {
+        use SqlType::{Date, Float4, Float8, Int4, Int8, Numeric, Text, Timestamp, TimestampTz};
         let (none, cents, mills) = (Modifier::NONE, Modifier::of_numeric(12, 2), Modifier::of_numeric(14, 3));
         for (from, to, passed) in [
             ((Int4, none), (Int8, none), true),
-            ((Int8, none), (Int4, none), false),
+            ((Int8, none), (Int4, none), true),
             ((Numeric, cents), (Numeric, none), true),
             ((Numeric, cents), (Numeric, Modifier::of_numeric(14, 2)), true),
             ((Numeric, cents), (Numeric, mills), false),
-            ((Numeric, none), (Numeric, mills), false),
+            ((Numeric, mills), (Numeric, cents), true),
+            ((Numeric, cents), (Numeric, Modifier::of_numeric(12, 3)), true),
+            ((Numeric, none), (Numeric, mills), true),
             ((Int4, none), (Numeric, mills), false),
+            ((Int8, none), (Numeric, mills), true),
             ((Int4, none), (Numeric, Modifier::of_numeric(12, 0)), true),
-            ((Float8, none), (Numeric, none), false),
-            ((Timestamp, none), (TimestampTz, none), false),
-            ((Timestamp, none), (Timestamp, Modifier(3)), false),
-            ((Timestamp, Modifier(0)), (Timestamp, Modifier(3)), true),
+            ((Float4, none), (Float8, none), false),
+            ((Float8, none), (Numeric, none), true),
+            ((Timestamp, none), (TimestampTz, none), true),
             ((Date, none), (Timestamp, none), false),
             ((Int4, none), (Text, none), true),
         ] {

@@ -40,7 +40,12 @@ pub(super) async fn plan(args: &PlanArgs, output: Output) -> Result<(), CliError
     } else {
         output.data(plan.text(&settings))?
     }
-    let next = if plan.errors == 0 { "run" } else { "check" };
+    let doubtful = plan.routes.iter().any(Route::is_doubtful);
+    let next = match (plan.errors, doubtful) {
+        (0, false) => "run",
+        (0, true) => "plan",
+        _ => "check",
+    };
     output.message(format!("next: understudy {next} {file}"));
     Ok(())
 }

@@ -96,7 +96,10 @@ impl Route<'_> {
             ColumnSource::Column(name) => name.clone(),
             ColumnSource::Constant(Some(value)) => format!("'{}'", value.replace('\'', "''")),
             ColumnSource::Constant(None) => "NULL".to_owned(),
-            ColumnSource::Computed(computed) => computed.expression.text().to_owned(),
+            ColumnSource::Computed(computed) => match computed.inputs.as_slice() {
+                [name] if computed.expression.text() == quote_always(name) => format!("{name}, cast"),
+                _ => computed.expression.text().to_owned(),
+            },
         };
         let ty = self.type_of(column).unwrap_or_else(|| {
             let target = &self.drawn.spec.target;
@@ -243,4 +246,9 @@ fn under(title: &str, words: &[String]) -> Vec<String> {
 
 fn shown(row: &[(String, Option<String>)]) -> Vec<String> {
     row.iter().map(|(name, text)| format!("{name}={}", value(text.as_deref()))).collect()
+}
+
+/// The text of a cast that green's type implies.
+fn quote_always(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
