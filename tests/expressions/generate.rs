@@ -53,7 +53,8 @@ impl Term {
 
     /// Its text with every literal as a query of its own, so that a server computes nothing before its turn.
     pub(crate) fn sql_without_constants(&self) -> String {
-        self.written(&|literal| format!("(SELECT {literal})"))
+        // Behind ANY a bare query would be one of rows.
+        self.written(&|literal| format!("coalesce((SELECT {literal}))"))
     }
 
     fn written(&self, literal: &dyn Fn(&str) -> String) -> String {

@@ -139,10 +139,12 @@ pub(super) fn right<'a>(_: Call<'_>, args: &[Datum<'a>]) -> Value<'a> {
 fn padding<'v>(args: &'v [Datum<'_>]) -> Result<(String, &'v str), EvalError> {
     let subject = text(args, 0);
     let wanted = usize::try_from(whole(args, 1)).unwrap_or(0);
-    if wanted.saturating_mul(4) + 4 > BYTES_MAX {
+    let fill = if args.len() > 2 { text(args, 2) } else { " " };
+    // With nothing to fill in, the subject is as long as it gets.
+    let longest = if fill.is_empty() { wanted.min(subject.chars().count()) } else { wanted };
+    if longest.saturating_mul(4) + 4 > BYTES_MAX {
         return Err(too_large());
     }
-    let fill = if args.len() > 2 { text(args, 2) } else { " " };
     let missing = wanted.saturating_sub(subject.chars().count());
     let filled = if fill.is_empty() { String::new() } else { fill.chars().cycle().take(missing).collect() };
     Ok((filled, &subject[..offset(subject, wanted)]))

@@ -44,6 +44,7 @@ fn parts_are_cut_by_characters() {
         ("lpad('hello', 2)", "he"),
         ("lpad('hi', 5, '')", "hi"),
         ("lpad('hi', 268435455)", "54000 requested length too large"),
+        ("rpad('hi', 2147483647, '')", "hi"),
         ("rpad('hi', 5, 'xyz')", "hixyz"),
         ("btrim('xyxabcxy', 'xy')", "abc"),
         (r"rtrim('\x00010200'::bytea, '\x0002'::bytea)", r"\x0001"),

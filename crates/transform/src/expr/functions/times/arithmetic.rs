@@ -214,6 +214,7 @@ pub(super) fn date_bin<'a>(_: Call<'_>, args: &[Datum<'a>]) -> Out<'a> {
         return Err(out_of("stride must be greater than zero"));
     }
     let distance = micros.checked_sub(*origin).ok_or_else(interval_out_of_range)?;
-    let start = distance.div_euclid(width).checked_mul(width).ok_or_else(interval_out_of_range)?;
-    in_range(origin.checked_add(start))
+    // The start of the first bins lies further from the origin than a distance can say.
+    let start = i128::from(distance.div_euclid(width)) * i128::from(width) + i128::from(*origin);
+    in_range(i64::try_from(start).ok())
 }

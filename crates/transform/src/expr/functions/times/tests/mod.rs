@@ -235,6 +235,15 @@ fn truncation_and_bins_are_those_of_postgres() {
         ),
         (
             "date_bin(c0, c1, c2)",
+            &[
+                ("interval", "178 days"),
+                ("timestamp", "2000-01-01"),
+                ("timestamp", "294276-12-31 23:59:59.999999"),
+            ],
+            "1999-08-18 23:59:59.999999",
+        ),
+        (
+            "date_bin(c0, c1, c2)",
             &[("interval", "1 mon"), ("timestamp", "2000-02-11"), ("timestamp", "2001-01-01")],
             "!0A000",
         ),
