@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::tree::{assert_none, root};
 
 /// Every edge that the house allows. A crate that is missing here may depend on nothing of ours.
-const ALLOWED: [(&str, &[&str]); 12] = [
+const ALLOWED: [(&str, &[&str]); 14] = [
     ("understudy-model", &[]),
     ("understudy-contract", &["understudy-model"]),
     ("understudy-observe", &["understudy-model"]),
@@ -17,6 +17,8 @@ const ALLOWED: [(&str, &[&str]); 12] = [
         "understudy-replicate",
         &["understudy-model", "understudy-contract", "understudy-transform", "understudy-observe"],
     ),
+    ("understudy-verify", &["understudy-model", "understudy-contract", "understudy-transform"]),
+    ("understudy-cutover", &["understudy-model", "understudy-contract"]),
     ("understudy-control", &["understudy-model", "understudy-observe"]),
     (
         "understudy-postgres",
@@ -24,7 +26,13 @@ const ALLOWED: [(&str, &[&str]); 12] = [
     ),
     (
         "understudy-testkit",
-        &["understudy-model", "understudy-contract", "understudy-transform", "understudy-replicate"],
+        &[
+            "understudy-model",
+            "understudy-contract",
+            "understudy-transform",
+            "understudy-replicate",
+            "understudy-verify",
+        ],
     ),
     (
         "understudy",
@@ -33,6 +41,8 @@ const ALLOWED: [(&str, &[&str]); 12] = [
             "understudy-contract",
             "understudy-transform",
             "understudy-replicate",
+            "understudy-verify",
+            "understudy-cutover",
             "understudy-observe",
             "understudy-control",
             "understudy-postgres",

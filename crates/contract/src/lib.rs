@@ -10,6 +10,11 @@ mod chunk_reader;
 mod change_sink;
 mod saved;
 
+mod compared_route;
+mod readiness;
+mod row_reader;
+mod verify_ledger;
+
 pub use failure::{Class, Failure};
 
 pub use change_stream::{ChangeStream, Confirm, StreamEvent};
@@ -21,3 +26,16 @@ pub use change_sink::{
     Applied, Batch, ChangeSink, ChunkDone, GreenTable, LedgerEntry, PlacedChunk, PlacedKind,
 };
 pub use saved::{Lineage, Saved, SavedRoute, SavedUnit};
+
+pub use compared_route::{
+    ColumnQuery, CompareRule, ComparedColumn, ComparedRoute, KeyPart, KeyRelation, SideQuery,
+};
+pub use readiness::{Found, Lack, Readiness, ReadinessCheck};
+pub use row_reader::{
+    Answer, Awaited, Awaits, BlueMoment, BlueRead, BlueRows, Detail, GreenMoment, GreenRead, GreenRows,
+    KeyRange, NotRead, RangeDigest, RowDigest, RowName, RowSeen, RowVersion, SeenValue, Which,
+};
+pub use verify_ledger::{
+    Ask, Cause, LedgerNews, LedgerWrite, MismatchId, MismatchKind, MismatchRecord, PassRecord, RangeRecord,
+    Request, Resolution, SavedComparison, SavedVerification, Sweep, VerifyLedger, Waiver,
+};

@@ -3,6 +3,8 @@
 //! `yaml` reads text into values with places, `raw` is what a person writes, `shape` compares the two by the schema, and
 //! `resolve` and `tables` turn what is left into [`Settings`]. Every problem is reported at once, with line and column.
 
+mod gate;
+mod probes;
 mod problem;
 mod raw;
 mod resolve;
@@ -11,6 +13,7 @@ mod shape;
 mod sql;
 mod tables;
 mod text;
+mod verify;
 mod warnings;
 mod yaml;
 
@@ -31,10 +34,13 @@ use understudy_transform::ColumnSource;
 
 use crate::project::{self, Located};
 
+pub use gate::GateSettings;
+pub use probes::ProbeSettings;
 pub use problem::{Caret, Place, Problem, SettingsError};
 pub use sql::Sql;
 pub use tables::TableSettings;
 pub use text::{TablePattern, Target};
+pub use verify::VerifySettings;
 
 /// A migration, ready to be run.
 #[derive(Debug, Clone)]
@@ -66,6 +72,12 @@ pub struct Settings {
     pub wal: WalSettings,
     /// Standbys of green, by application name, that must have flushed a change before blue may forget it.
     pub standbys: Vec<String>,
+    /// Continuous comparison of both sides.
+    pub verify: VerifySettings,
+    /// Pairs of queries whose answers are compared.
+    pub probes: Vec<ProbeSettings>,
+    /// What must hold before the flip.
+    pub gate: GateSettings,
     /// The HTTP interface.
     pub control: ControlSettings,
     /// Which version of a project it is; `None` for a file by itself.

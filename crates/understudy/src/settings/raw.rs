@@ -3,6 +3,7 @@
 //! The JSON schema is generated from these types, and the same schema decides which keys and shapes are accepted.
 //! What the values mean is decided in `resolve`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -10,6 +11,9 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde::ser::{SerializeMap as _, Serializer};
 use serde::{Deserialize as DeriveDeserialize, Serialize};
 
+use super::gate::RawGate;
+use super::probes::RawProbe;
+use super::verify::{RawCompare, RawVerify};
 use super::yaml::Placed;
 
 /// A migration: which tables of blue go where on green, and how the sidecar behaves.
@@ -51,6 +55,15 @@ pub(super) struct RawSettings {
     /// How much write-ahead log blue may keep for us.
     #[serde(default)]
     pub(super) wal: RawWal,
+    /// Continuous comparison of both sides.
+    #[serde(default)]
+    pub(super) verify: RawVerify,
+    /// Pairs of queries whose answers on both sides are compared.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) probes: Vec<RawProbe>,
+    /// What must hold, and for how long, before the flip.
+    #[serde(default)]
+    pub(super) gate: RawGate,
     /// The HTTP interface: probes, metrics, status.
     #[serde(default)]
     pub(super) control: RawControl,
@@ -137,6 +150,10 @@ pub(super) struct RawTable {
         { "first_name": "split_part(name, ' ', 1)", "last_name": "split_part(name, ' ', 2)" },
     ]))]
     pub(super) back: Option<Placed<RawColumns>>,
+    /// Green column: when two values of it count as equal. Left out: when their texts are the same.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("examples" = [{ "price": { "tolerance": 0.01 }, "note": "ignore" }]))]
+    pub(super) compare: BTreeMap<String, Placed<RawCompare>>,
 }
 
 /// SQL: an expression of Postgres.

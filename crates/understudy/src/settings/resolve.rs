@@ -37,6 +37,9 @@ pub(super) fn resolve(
     let budget = raw.wal.budget.as_ref().and_then(|size| to.size(size, "wal.budget"));
     let waiver = raw.wal.waiver.as_ref().and_then(|reason| to.filled(reason, "wal.waiver"));
     let listen = to.listen(&raw.control.listen);
+    let verify = to.verify(&raw.verify);
+    let gate = to.gate(&raw.gate);
+    let probes = to.probes(&raw.probes);
     let standby =
         |(at, name): (usize, &Placed<String>)| to.filled(name, &format!("green.postgres.standbys[{at}]"));
     let standbys = green.standbys.iter().enumerate().filter_map(standby).collect();
@@ -48,10 +51,15 @@ pub(super) fn resolve(
         RawOnDetach::Stop => OnDetach::Stop,
         RawOnDetach::Delete => OnDetach::Delete,
     };
-    match (name, blue, green_server, copy, apply, stream, listen) {
-        (Some(name), Some(blue), Some(green), Some(copy), Some(apply), Some(stream), Some(listen))
-            if to.problems.is_empty() =>
-        {
+    let ready = (copy, apply, stream, verify, gate);
+    match (name, blue, green_server, ready, listen) {
+        (
+            Some(name),
+            Some(blue),
+            Some(green),
+            (Some(copy), Some(apply), Some(stream), Some(verify), Some(gate)),
+            Some(listen),
+        ) if to.problems.is_empty() => {
             let (green, control) = (GreenSettings::Postgres(green), ControlSettings { listen });
             let wal = WalSettings { budget, waiver };
             Ok(Settings {
@@ -68,6 +76,9 @@ pub(super) fn resolve(
                 stream,
                 wal,
                 standbys,
+                verify,
+                probes,
+                gate,
                 control,
                 project: None,
             })
@@ -257,11 +268,11 @@ impl Resolver<'_> {
         self.accept(text::size(&size.value.0), size.place, path)
     }
 
-    fn span(&mut self, span: &Placed<Span>, path: &str) -> Option<Duration> {
+    pub(super) fn span(&mut self, span: &Placed<Span>, path: &str) -> Option<Duration> {
         self.accept(text::duration(&span.value.0), span.place, path)
     }
 
-    fn filled(&mut self, text: &Placed<String>, path: &str) -> Option<String> {
+    pub(super) fn filled(&mut self, text: &Placed<String>, path: &str) -> Option<String> {
         if text.value.trim().is_empty() {
             self.report(text.place, path, "is empty", "give a value, or leave the key out");
             return None;
@@ -271,7 +282,7 @@ impl Resolver<'_> {
 }
 
 /// A size in the machine's own width; what does not fit is no limit at all.
-fn count(value: u64) -> usize {
+pub(super) fn count(value: u64) -> usize {
     usize::try_from(value).unwrap_or(usize::MAX)
 }
 

@@ -1,5 +1,6 @@
 //! The entries of `tables`: what each takes and fills, and where its SQL stands for problems that are found later.
 
+use understudy_contract::CompareRule;
 use understudy_model::TableName;
 use understudy_postgres::wire::Secret;
 use understudy_transform::{Requested, expr};
@@ -30,6 +31,8 @@ pub struct TableSettings {
     pub filter: Option<Sql>,
     /// Columns of blue, and SQL over green's columns that gives them back.
     pub back: Vec<(String, Sql)>,
+    /// Columns of green, and when two values of each count as equal.
+    pub compare: Vec<(String, CompareRule)>,
     /// Where `from` stands in the file.
     pub place: Option<Place>,
     /// The value of each of `columns` as it stands in the file, by the column of green.
@@ -152,6 +155,7 @@ impl Resolver<'_> {
         };
         let filter = raw.filter.as_ref().and_then(|sql| self.condition(sql, &format!("{path}.where")));
         let back = raw.back.as_ref().map(|back| self.back(&back.value, &format!("{path}.back")));
+        let compare = self.compare(&raw.compare, &format!("{path}.compare"));
         let from = from?;
         if let (TablePattern::Prefix { schema, .. }, Some((Some(Target::Table(target)), place))) =
             (&from, &to)
@@ -163,7 +167,7 @@ impl Resolver<'_> {
         // A target that could not be read has been reported: the entry is kept for the other checks.
         let to = to.and_then(|(target, _)| target);
         let back = back.unwrap_or_default();
-        Some(TableSettings { from, to, columns, filter, back, place: raw.from.place, values, at })
+        Some(TableSettings { from, to, columns, filter, back, compare, place: raw.from.place, values, at })
     }
 
     fn columns(&mut self, raw: &RawColumns, path: &str) -> (Option<Vec<Requested>>, Vec<(String, Sql)>) {

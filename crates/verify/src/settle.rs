@@ -1,0 +1,1 @@
+//! Rules on single rows: equal, different, or to be read again.
