@@ -11,6 +11,7 @@ mod evaluate;
 mod expressions;
 mod latency;
 mod memory;
+mod verify;
 
 mod report;
 
@@ -66,6 +67,9 @@ async fn measure(what: What, options: &Options) -> Result<Vec<Figure>, Failure> 
     }
     if wants(What::Expressions) {
         figures.extend(Box::pin(expressions::expressions(options)).await?);
+    }
+    if wants(What::Verify) {
+        figures.extend(Box::pin(verify::verify(options)).await?);
     }
     if wants(What::Memory) {
         figures.extend(Box::pin(memory::memory(options)).await?);

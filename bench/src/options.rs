@@ -36,6 +36,8 @@ pub(crate) enum What {
     Evaluate,
     /// Drain a backlog through a route with expressions, and through one that passes rows on
     Expressions,
+    /// A full pass of verification, beside sessions that aggregate the same digests
+    Verify,
     /// Memory while a very large transaction arrives in the middle of a copy
     Memory,
 }

@@ -326,6 +326,11 @@ impl Rig {
         }
     }
 
+    /// The migration file of a sidecar.
+    pub(crate) fn migration(&self, who: Who) -> &std::path::Path {
+        &self.files(who).migration
+    }
+
     /// Writes the migration file of a sidecar. Tables are passed on as they are but for those whose columns are given, as
     /// pairs of a column on green and SQL over blue's; such a table carries its other columns as well.
     pub(crate) fn write_migration(
@@ -345,10 +350,12 @@ impl Rig {
             tables.push_str("      \"*\": \"*\"\n");
         }
         let (files, green) = (self.files(who), self.green(who));
+        // What Postgres' own replication does is measured against the same work; comparing both sides has its own figure.
+        let verify = if extra.contains("verify:") { "" } else { "verify: { enabled: false }\n" };
         let name = who.slot().trim_start_matches("understudy_");
         let text = format!(
             "version: 1\nname: {name}\nblue:\n  url: {}\n  password: {{ file: {} }}\ngreen:\n  postgres:\n    url: {}\n    \
-             password: {{ file: {} }}\ntables:\n{tables}control:\n  listen: {}\n{extra}",
+             password: {{ file: {} }}\ntables:\n{tables}control:\n  listen: {}\n{verify}{extra}",
             self.blue.url(DATABASE),
             self.blue.password_file().display(),
             green.url(DATABASE),

@@ -29,5 +29,7 @@ mod bad_input;
 mod bad_settings;
 mod commands;
 
+mod verify;
+
 mod plan;
 mod transforms;

@@ -51,15 +51,24 @@ impl Sidecar {
         Sidecar::start_with(migration, &[])
     }
 
+    /// Starts it with a fault of its own making, as `UNDERSTUDY_TEST_FAULT` names it.
+    pub fn start_faulty(migration: &Migration, fault: &str) -> Sidecar {
+        Sidecar::start_in(migration, &[], &[("UNDERSTUDY_TEST_FAULT", fault)])
+    }
+
     /// Starts it with additional arguments.
     pub fn start_with(migration: &Migration, more: &[&str]) -> Sidecar {
+        Sidecar::start_in(migration, more, &[])
+    }
+
+    fn start_in(migration: &Migration, more: &[&str], environment: &[(&str, &str)]) -> Sidecar {
         let port = Port::reserve();
         let file = migration.write(&port);
         let path = file.to_string_lossy().into_owned();
         let mut args = vec!["run", path.as_str()];
         args.extend(more);
         let name = format!("{}-{}", migration.name(), port.number());
-        let process = Process::start(&name, migration.folder(), &program(), &args, &[]);
+        let process = Process::start(&name, migration.folder(), &program(), &args, environment);
         Sidecar { name: migration.name().to_owned(), process, port, file }
     }
 

@@ -6,9 +6,18 @@ pub mod source;
 
 pub mod sink;
 
+pub mod verify_ledger;
+
+pub mod verify;
+
 pub mod preflight;
+
+pub mod probes;
+
+pub mod readiness;
 
 pub mod versions;
 
 pub mod error;
 pub mod ident;
+pub mod load;

@@ -48,6 +48,20 @@ pub struct Batch {
     pub open: Option<Lsn>,
     /// Transactions streamed and not yet seen visible at the last commit; `None` when too many to list.
     pub unseen: Option<Vec<Xid>>,
+    /// For whoever compares both sides: the keys on blue of changed rows, where a route gives them another key on green;
+    /// ascending by change. `None`: nobody asked for them when the batch was begun. Of no concern to a sink.
+    pub blue_names: Option<Vec<BlueNames>>,
+}
+
+/// The keys on blue of the row that one change is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BlueNames {
+    /// The place of the change in its batch.
+    pub change: usize,
+    /// The key that the row had before, where it had another one or is gone.
+    pub old: Option<Key>,
+    /// The key that it has now; `None` once it is gone.
+    pub new: Option<Key>,
 }
 
 impl Batch {
@@ -97,8 +111,9 @@ pub struct PlacedChunk {
     pub kind: PlacedKind,
     /// The rows, in the route's columns, every value present. Rows that exist already are overwritten.
     pub rows: Vec<Tuple>,
-    /// Keys of rows that blue has and the route's condition leaves out: where green may have them from before (a heal, or a
-    /// copy over rows that were there), they are removed.
+    /// Keys under which green has no row at that checkpoint: those of rows of blue that the route's condition leaves out,
+    /// and in a heal those of rows that are gone from blue. Where green may have them all the same (a heal, or a copy over
+    /// rows that were there), they are removed.
     pub left_out: Vec<Key>,
     /// Rows whose values cannot be computed, by key: set aside, or replication stops.
     pub refused: Vec<(Key, Refusal)>,
@@ -221,7 +236,7 @@ mod tests {
             commits: vec![mark(2, 10), mark(3, 20)],
             first_ordinal: 7,
             open: Some(Lsn::new(30)),
-            unseen: None,
+            ..Batch::default()
         };
         let at = |index| batch.position_of(index).map(|p| (p.commit.raw(), p.ordinal));
         assert_eq!(

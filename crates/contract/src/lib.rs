@@ -11,6 +11,7 @@ mod change_sink;
 mod saved;
 
 mod compared_route;
+mod probe;
 mod readiness;
 mod row_reader;
 mod verify_ledger;
@@ -23,12 +24,16 @@ pub use chunk_reader::{
 };
 
 pub use change_sink::{
-    Applied, Batch, ChangeSink, ChunkDone, GreenTable, LedgerEntry, PlacedChunk, PlacedKind,
+    Applied, Batch, BlueNames, ChangeSink, ChunkDone, GreenTable, LedgerEntry, PlacedChunk, PlacedKind,
 };
 pub use saved::{Lineage, Saved, SavedRoute, SavedUnit};
 
 pub use compared_route::{
     ColumnQuery, CompareRule, ComparedColumn, ComparedRoute, KeyPart, KeyRelation, SideQuery,
+};
+pub use probe::{
+    AnswerDifference, BlueAnswer, BlueProbe, GreenAnswer, GreenProbe, NotAnswered, ProbeAnswer, ProbeParams,
+    ProbeQuery, ScannedRelation, Tried,
 };
 pub use readiness::{Found, Lack, Readiness, ReadinessCheck};
 pub use row_reader::{

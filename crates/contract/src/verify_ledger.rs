@@ -34,7 +34,7 @@ pub struct RangeRecord {
     pub verified: Option<Lsn>,
     /// Every transaction of blue below this one had ended by then.
     pub horizon: Option<Xid>,
-    /// Milliseconds since then; when written, zero.
+    /// Milliseconds since then, at the moment of writing or reading the record.
     pub age_ms: u64,
 }
 

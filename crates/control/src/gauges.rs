@@ -1,14 +1,67 @@
-//! The gauges, taken from the status at each scrape.
+//! The gauges, taken from the status and the bulletin at each scrape.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use understudy_observe::names::{self, Metric};
 use understudy_observe::{OTHER_TABLES, Recorder, TABLES_MAX};
 
+use crate::bulletin::Bulletin;
+use crate::gates::{GateDocument, GateVerdict};
 use crate::status::{Extra, Phase, Status, StatusReport, TableState, TableStatus, WalStatus};
 
-/// Sets every gauge to what the status says now.
-pub(crate) fn publish(status: &Status, recorder: &Recorder) {
+/// Sets the gauges, and takes counters that others keep further.
+pub(crate) struct Gauges {
+    recorder: Recorder,
+    /// What counters that others keep stood at when last looked at, by series.
+    counted: Mutex<HashMap<String, u64>>,
+}
+
+impl Gauges {
+    pub(crate) fn new(recorder: Recorder) -> Gauges {
+        Gauges { recorder, counted: Mutex::default() }
+    }
+
+    /// Sets every gauge to what status and bulletin say now.
+    pub(crate) fn publish(&self, status: &Status, bulletin: &Bulletin) {
+        publish(status, &self.recorder);
+        gates(&self.recorder, &bulletin.gates(), bulletin.evaluated());
+        self.verify(&bulletin.verify().0);
+    }
+
+    pub(crate) fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
+    /// Takes a counter to where another one stands that begins anew with every attempt of the pipeline.
+    pub(crate) fn count(&self, metric: &Metric, labels: &[(&'static str, &str)], stands_at: u64) {
+        let series =
+            labels.iter().fold(metric.name.to_owned(), |name, (_, value)| format!("{name}\n{value}"));
+        // A panic elsewhere leaves a figure that is old at worst.
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = counted.insert(series, stands_at).unwrap_or(0);
+        let more = stands_at.checked_sub(before).unwrap_or(stands_at);
+        self.recorder.add(metric, labels, more);
+    }
+}
+
+fn gates(recorder: &Recorder, gates: &[GateDocument], evaluated: Option<SystemTime>) {
+    let since = evaluated.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    for gate in gates {
+        let label = ("gate", gate.gate.as_str());
+        recorder.set(&names::GATE_READY, &[label], flag(gate.ready));
+        for check in &gate.checks {
+            let labels = [label, ("check", check.name.as_str())];
+            recorder.set(&names::GATE_CHECK_OK, &labels, flag(check.status == GateVerdict::Pass));
+        }
+        if let Some(since) = since {
+            recorder.set(&names::GATE_EVALUATED, &[label], since.as_secs_f64());
+        }
+    }
+}
+
+fn publish(status: &Status, recorder: &Recorder) {
     let (report, extra) = status.snapshot();
     recorder.set(&names::BUILD_INFO, &[("version", &report.version)], 1.0);
     recorder.set_state(&names::PHASE, &[], &Phase::NAMES, report.phase.as_str());
@@ -16,7 +69,6 @@ pub(crate) fn publish(status: &Status, recorder: &Recorder) {
     recorder.set(&names::TARGET_CONNECTED, &[("target", "green")], flag(report.target_connected));
     recorder.set(&names::BACKPRESSURE, &[], flag(report.backpressure));
     recorder.set(&names::DEAD_LETTERS, &[], figure(report.quarantined));
-    recorder.set(&names::MISMATCHES, &[], figure(report.mismatches));
     recorder.set(&names::HEALS, &[], figure(report.heals));
     lag(recorder, &report, extra);
     slot(recorder, &report);
@@ -87,6 +139,6 @@ fn flag(set: bool) -> f64 {
 }
 
 /// A figure as metrics carry it; exact up to 2^53.
-fn figure(value: u64) -> f64 {
+pub(crate) fn figure(value: u64) -> f64 {
     value as f64
 }

@@ -1,4 +1,4 @@
-//! The HTTP server: four answers and nothing that changes anything.
+//! The HTTP server: answers, and nothing that changes anything.
 
 use std::future::Future;
 use std::io;
@@ -15,8 +15,11 @@ use serde::Deserialize;
 use tokio::net::TcpListener;
 use understudy_observe::{LATENCY_BUCKETS, Recorder, describe_all, names};
 
-use crate::gauges;
+use crate::bulletin::BulletinHandle;
+use crate::gates;
+use crate::gauges::Gauges;
 use crate::status::{Status, StatusHandle};
+use crate::verify;
 
 /// How often the exporter's histograms are folded; without it they would grow between scrapes.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -65,27 +68,35 @@ fn build() -> Result<PrometheusRecorder, MetricsError> {
 }
 
 #[derive(Clone)]
-struct Shared {
-    status: StatusHandle,
+pub(crate) struct Shared {
+    pub(crate) status: StatusHandle,
+    pub(crate) bulletin: BulletinHandle,
     metrics: Metrics,
-    recorder: Arc<Recorder>,
+    gauges: Arc<Gauges>,
 }
 
 /// Answers until `shutdown` resolves, then finishes the requests that are open.
 pub async fn serve(
     listener: TcpListener,
     status: StatusHandle,
+    bulletin: BulletinHandle,
     metrics: Metrics,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let recorder = Arc::new(Recorder::new(status.report().migration));
+    let gauges = Arc::new(Gauges::new(Recorder::new(status.report().migration)));
     let upkeep = metrics.clone();
     let app = Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_page))
         .route("/v1/status", get(status_report))
-        .with_state(Shared { status, metrics, recorder });
+        .route("/v1/gates", get(gates::list))
+        .route("/v1/gates/{name}", get(gates::show))
+        .route("/v1/gates/{name}/check", get(gates::check).post(gates::check))
+        .route("/v1/throttle", get(gates::throttle))
+        .route("/v1/verify", get(verify::report))
+        .route("/v1/mismatches", get(verify::mismatches))
+        .with_state(Shared { status, bulletin, metrics, gauges });
     let server = axum::serve(listener, app).with_graceful_shutdown(shutdown).into_future();
     let mut server = std::pin::pin!(server);
     let mut tick = tokio::time::interval(UPKEEP_INTERVAL);
@@ -140,7 +151,7 @@ fn answer(checks: &[(&str, bool)], probe: &Probe) -> Response {
 }
 
 async fn metrics_page(State(shared): State<Shared>) -> Response {
-    gauges::publish(&shared.status, &shared.recorder);
+    shared.gauges.publish(&shared.status, &shared.bulletin);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shared.metrics.render())
         .into_response()
 }

@@ -306,8 +306,13 @@ impl Status {
 
     /// Whether the pipeline's loop has beaten lately.
     pub fn is_alive(&self) -> bool {
+        self.since_beat() < BEAT_MAX
+    }
+
+    /// How long ago the pipeline's loop has beaten last.
+    pub fn since_beat(&self) -> Duration {
         let last = Duration::from_millis(self.beat_ms.load(Ordering::Relaxed));
-        self.started.elapsed().saturating_sub(last) < BEAT_MAX
+        self.started.elapsed().saturating_sub(last)
     }
 
     /// Whether both sides are connected. Says nothing of lag: one that lags must stay reachable.

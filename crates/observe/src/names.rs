@@ -102,8 +102,35 @@ metrics_table! {
     BACKFILL_CHUNKS_DISCARDED: Counter, Count, "understudy_backfill_chunks_discarded_total", ["reason"];
     /// Rows to be read again by key.
     HEALS: Gauge, Count, "understudy_heals_open", [];
-    /// Rows that were not as a completed copy promises.
-    MISMATCHES: Gauge, Count, "understudy_mismatches_open", [];
+
+    /// Rows compared, in full passes or because they changed.
+    VERIFY_ROWS_CHECKED: Counter, Count, "understudy_verify_rows_checked_total", ["table", "mode"];
+    /// Rows that are known to differ, and that nobody decided to live with.
+    MISMATCHES: Gauge, Count, "understudy_mismatches_open", ["table", "kind"];
+    /// Rows that were found to differ.
+    MISMATCHES_FOUND: Counter, Count, "understudy_mismatches_found_total", ["table", "kind"];
+    /// Mismatches that came to an end.
+    MISMATCHES_RESOLVED: Counter, Count, "understudy_mismatches_resolved_total", ["table", "how"];
+    /// Rows of which it is not settled whether they differ.
+    VERIFY_PENDING: Gauge, Count, "understudy_verify_pending_rows", ["table"];
+    /// Rows that change too often to be compared. Not known to be equal.
+    VERIFY_SUSPENDED: Gauge, Count, "understudy_verify_suspended_rows", ["table"];
+    /// The share of a table's rows that counts as verified; 1 only when every range does.
+    VERIFY_COVERAGE: Gauge, Count, "understudy_verify_coverage_ratio", ["table"];
+    /// When the last full pass over a table was completed, as a Unix time; absent before the first.
+    VERIFY_FULL_PASS: Gauge, Seconds, "understudy_verify_full_pass_timestamp_seconds", ["table"];
+
+    /// 1 while a gate is open.
+    GATE_READY: Gauge, Count, "understudy_gate_ready", ["gate"];
+    /// 1 while a check of a gate passes.
+    GATE_CHECK_OK: Gauge, Count, "understudy_gate_check_ok", ["gate", "check"];
+    /// When a gate was last evaluated, as a Unix time.
+    GATE_EVALUATED: Gauge, Seconds, "understudy_gate_evaluated_timestamp_seconds", ["gate"];
+
+    /// How long a probe's query took on a side.
+    PROBE_DURATION: Histogram, Seconds, "understudy_probe_seconds", ["probe", "side"];
+    /// Askings of a probe, by what came of them.
+    PROBE_ANSWERS: Counter, Count, "understudy_probe_answers_total", ["probe", "result"];
 
     /// 1 for the phase that the migration is in, 0 for the others.
     PHASE: Gauge, Count, "understudy_phase", ["phase"];

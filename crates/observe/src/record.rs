@@ -117,6 +117,20 @@ impl Recorder {
             .record(latency.as_secs_f64());
     }
 
+    /// A side answered a probe.
+    pub fn probe_took(&self, probe: &str, side: &'static str, took: Duration) {
+        let name = names::PROBE_DURATION.name;
+        histogram!(name, "pipeline" => self.pipeline(), "probe" => probe.to_owned(), "side" => side)
+            .record(took.as_secs_f64());
+    }
+
+    /// An asking of a probe came to an end.
+    pub fn probe_answered(&self, probe: &str, result: &'static str) {
+        let name = names::PROBE_ANSWERS.name;
+        counter!(name, "pipeline" => self.pipeline(), "probe" => probe.to_owned(), "result" => result)
+            .increment(1);
+    }
+
     /// Reading waits for green, or no longer does.
     pub fn backpressure(&self, active: bool) {
         self.set(&names::BACKPRESSURE, &[], f64::from(u8::from(active)));
@@ -137,6 +151,10 @@ impl Recorder {
     /// Sets a gauge. The labels must be those that its entry lists.
     pub fn set(&self, metric: &Metric, labels: &[(&'static str, &str)], value: f64) {
         debug_assert_eq!(metric.kind, Kind::Gauge, "{}", metric.name);
+        gauge!(metric.name, self.labels(metric, labels)).set(value);
+    }
+
+    fn labels(&self, metric: &Metric, labels: &[(&'static str, &str)]) -> Vec<metrics::Label> {
         debug_assert!(
             labels.iter().map(|label| label.0).eq(metric.labels.iter().copied()),
             "{}",
@@ -144,7 +162,13 @@ impl Recorder {
         );
         let mut all = vec![metrics::Label::new("pipeline", self.pipeline())];
         all.extend(labels.iter().map(|(name, value)| metrics::Label::new(*name, (*value).to_owned())));
-        gauge!(metric.name, all).set(value);
+        all
+    }
+
+    /// Adds to a counter that is kept elsewhere. The labels must be those that its entry lists.
+    pub fn add(&self, metric: &Metric, labels: &[(&'static str, &str)], count: u64) {
+        debug_assert_eq!(metric.kind, Kind::Counter, "{}", metric.name);
+        counter!(metric.name, self.labels(metric, labels)).increment(count);
     }
 
     /// Sets a gauge for each state there is: 1 for the current one, 0 for the others. `label` is the last label.

@@ -1,6 +1,6 @@
 //! Gathers changes into batches that end at commits, or inside a transaction that is too large for one.
 
-use understudy_contract::Batch;
+use understudy_contract::{Batch, BlueNames};
 use understudy_model::{Checkpoint, CommitMark, Lsn, Position, RowChange, Xid};
 
 /// The batch being gathered, and the transaction whose changes arrive.
@@ -15,6 +15,8 @@ pub(crate) struct BatchBuilder {
     /// The last sealed batch ended inside a transaction.
     sealed_inside: bool,
     last_checkpoint: Checkpoint,
+    /// Whether the next batch is to name its rows as blue does.
+    names_next: bool,
 }
 
 /// The transaction whose changes arrive.
@@ -37,6 +39,28 @@ impl BatchBuilder {
             bytes_max,
             sealed_inside: false,
             last_checkpoint: resume_at,
+            names_next: false,
+        }
+    }
+
+    /// Whether batches are to name their rows as blue does. One that has changes already stays as it was begun.
+    pub(crate) fn name_rows(&mut self, wanted: bool) {
+        self.names_next = wanted;
+        if self.batch.changes.is_empty() {
+            self.batch.blue_names = wanted.then(Vec::new);
+        }
+    }
+
+    /// Whether this batch names its rows as blue does.
+    pub(crate) fn names_rows(&self) -> bool {
+        self.batch.blue_names.is_some()
+    }
+
+    /// The next change is about this row of blue.
+    pub(crate) fn name(&mut self, row: &BlueNames) {
+        let change = self.batch.changes.len();
+        if let Some(names) = &mut self.batch.blue_names {
+            names.push(BlueNames { change, ..row.clone() });
         }
     }
 
@@ -156,6 +180,7 @@ impl BatchBuilder {
         let next = Batch {
             changes: Vec::with_capacity(self.batch.changes.len().min(self.changes_max)),
             first_ordinal: next_ordinal,
+            blue_names: self.names_next.then(Vec::new),
             ..Batch::default()
         };
         let mut batch = std::mem::replace(&mut self.batch, next);
@@ -171,6 +196,9 @@ impl BatchBuilder {
     pub(crate) fn seal_whole(&mut self, unseen: Option<Vec<Xid>>) -> Option<Batch> {
         let whole = self.batch.commits.last()?.changes_before;
         self.batch.changes.truncate(whole);
+        if let Some(names) = &mut self.batch.blue_names {
+            names.retain(|row| row.change < whole);
+        }
         self.open = None;
         Some(self.seal(unseen))
     }

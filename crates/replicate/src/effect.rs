@@ -1,6 +1,6 @@
 //! What one change of blue means to one route: what green is to do, and what open windows must know.
 
-use understudy_contract::{Class, Failure};
+use understudy_contract::{BlueNames, Class, Failure};
 use understudy_model::{
     Before, HealKey, Key, OldImage, Refusal, RouteId, RowChange, Tuple, TupleBuilder, Value,
 };
@@ -23,6 +23,8 @@ pub(crate) struct Effect {
     pub(crate) changes: [Option<RowChange>; 2],
     /// What open windows of the route must know; `None` when it has none.
     pub(crate) touch: Option<Touch>,
+    /// The row's keys on blue, where they are asked for and are not the same as on green.
+    pub(crate) names: Option<Box<BlueNames>>,
 }
 
 /// What has to be known of a route beside its mapping.
@@ -33,6 +35,8 @@ pub(crate) struct Watching<'a> {
     pub(crate) is_followed: &'a dyn Fn(RouteId) -> bool,
     /// Whether its copy is complete: before, green may hold rows that an earlier condition let in.
     pub(crate) is_complete: &'a dyn Fn(RouteId) -> bool,
+    /// Whether somebody wants to know which rows of blue changes are about.
+    pub(crate) names_rows: bool,
 }
 
 /// What a change does to one row of blue.
@@ -97,11 +101,36 @@ impl BoundRoute {
         if !full && self.binding.needs_old_rows() {
             return Err(Nameless::Untold);
         }
-        match event {
+        let mut effect = match event {
             RowEvent::Insert { new } => self.insert(new, watched),
             RowEvent::Update { old, new } => self.update(*old, new, (watched, watching)),
             RowEvent::Delete { old } => self.delete(old, (watched, watching)),
+        }?;
+        if effect.changes.iter().all(Option::is_none) {
+            effect.touch = effect.touch.map(Touch::untold);
+        } else if watching.names_rows && !self.binding.passes_key() {
+            effect.names = Some(Box::new(self.names(event)));
         }
+        Ok(effect)
+    }
+
+    /// The keys on blue of the row that an event is about.
+    #[cold]
+    fn names(&self, event: &RowEvent<'_>) -> BlueNames {
+        let key = |row: &Tuple| self.binding.blue_key(row);
+        let image = |old: &OldImage| match old {
+            OldImage::Identity(row) | OldImage::Full(row) => row.clone(),
+        };
+        let (old, new) = match event {
+            RowEvent::Insert { new } => (None, key(new)),
+            RowEvent::Delete { old } => (key(&image(old)), None),
+            RowEvent::Update { old: None, new } => (None, key(new)),
+            RowEvent::Update { old: Some(old), new } => {
+                let old = image(old);
+                (key(&old), key(new).or_else(|| key(&fill_key(new, &old, &self.binding))))
+            }
+        };
+        BlueNames { change: 0, old: old.filter(|old| Some(old) != new.as_ref()), new }
     }
 
     fn blue_key(&self, row: &Tuple) -> Result<Key, Nameless> {
@@ -128,7 +157,7 @@ impl BoundRoute {
     }
 
     fn effect(&self, changes: [Option<RowChange>; 2], touch: Option<Touch>) -> Effect {
-        Effect { route: self.route, changes, touch }
+        Effect { route: self.route, changes, touch, names: None }
     }
 
     fn refused(&self, old_key: Option<Key>, key: Key, refusal: Refusal) -> RowChange {
@@ -268,7 +297,11 @@ impl BoundRoute {
 
     /// A row that the condition left out until now.
     fn entering(&self, new: &Tuple, touch: Option<Touch>) -> Result<Effect, Nameless> {
-        Ok(Effect { touch, ..self.insert(new, false)? })
+        let effect = self.insert(new, false)?;
+        // Green is not told to give up the key that the row had: it never had it there, as far as we know.
+        let moved = matches!(touch, Some(Touch::Keys { old: Some(_), .. }));
+        let touch = if moved { touch.map(Touch::untold) } else { touch };
+        Ok(Effect { touch, ..effect })
     }
 
     /// A row that was on green, or may have been, under `old` or the key that it has now.
@@ -381,7 +414,7 @@ fn no_key(spec: &RouteSpec) -> Failure {
 mod tests {
     use understudy_model::{Column, TableName};
     use understudy_transform::expr::{Collation, Modifier, Scope, ScopeColumn, SqlType};
-    use understudy_transform::{BlueTable, Mapping, Requested};
+    use understudy_transform::{BlueTable, GreenShape, Mapping, Requested};
 
     use super::*;
 
@@ -422,11 +455,71 @@ mod tests {
         out.finish()
     }
 
+    fn watching(names_rows: bool) -> Watching<'static> {
+        Watching { has_window: &|_| true, is_followed: &|_| true, is_complete: &|_| true, names_rows }
+    }
+
+    /// A route that names the row `id` of blue `k` and `id` on green.
+    fn rekeyed() -> BoundRoute {
+        let column = |name: &str| ScopeColumn {
+            name: name.to_owned(),
+            ty: SqlType::Text,
+            modifier: Modifier::NONE,
+            collation: Some(Collation::bytes()),
+        };
+        let mut table = BlueTable::named(TableName::new("public", "t"), &["id", "n"], &["id"]);
+        table.types = vec![(25, -1), (25, -1)];
+        table.scope = Some(Scope {
+            table: table.name.clone(),
+            columns: vec![column("id"), column("n")],
+            types: std::collections::HashMap::new(),
+            collation: Collation::bytes(),
+            mask_key: None,
+        });
+        let requested = [Requested::Sql("code".into(), "'k' || id".into()), Requested::Rest];
+        let mapping = Mapping { columns: Some(&requested), filter: None };
+        let green = GreenShape { keys: vec![vec!["code".to_owned()]], ..GreenShape::default() };
+        let spec =
+            RouteSpec::compile(RouteId(0), &table, (table.name.clone(), Some(&green)), mapping).unwrap();
+        let column = |name: &str| Column {
+            name: name.to_owned(),
+            type_oid: 25,
+            type_modifier: -1,
+            in_identity: name == "id",
+        };
+        BoundRoute { route: RouteId(0), binding: spec.bind(&["id", "n"].map(column)).unwrap() }
+    }
+
+    /// Whoever compares both sides looks for a changed row on blue too, where another key leads to it; and nothing is looked
+    /// for while nobody does.
+    #[test]
+    fn rows_that_green_knows_by_another_key_are_named_as_on_blue() {
+        let key = |text: &str| Some(Key::from_texts([text.as_bytes()]));
+        let (one, two) = (row(["1", "5"]), row(["2", "5"]));
+        let old = OldImage::Identity(one.clone());
+        let events = [
+            (RowEvent::Insert { new: &two }, (None, key("2"))),
+            (RowEvent::Update { old: None, new: &two }, (None, key("2"))),
+            (RowEvent::Update { old: Some(&old), new: &two }, (key("1"), key("2"))),
+            (RowEvent::Update { old: Some(&old), new: &one }, (None, key("1"))),
+            (RowEvent::Delete { old: &old }, (key("1"), None)),
+        ];
+        for (event, expected) in &events {
+            let Ok(effect) = rekeyed().effect_of(event, &watching(true)) else { panic!("it has a key") };
+            let names = effect.names.expect("its names are asked for");
+            assert_eq!((&names.old, &names.new), (&expected.0, &expected.1));
+            let Ok(effect) = rekeyed().effect_of(event, &watching(false)) else { panic!("it has a key") };
+            assert!(effect.names.is_none());
+            let Ok(effect) = bound(23).effect_of(event, &watching(true)) else { panic!("it has a key") };
+            assert!(effect.names.is_none(), "where keys are passed on they are known already");
+        }
+    }
+
     /// A row that takes another key while it has to be read again is not under the former one any more: a chunk whose snapshot
     /// still shows it there must not bring it back.
     #[test]
     fn a_row_that_is_read_again_under_another_key_has_left_the_former_one() {
-        let watching = Watching { has_window: &|_| true, is_followed: &|_| true, is_complete: &|_| true };
+        let watching = watching(false);
         let key = |text: &str| Some(Key::from_texts([text.as_bytes()]));
         let old = OldImage::Identity(row(["1", "5"]));
         let new = row(["2", "5"]);

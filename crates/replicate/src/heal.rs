@@ -95,12 +95,12 @@ enum Touched {
     Partly(Tuple),
     /// The stream alone determines the row, or its absence.
     Settled,
-    /// The row came from another key with a part of its columns: only another read can tell.
+    /// The row came from another key with a part of its columns, or green was told nothing of it: only another read can tell.
     Unclear,
 }
 
 /// What a heal window comes to at its marker.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct HealOutcome {
     /// Whole rows of blue, as chunks are read.
     pub(crate) rows: Vec<Tuple>,
@@ -108,6 +108,8 @@ pub(crate) struct HealOutcome {
     pub(crate) settled: Vec<HealKey>,
     /// Keys that need another window.
     pub(crate) again: Vec<HealKey>,
+    /// Keys on green of rows that blue does not have at the marker.
+    pub(crate) gone: Vec<Key>,
 }
 
 impl HealKeys {
@@ -161,6 +163,24 @@ impl HealKeys {
                     row.touched = if moved { Touched::Unclear } else { Touched::Settled };
                 }
             }
+            Touch::Untold { old, new } => {
+                for key in old.iter().chain(new) {
+                    if let Some(row) = self.keys.get_mut(key) {
+                        // Whatever green has under the key stays there, and should not be: another read tells.
+                        let told = !rules.holds(Rule::HealUntold);
+                        row.touched = if told { Touched::Settled } else { Touched::Unclear };
+                    }
+                }
+            }
+            Touch::Asked { key } => {
+                // The changes that settle the row were applied before somebody damaged it. Any that are still to come are not.
+                if let Some(row) = self.keys.get_mut(key)
+                    && matches!(row.touched, Touched::Settled)
+                    && rules.holds(Rule::AskedAgain)
+                {
+                    row.touched = Touched::Unclear;
+                }
+            }
             Touch::Emptied { .. } => {}
         }
     }
@@ -174,11 +194,15 @@ impl HealKeys {
     ) -> HealOutcome {
         let mut read: FxHashMap<Key, Tuple> =
             rows.into_iter().filter_map(|row| Some((key_of(&row)?, row))).collect();
-        let mut outcome = HealOutcome { rows: Vec::new(), settled: Vec::new(), again: Vec::new() };
+        let mut outcome = HealOutcome::default();
         for (key, healed) in self.keys {
             let row = read.remove(&key);
             match &healed.touched {
-                Touched::No => outcome.rows.extend(row),
+                Touched::No => match row {
+                    Some(row) => outcome.rows.push(row),
+                    // The snapshot shows no such row, and no transaction up to the marker that it does not show has had one.
+                    None => outcome.gone.extend(healed.green.iter().cloned()),
+                },
                 Touched::Partly(sent) => match row {
                     Some(row) if rules.holds(Rule::HealMerge) => outcome.rows.push(merge(sent, &row)),
                     Some(row) => outcome.rows.push(row),

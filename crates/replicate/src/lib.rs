@@ -6,6 +6,7 @@
 mod core;
 mod pipeline;
 mod readers;
+mod tally;
 mod writer;
 
 mod batch;
@@ -22,6 +23,7 @@ mod rules;
 
 pub use crate::core::{Core, CoreSettings, CoreStart, DetachPolicy, Progress, ReadJob, Work};
 pub use copy_plan::UnitProgress;
-pub use pipeline::{End, Limits, Observer, Pipeline, RouteTally, Tally, Ticks};
+pub use pipeline::{End, Limits, Observer, Pipeline, Reread, Ticks};
 pub use retry::{Decision, decide};
 pub use rules::{Rule, Rules};
+pub use tally::{Healed, RouteKeys, RouteTally, Tally};

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use understudy_contract::{
-    Applied, Batch, Blocker, BlueCatalog, ChangeSink, ChangeStream, ChunkDone, ChunkReader, Class, Confirm,
-    Failure, StreamEvent,
+    Applied, Blocker, BlueCatalog, ChangeSink, ChangeStream, ChunkDone, ChunkReader, Class, Confirm, Failure,
+    StreamEvent,
 };
-use understudy_model::{Checkpoint, Lsn, Nonce, RowChange};
+use understudy_model::{Checkpoint, HealKey, Lsn, Nonce, RouteId};
 
 use crate::core::{Core, Progress, Work};
 use crate::readers::{CatalogAsk, CatalogSays, ReaderJob, ReaderSays, read_catalog, read_chunks};
+use crate::tally::{Healed, Tally};
 use crate::writer::{Report, Writer};
 
 /// Events taken from the stream before other branches get their turn.
@@ -46,6 +47,12 @@ pub trait Observer: Send + Sync {
     fn durable(&self, checkpoint: Checkpoint);
     /// A chunk has been committed on green.
     fn chunk_done(&self, done: &ChunkDone);
+    /// The chunk that has just been said to be done held rows that were read again by key.
+    fn healed(&self, _healed: &Healed) {}
+    /// Whether batches begun from now on shall list the rows that they change. Asked once for each batch.
+    fn wants_changed(&self) -> bool {
+        false
+    }
     /// A heartbeat is about to be committed on blue.
     fn heartbeat_sent(&self, nonce: Nonce);
     /// A heartbeat has come back; green shows it from `checkpoint` on.
@@ -56,59 +63,13 @@ pub trait Observer: Send + Sync {
     fn waiting_for(&self, blockers: &[Blocker]);
 }
 
-/// What a batch held.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Changes by route and kind.
-    pub changes: Vec<RouteTally>,
-    /// Transactions of blue with changes of ours that ended in it.
-    pub transactions: u64,
-    /// Where green is now, when the batch ended at a commit.
-    pub checkpoint: Option<Checkpoint>,
-    /// When the last commit happened on blue, microseconds since 2000-01-01 UTC; zero when unknown.
-    pub commit_time_us: i64,
-}
-
-/// Changes of one route.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct RouteTally {
-    /// Rows inserted.
-    pub inserts: u64,
-    /// Rows updated.
-    pub updates: u64,
-    /// Rows deleted.
-    pub deletes: u64,
-    /// Times that rows were removed wholesale.
-    pub truncates: u64,
-}
-
-impl Tally {
-    pub(crate) fn of(batch: &Batch) -> Tally {
-        let mut tally = Tally {
-            changes: Vec::new(),
-            // A heartbeat ends a transaction too, and so does a change of our own making.
-            transactions: batch.commits.iter().filter(|mark| mark.position.ordinal > 0).count() as u64,
-            checkpoint: batch.checkpoint(),
-            commit_time_us: batch.commits.last().map_or(0, |mark| mark.commit_time_us),
-        };
-        for change in &batch.changes {
-            for route in change.routes() {
-                if tally.changes.len() <= route.index() {
-                    tally.changes.resize(route.index() + 1, RouteTally::default());
-                }
-                let of = &mut tally.changes[route.index()];
-                match change {
-                    RowChange::Insert { .. } => of.inserts += 1,
-                    RowChange::Update { .. } | RowChange::Reread { .. } | RowChange::Refused { .. } => {
-                        of.updates += 1;
-                    }
-                    RowChange::Delete { .. } => of.deletes += 1,
-                    RowChange::Truncate { .. } | RowChange::TruncateLeaf { .. } => of.truncates += 1,
-                }
-            }
-        }
-        tally
-    }
+/// A row to be read again from blue, since green has something else under its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reread {
+    /// Its route. One that is not copied yet is passed over.
+    pub route: RouteId,
+    /// Its keys. See [`Core::reread`].
+    pub key: HealKey,
 }
 
 /// How a run came to its end without a failure.
@@ -147,6 +108,8 @@ pub struct Pipeline<S, R, C, K, F, O> {
     pub confirm: Arc<F>,
     /// Hears what happens.
     pub observer: Arc<O>,
+    /// Rows that somebody asks to have read again. It may be closed.
+    pub rereads: mpsc::Receiver<Reread>,
     /// Paces.
     pub limits: Limits,
 }
@@ -186,7 +149,8 @@ where
         helpers.spawn(read_catalog(self.catalog, asks, catalog_queue));
         let mut writer = JoinSet::new();
         let (confirm, observer) = (self.confirm, self.observer.clone());
-        let writing = Writer::new(self.sink, confirm, observer, report_queue, start);
+        let writing =
+            Writer::new(self.sink, (confirm, observer), report_queue, start, self.core.route_keys());
         writer.spawn(writing.run(work_queue, ticks()));
         let grace_ticks = self.limits.grace_ticks;
         let mut turn = Turn {
@@ -203,7 +167,8 @@ where
             read_budget_bytes: 0,
             tick: 0,
         };
-        let mut inputs = Inputs { stream: self.stream, reports, chunk_says, catalog_says };
+        let rereads = self.rereads;
+        let mut inputs = Inputs { stream: self.stream, reports, chunk_says, catalog_says, rereads };
         let ended = turn.follow(&mut inputs, &work, &mut helpers, &mut writer, shutdown, ticks()).await;
         drop(helpers);
         // What is whole is kept, however the run ended; only a writer that has failed itself takes no more.
@@ -259,6 +224,7 @@ struct Inputs<S> {
     reports: mpsc::Receiver<Report>,
     chunk_says: mpsc::Receiver<ReaderSays>,
     catalog_says: mpsc::Receiver<CatalogSays>,
+    rereads: mpsc::Receiver<Reread>,
 }
 
 /// The core and what surrounds it while it follows the stream.
@@ -291,6 +257,7 @@ impl<O: Observer> Turn<O> {
         mut ticks: impl Ticks,
     ) -> Result<(), Failure> {
         tokio::pin!(shutdown);
+        self.core.name_rows(self.observer.wants_changed());
         loop {
             self.start_reads().await;
             self.ask_catalog();
@@ -310,6 +277,9 @@ impl<O: Observer> Turn<O> {
                 // 2: green is waiting for work.
                 Ok(permit) = work.reserve(), if self.core.has_work() => {
                     if let Some(next) = self.core.next_work() {
+                        if matches!(next, Work::Batch(_)) {
+                            self.core.name_rows(self.observer.wants_changed());
+                        }
                         permit.send(next);
                     }
                 }
@@ -318,6 +288,9 @@ impl<O: Observer> Turn<O> {
                 Some(says) = inputs.chunk_says.recv() => self.on_reader(says).await,
                 Some(says) = inputs.catalog_says.recv() => self.on_catalog(says)?,
                 () = ticks.tick() => self.on_tick(),
+                Some(reread) = inputs.rereads.recv(), if self.core.takes_rereads() => {
+                    self.core.reread(reread.route, reread.key);
+                }
                 // 4: the stream.
                 event = inputs.stream.next(), if reading => self.on_events(event?, &mut inputs.stream).await?,
             }

@@ -56,6 +56,12 @@ pub enum Rule {
     EarlierCondition,
     /// A row read again by key that the condition leaves out is removed.
     HealCondition,
+    /// A row read again by key that is gone from blue is removed from green.
+    HealGone,
+    /// A row read again by key of which the stream tells green nothing meanwhile is read once more.
+    HealUntold,
+    /// A row that came whole while its heal is under way, and that somebody asks for after that, is read once more.
+    AskedAgain,
     /// A row that the condition leaves out is removed by a copy over rows that were there.
     CopyCondition,
     /// A change of which too little was sent to compute from is read again by key.
@@ -72,7 +78,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Rule; 30] = [
+    pub const ALL: [Rule; 33] = [
         Rule::TouchedKeys,
         Rule::LateVisible,
         Rule::SlotBirth,
@@ -97,6 +103,9 @@ impl Rule {
         Rule::UnknownBefore,
         Rule::EarlierCondition,
         Rule::HealCondition,
+        Rule::HealGone,
+        Rule::HealUntold,
+        Rule::AskedAgain,
         Rule::CopyCondition,
         Rule::Reread,
         Rule::RereadSettled,

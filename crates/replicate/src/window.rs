@@ -1,7 +1,7 @@
 //! Windows: chunks that have been asked for and wait for their marker, and what the stream touches meanwhile.
 
 use rustc_hash::FxHashSet;
-use understudy_model::{BlockRange, ChunkId, Key, Nonce, RouteId, Snapshot, Tuple, UnitId, Xid};
+use understudy_model::{BlockRange, ChunkId, HealKey, Key, Nonce, RouteId, Snapshot, Tuple, UnitId, Xid};
 
 use crate::heal::{HealKeys, HealOutcome};
 use crate::rules::{Rule, Rules};
@@ -57,6 +57,11 @@ pub(crate) enum Touch {
     /// A row of which a part was sent, under a key that did not change; in the order in which chunks are read.
     /// It is not `applied` to green where its change only asks for another read.
     Partial { key: Key, row: Tuple, applied: bool },
+    /// The row of these keys, before and after, is not what the snapshot shows, and green is told nothing about it or about
+    /// the key that it had: the condition leaves it out, as it did before.
+    Untold { old: Option<Key>, new: Option<Key> },
+    /// No change: whatever green has under the key by now, put there by somebody else, is to be written over.
+    Asked { key: Key },
     /// Every row of the unit, or of the route when none is named, is gone.
     Emptied { unit: Option<UnitId> },
 }
@@ -150,9 +155,16 @@ impl Window {
         }
     }
 
+    /// Somebody asks for a row to be read again: a window that has it already may not know what green has of it.
+    pub(crate) fn ask(&mut self, rules: &Rules, key: &HealKey) {
+        // No snapshot shows what no transaction of blue has done.
+        self.observe(rules, Xid::new(u64::MAX), &Touch::Asked { key: key.blue.clone() }, |_| None);
+    }
+
     fn concerns(&self, touch: &Touch) -> bool {
         match (touch, &self.work) {
             (Touch::Emptied { unit: Some(unit) }, WindowWork::Copy(_)) => *unit == self.unit,
+            (Touch::Asked { .. }, WindowWork::Copy(_)) => false,
             (Touch::Emptied { .. }, _) | (_, WindowWork::Copy(_)) => true,
             (touch, WindowWork::Heal(keys)) => touch.keys().any(|key| keys.contains(key)),
         }
@@ -223,10 +235,18 @@ impl Window {
 }
 
 impl Touch {
+    /// The same of a change that tells green nothing.
+    pub(crate) fn untold(self) -> Touch {
+        match self {
+            Touch::Keys { old, new } => Touch::Untold { old, new },
+            other => other,
+        }
+    }
+
     fn keys(&self) -> impl Iterator<Item = &Key> {
         let (old, new) = match self {
-            Touch::Keys { old, new } => (old.as_ref(), new.as_ref()),
-            Touch::Partial { key, .. } => (None, Some(key)),
+            Touch::Keys { old, new } | Touch::Untold { old, new } => (old.as_ref(), new.as_ref()),
+            Touch::Partial { key, .. } | Touch::Asked { key } => (None, Some(key)),
             Touch::Emptied { .. } => (None, None),
         };
         old.into_iter().chain(new)

@@ -1,15 +1,17 @@
 //! The writing task: does the core's work on green in order, makes it durable beside that, and confirms that to blue.
 
+use std::collections::HashMap;
 use std::future::{Future, pending};
 use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
-use understudy_contract::{Applied, ChangeSink, ChunkDone, Confirm, Failure};
-use understudy_model::Checkpoint;
+use understudy_contract::{Applied, ChangeSink, ChunkDone, Confirm, Failure, PlacedChunk, PlacedKind};
+use understudy_model::{Checkpoint, ChunkId};
 
 use crate::core::Work;
-use crate::pipeline::{Observer, Tally, Ticks};
+use crate::pipeline::{Observer, Ticks};
+use crate::tally::{Healed, RouteKeys, Tally};
 
 /// What the writer tells the core.
 #[derive(Debug)]
@@ -23,7 +25,10 @@ pub(crate) struct Writer<K, F, O> {
     sink: K,
     durability: Durability<F, O>,
     reports: mpsc::Sender<Report>,
+    keys: RouteKeys,
     placing: usize,
+    /// What the chunks among those read again by key.
+    healing: HashMap<ChunkId, Healed>,
 }
 
 /// How far green is, how much of that survives a crash, and who hears of it.
@@ -41,13 +46,13 @@ impl<K: ChangeSink, F: Confirm, O: Observer> Writer<K, F, O> {
     /// A writer on a green that is at `start`, durably.
     pub(crate) fn new(
         sink: K,
-        confirm: Arc<F>,
-        observer: Arc<O>,
+        (confirm, observer): (Arc<F>, Arc<O>),
         reports: mpsc::Sender<Report>,
         start: Checkpoint,
+        keys: RouteKeys,
     ) -> Writer<K, F, O> {
         let durability = Durability { confirm, observer, applied: start, durable: start, persist: None };
-        Writer { sink, durability, reports, placing: 0 }
+        Writer { sink, durability, reports, keys, placing: 0, healing: HashMap::new() }
     }
 
     /// Works until the queue is closed, then finishes what is under way and makes it durable.
@@ -82,7 +87,7 @@ impl<K: ChangeSink, F: Confirm, O: Observer> Writer<K, F, O> {
     async fn on_work(&mut self, work: Work) -> Result<(), Failure> {
         match work {
             Work::Batch(batch) => {
-                let tally = Tally::of(&batch);
+                let tally = Tally::of(&batch, &self.keys);
                 self.durability.observer.applying();
                 let applied = self.durability.beside(self.sink.apply(batch)).await?;
                 self.durability.observer.applied(&tally, &applied);
@@ -93,6 +98,7 @@ impl<K: ChangeSink, F: Confirm, O: Observer> Writer<K, F, O> {
                 }
             }
             Work::Place(chunk) => {
+                self.healing.extend(healed(&chunk).map(|healed| (chunk.id, healed)));
                 self.durability.beside(self.sink.place(chunk)).await?;
                 self.placing += 1;
             }
@@ -104,8 +110,19 @@ impl<K: ChangeSink, F: Confirm, O: Observer> Writer<K, F, O> {
     async fn on_placed(&mut self, done: ChunkDone) {
         self.placing -= 1;
         self.durability.observer.chunk_done(&done);
+        if let Some(healed) = self.healing.remove(&done.id) {
+            self.durability.observer.healed(&healed);
+        }
         // As above: a core that is gone needs no report, the chunk is recorded on green.
         let _ = self.reports.send(Report::Placed(done)).await;
+    }
+}
+
+/// What a chunk has read again by key.
+fn healed(chunk: &PlacedChunk) -> Option<Healed> {
+    match &chunk.kind {
+        PlacedKind::Heal { keys } => Some(Healed { route: chunk.route, keys: keys.clone(), at: chunk.at }),
+        PlacedKind::Copy { .. } => None,
     }
 }
 

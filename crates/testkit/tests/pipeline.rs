@@ -15,12 +15,12 @@ use understudy_contract::{
     ChunkRequest, Confirm, Failure, GreenTable, LedgerEntry, Lineage, PlacedChunk, Saved, StreamEvent, Unit,
 };
 use understudy_model::{
-    Checkpoint, Column, Lsn, Nonce, Relation, RelationId, ReplicaIdentity, RouteId, Snapshot, SourceChange,
-    TableName, Tuple, TupleBuilder, UnitId, Value, Xid,
+    Checkpoint, Column, HealKey, Key, Lsn, Nonce, Relation, RelationId, ReplicaIdentity, RouteId, Snapshot,
+    SourceChange, TableName, Tuple, TupleBuilder, UnitId, Value, Xid,
 };
 use understudy_replicate::{
-    Core, CoreSettings, CoreStart, DetachPolicy, End, Limits, Observer, Pipeline, Progress, Rules, Tally,
-    Ticks,
+    Core, CoreSettings, CoreStart, DetachPolicy, End, Limits, Observer, Pipeline, Progress, Reread, Rules,
+    Tally, Ticks,
 };
 use understudy_testkit::green::{Green, MemorySink};
 use understudy_transform::{BlueTable, Mapping, RouteSpec};
@@ -93,6 +93,9 @@ struct Ears {
     transactions: AtomicU64,
     heartbeats: AtomicU64,
     applying: AtomicBool,
+    wants_changed: AtomicBool,
+    listed: AtomicU64,
+    unlisted: AtomicBool,
 }
 
 impl Confirm for Ears {
@@ -196,6 +199,11 @@ impl Observer for Ears {
     }
     fn applied(&self, tally: &Tally, _: &Applied) {
         self.transactions.fetch_add(tally.transactions, Ordering::Relaxed);
+        self.listed.fetch_add(tally.changed.len() as u64, Ordering::Relaxed);
+        self.unlisted.fetch_or(!tally.changed_unlisted.is_empty(), Ordering::Relaxed);
+    }
+    fn wants_changed(&self) -> bool {
+        self.wants_changed.load(Ordering::Relaxed)
     }
     fn durable(&self, _: Checkpoint) {}
     fn chunk_done(&self, _: &ChunkDone) {}
@@ -338,6 +346,7 @@ async fn pipeline<K: ChangeSink>(
         sink,
         confirm: ears.clone(),
         observer: ears.clone(),
+        rereads: tokio::sync::mpsc::channel(1).1,
         limits: Limits { heartbeat_ticks: 10, read_bytes_per_tick: None, grace_ticks },
     };
     (pipeline, end)
@@ -376,6 +385,54 @@ async fn every_event_of_a_burst_is_taken() {
         assert_eq!(green.rows(RouteId(0)).len(), sizes.iter().sum::<usize>());
         assert_eq!(green.mismatches(), 0);
     }
+}
+
+/// Verification hears of every changed row while it wants to, and of nothing else: not even that costs while it does not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changed_rows_are_listed_while_somebody_wants_them() {
+    for wanted in [true, false] {
+        let green = begun().await;
+        let (pipeline, end) = pipeline(&[900, 1, 3_000], MemorySink::new(green.clone()), 60_000).await;
+        let ears = pipeline.observer.clone();
+        ears.wants_changed.store(wanted, Ordering::Relaxed);
+        let arrived = async move {
+            while green.lock().unwrap().checkpoint().lsn() < end {
+                tokio::task::yield_now().await;
+            }
+        };
+        let run = pipeline.run(arrived, beat);
+        tokio::time::timeout(Duration::from_secs(60), run).await.expect("the end is reached").unwrap();
+        let told = (ears.listed.load(Ordering::Relaxed), ears.unlisted.load(Ordering::Relaxed));
+        assert_eq!(told, if wanted { (3_901, false) } else { (0, true) });
+    }
+}
+
+/// A repair must survive a restart: the row that somebody asks for is recorded on green as one to be read again, also when
+/// blue is silent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_is_asked_for_is_recorded() {
+    let green = begun().await;
+    let (mut pipeline, _) = pipeline(&[10], MemorySink::new(green.clone()), 60_000).await;
+    let (ask, rereads) = tokio::sync::mpsc::channel(1);
+    pipeline.rereads = rereads;
+    let key = HealKey::same(Key::from_texts([&b"4"[..]]));
+    let asked = (RouteId(0), key.clone());
+    let watched = green.clone();
+    let recorded = async move {
+        while watched.lock().unwrap().rows(RouteId(0)).len() < 10 {
+            tokio::task::yield_now().await;
+        }
+        ask.send(Reread { route: RouteId(0), key }).await.unwrap();
+        // One that no route has is passed over.
+        let unknown = HealKey::same(Key::from_texts([&b"5"[..]]));
+        ask.send(Reread { route: RouteId(7), key: unknown }).await.unwrap();
+        while watched.lock().unwrap().heals() != [asked.clone()] {
+            tokio::task::yield_now().await;
+        }
+    };
+    let run = pipeline.run(recorded, beat);
+    tokio::time::timeout(Duration::from_secs(60), run).await.expect("it is recorded").unwrap();
+    assert_eq!(green.lock().unwrap().rows(RouteId(0)).len(), 10);
 }
 
 /// Promise 1: what is confirmed to blue is durable on green, and a run that ends confirms all it has applied.

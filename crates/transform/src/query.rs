@@ -2,7 +2,7 @@
 
 use crate::expr::render::{as_stored, own_text, quoted_literal, quoted_name, quoted_path};
 use crate::expr::{Modifier, Scope, SqlType};
-use crate::route::{ColumnSource, Computed, GreenShape, RouteSpec};
+use crate::route::{ColumnSource, Computed, GreenShape, RouteColumn, RouteSpec};
 
 impl RouteSpec {
     /// A query on blue that yields the rows of green, in the order of the route's columns and under their names. It means
@@ -13,18 +13,31 @@ impl RouteSpec {
     ///
     /// [`MaskKey::settings`]: crate::expr::MaskKey::settings
     pub fn query(&self, green: Option<&GreenShape>, scope: Option<&Scope>) -> String {
-        let columns = self.columns.iter().map(|column| {
-            let stored = green.and_then(|green| green.columns.iter().find(|known| known.name == column.name));
-            let stored = stored.map(|known| (&known.ty, known.modifier));
-            format!("{} AS {}", value_sql(&column.from, stored, scope), quoted_name(&column.name))
-        });
-        let columns = columns.collect::<Vec<_>>().join(", ");
-        let filter = self.filter.as_ref().map(|filter| format!(" WHERE {}", text_of(filter, scope)));
+        let values = self.value_sql(green, scope);
+        let named =
+            |(value, column): (String, &RouteColumn)| format!("{value} AS {}", quoted_name(&column.name));
+        let columns = values.into_iter().zip(&self.columns).map(named).collect::<Vec<_>>().join(", ");
+        let filter = self.filter_sql(scope).map(|filter| format!(" WHERE {filter}"));
         format!(
             "SELECT {columns} FROM {}{}",
             quoted_path(&[&self.source.schema, &self.source.name]),
             filter.unwrap_or_default()
         )
+    }
+
+    /// The values of that query, each as SQL over blue's columns.
+    pub fn value_sql(&self, green: Option<&GreenShape>, scope: Option<&Scope>) -> Vec<String> {
+        let value = |column: &RouteColumn| {
+            let stored = green.and_then(|green| green.columns.iter().find(|known| known.name == column.name));
+            let stored = stored.map(|known| (&known.ty, known.modifier));
+            value_sql(&column.from, stored, scope)
+        };
+        self.columns.iter().map(value).collect()
+    }
+
+    /// The condition of that query in brackets; `None` where every row is taken.
+    pub fn filter_sql(&self, scope: Option<&Scope>) -> Option<String> {
+        self.filter.as_ref().map(|filter| text_of(filter, scope))
     }
 
     /// Blue's key columns as SQL, in the order of the route's source key, for `ORDER BY` and conditions on

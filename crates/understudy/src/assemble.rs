@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rand::Rng as _;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior};
 use understudy_contract::{Blocker, BlueCatalog, ChangeSink, Class, Failure, Lineage, Saved, Unit};
@@ -25,6 +26,7 @@ use understudy_replicate::{
 };
 use understudy_transform::RouteSpec;
 
+use crate::comparing;
 use crate::mapping::{self, Both, Described};
 use crate::monitor::{Monitor, Watched};
 use crate::prepare::{self, Beginning};
@@ -34,9 +36,13 @@ use crate::reporting::Reporting;
 use crate::routes::{self, Taken};
 use crate::settings::{self, Settings};
 use crate::supervise::{RunOptions, Shutdown};
+use crate::verifying::{Beside, Shared, Subject};
 
 /// The pipeline's beat.
 const TICK: Duration = Duration::from_millis(50);
+
+/// Rows to be read again that may wait for the pipeline.
+const REREADS_MAX: usize = 64;
 
 /// Heap blocks of any server that matters are this large; the catalog tells the true size of each table's.
 const BLOCK_BYTES: u64 = 8192;
@@ -51,6 +57,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) instance: u64,
     /// This process has owned the migration.
     pub(crate) has_owned: &'a AtomicBool,
+    /// What verification shares with the rest of the process.
+    pub(crate) shared: &'a Shared,
 }
 
 /// The tables to be published, each once however many routes take it.
@@ -104,6 +112,8 @@ async fn attended<T>(what: impl Future<Output = T>, beat: Duration, mut on_wait:
 /// Both sides, compared and made ready.
 struct Ready {
     routes: Vec<RouteSpec>,
+    /// What verification compares.
+    subject: Subject,
     published: Vec<PublishedTable>,
     /// What of the publication green counts on from now on.
     followed: Followed,
@@ -142,16 +152,13 @@ impl Attempt<'_> {
         self.status.target_connected(true);
         let (stream, confirm, feedback) = self.start_stream(&ready).await?;
         self.status.source_connected(true);
-        let mut readers = Vec::with_capacity(self.settings.copy.readers);
-        for _ in 0..self.settings.copy.readers {
-            readers.push(PostgresChunkReader::connect(&self.blue("chunk"), self.prefix()).await?);
-        }
-        let tables = ready.routes.iter().map(|route| route.source.to_string()).collect();
-        let reporting =
-            Reporting::new(self.status.clone(), self.recorder.clone(), tables, ready.saved.checkpoint);
+        let readers = self.chunk_readers().await?;
+        let reporting = self.reporting(&ready);
+        let judge = ready.sink.judge_alone();
+        let sink = self.shared.faults.sink(ready.sink, &ready.routes);
         let asked = ready.routes.iter().filter(|route| self.options.recopy.contains(&route.source));
-        let asked = asked.map(|route| route.id).collect();
         let start = CoreStart {
+            recopy_asked: asked.map(|route| route.id).collect(),
             routes: ready.routes,
             units: ready.units,
             units_before: ready.units_before,
@@ -160,19 +167,20 @@ impl Attempt<'_> {
             slot_is_new: ready.slot_is_new,
             publication_changed: ready.publication_changed,
             recopy: ready.recopied,
-            recopy_asked: asked,
         };
-        let judge = ready.sink.judge_alone();
+        let (rereads, wanted) = mpsc::channel(REREADS_MAX);
         let pipeline = Pipeline {
             core: Core::new(self.core_settings(), start)?,
             stream,
             readers,
             catalog: ready.catalog,
-            sink: ready.sink,
+            sink,
             confirm: Arc::new(confirm),
             observer: Arc::new(reporting),
+            rereads: wanted,
             limits: self.limits(),
         };
+        let beside = Beside::start(self.settings, ready.subject, (self.shared, self.status.clone()), rereads);
         let mut monitor = JoinSet::new();
         let watched = Watched { tables: ready.published, followed: ready.followed };
         monitor.spawn(self.monitor(watched.clone()).run());
@@ -187,6 +195,7 @@ impl Attempt<'_> {
         };
         let ended = Box::pin(pipeline.run(until, ticks)).await;
         drop(monitor);
+        beside.stop().await;
         // The last confirmation goes out before the connection does.
         let flushed = tokio::time::timeout(Duration::from_secs(1), feedback_task.join_next()).await;
         if flushed.is_err() {
@@ -204,6 +213,23 @@ impl Attempt<'_> {
             Ok(()) => ended,
             Err(failure) => Err(judge.judge(failure).await),
         }
+    }
+
+    async fn chunk_readers(&self) -> Result<Vec<PostgresChunkReader>, Failure> {
+        let mut readers = Vec::with_capacity(self.settings.copy.readers);
+        for _ in 0..self.settings.copy.readers {
+            readers.push(PostgresChunkReader::connect(&self.blue("chunk"), self.prefix()).await?);
+        }
+        Ok(readers)
+    }
+
+    fn reporting(&self, ready: &Ready) -> Reporting {
+        // What an earlier attempt knew of its copy counts no more.
+        self.shared.circumstances.send_modify(|circumstances| circumstances.incomplete = None);
+        let shared = self.settings.verify.enabled.then(|| self.shared.clone());
+        let tables = ready.routes.iter().map(|route| route.source.to_string()).collect();
+        let to = (self.status.clone(), self.recorder.clone(), shared);
+        Reporting::new(to, tables, ready.saved.checkpoint)
     }
 
     async fn start_stream(
@@ -261,6 +287,8 @@ impl Attempt<'_> {
         let plan = routes::preflight_plan(self.settings, &taken, &both)?;
         let drawn = mapping::draw(self.settings, &taken, &both)?;
         self.preflight(&mut blue, &plan, &drawn).await?;
+        let compared = comparing::compared_routes(self.settings, &drawn, &both)?;
+        let subject = Subject::of(self.settings, &drawn, compared);
         let routes = drawn.into_iter().map(|one| one.spec).collect::<Vec<_>>();
         self.show_tables(&routes);
         let green = self.green("apply");
@@ -294,6 +322,7 @@ impl Attempt<'_> {
         let recopied = changes.recopied;
         blue.close().await;
         Ok(Ready {
+            subject,
             published,
             followed,
             routes,

@@ -9,16 +9,21 @@ pub mod settings;
 
 mod assemble;
 mod collisions;
+pub mod comparing;
+pub mod faults;
+pub mod gate;
 pub mod guard;
 pub mod mapping;
 mod monitor;
 pub mod opinion;
 pub mod prepare;
+pub mod probing;
 pub mod project;
 mod publishing;
-pub mod reporting;
+mod reporting;
 pub mod routes;
 pub mod scope;
 pub mod supervise;
+mod verifying;
 
 pub mod demo;

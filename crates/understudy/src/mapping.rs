@@ -32,7 +32,8 @@ impl Described {
         Ok(Described { tables, catalog: Catalog::new(&facts) })
     }
 
-    fn table(&self, name: &TableName) -> Option<&TableDescription> {
+    /// The table of that name.
+    pub(crate) fn table(&self, name: &TableName) -> Option<&TableDescription> {
         self.tables.iter().find(|table| table.name == *name)
     }
 }
@@ -166,7 +167,10 @@ fn apart(file: &str, drawn: &[Drawn<'_>]) -> Result<(), Failure> {
 }
 
 /// All results, or all problems as one failure.
-fn gathered<T>(file: &str, results: impl Iterator<Item = Result<T, Problem>>) -> Result<Vec<T>, Failure> {
+pub(crate) fn gathered<T>(
+    file: &str,
+    results: impl Iterator<Item = Result<T, Problem>>,
+) -> Result<Vec<T>, Failure> {
     let (mut good, mut problems) = (Vec::new(), Vec::new());
     for result in results {
         match result {

@@ -5,19 +5,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use understudy_contract::{Applied, Blocker, ChunkDone};
+use understudy_contract::{Applied, Blocker, ChunkDone, RowName};
 use understudy_control::{Phase, StatusHandle, TableState};
-use understudy_model::{Checkpoint, Lsn, Nonce, RouteId, Watermarks};
+use understudy_model::{Checkpoint, HealKey, Lsn, Nonce, RouteId, Watermarks};
 use understudy_observe::{OTHER_TABLES, Op, Recorder, TABLES_MAX};
-use understudy_replicate::{Observer, Progress, RouteTally, Tally};
+use understudy_replicate::{Healed, Observer, Progress, RouteTally, Tally};
+
+use crate::verifying::Shared;
 
 /// From the Unix epoch to Postgres' own.
 const POSTGRES_EPOCH: Duration = Duration::from_secs(946_684_800);
 
 /// Fills the status and the metrics from what the pipeline says.
-pub struct Reporting {
+pub(crate) struct Reporting {
     status: StatusHandle,
     recorder: Recorder,
+    /// Where changed rows go; `None` when nothing is compared.
+    shared: Option<Shared>,
     tables: Vec<String>,
     received: AtomicU64,
     inner: Mutex<Inner>,
@@ -37,16 +41,15 @@ const HEARTBEATS_MAX: usize = 1_024;
 
 impl Reporting {
     /// Reports of a run that starts at `checkpoint`; `tables` are the routes' tables by number.
-    pub fn new(
-        status: StatusHandle,
-        recorder: Recorder,
+    pub(crate) fn new(
+        (status, recorder, shared): (StatusHandle, Recorder, Option<Shared>),
         tables: Vec<String>,
         checkpoint: Checkpoint,
     ) -> Reporting {
         let inner = Inner { marks: Watermarks::resume_at(checkpoint), ..Inner::default() };
         status.watermarks(inner.marks);
         let received = AtomicU64::new(checkpoint.lsn().raw());
-        Reporting { status, recorder, tables, received, inner: Mutex::new(inner) }
+        Reporting { status, recorder, shared, tables, received, inner: Mutex::new(inner) }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -104,6 +107,13 @@ impl Observer for Reporting {
     }
 
     fn applied(&self, tally: &Tally, applied: &Applied) {
+        if let Some(shared) = &self.shared {
+            let (changed, now) = (&shared.changed, shared.now());
+            if !tally.changed.is_empty() {
+                changed.note(tally.changed.iter().cloned(), tally.upto, now);
+            }
+            tally.changed_unlisted.iter().for_each(|route| changed.note_unlisted(*route, tally.upto));
+        }
         for (route, counts) in tally.changes.iter().enumerate() {
             self.count(route, counts);
         }
@@ -132,6 +142,18 @@ impl Observer for Reporting {
         self.status.beat();
     }
 
+    fn healed(&self, healed: &Healed) {
+        if let Some(shared) = &self.shared {
+            let name = |key: &HealKey| RowName { green: key.green.clone(), blue: Some(key.blue.clone()) };
+            let rows = healed.keys.iter().map(|key| (healed.route, name(key)));
+            shared.changed.note(rows, healed.at.lsn(), shared.now());
+        }
+    }
+
+    fn wants_changed(&self) -> bool {
+        self.shared.as_ref().is_some_and(|shared| shared.changed.is_open())
+    }
+
     fn heartbeat_sent(&self, nonce: Nonce) {
         let now = Instant::now();
         let mut inner = self.inner();
@@ -152,6 +174,14 @@ impl Observer for Reporting {
 
     fn progress(&self, progress: &Progress) {
         let incomplete: HashSet<_> = progress.incomplete.iter().copied().collect();
+        if let Some(shared) = &self.shared {
+            let known = Some(progress.incomplete.iter().copied().collect());
+            shared.circumstances.send_if_modified(|circumstances| {
+                let differs = circumstances.incomplete != known;
+                circumstances.incomplete = known;
+                differs
+            });
+        }
         let mut figures: HashMap<RouteId, (u64, u64, u64, Option<u64>)> = HashMap::new();
         for unit in &progress.units {
             let (done, total, rows, estimate) = figures.entry(unit.unit.route).or_default();

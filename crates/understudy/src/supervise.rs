@@ -12,6 +12,7 @@ use understudy_replicate::{Decision, End, decide};
 
 use crate::assemble;
 use crate::settings::Settings;
+use crate::verifying::Shared;
 
 /// First pause after a failure; each further one is twice as long.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
@@ -67,16 +68,18 @@ impl Shutdown {
 }
 
 /// Runs a migration until it is asked to end or something needs a person.
-pub async fn run(
+pub(crate) async fn run(
     settings: Settings,
     options: RunOptions,
     status: StatusHandle,
+    shared: Shared,
     mut shutdown: Shutdown,
 ) -> Result<End, Failure> {
     let recorder = Recorder::new(settings.name.as_str());
     let first = Instant::now();
     let mut options = options;
     let (instance, has_owned) = (rand::random(), AtomicBool::new(false));
+    shared.faults.warn();
     let mut was_connected = false;
     let mut pause = PAUSE_MIN;
     loop {
@@ -88,6 +91,7 @@ pub async fn run(
             recorder: &recorder,
             instance,
             has_owned: &has_owned,
+            shared: &shared,
         };
         let ended = attempt.run(shutdown.clone()).await;
         let report = status.report();

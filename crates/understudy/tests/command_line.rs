@@ -68,6 +68,9 @@ fn help_goes_to_stdout_and_leads_with_examples() {
         "plan",
         "run",
         "status",
+        "verify",
+        "mismatches",
+        "repair",
         "config",
         "finish",
         "abort",
@@ -108,6 +111,9 @@ fn a_bad_file_is_refused_by_every_verb_that_reads_one() {
         &["run"],
         &["finish"],
         &["abort"],
+        &["verify"],
+        &["mismatches", "list"],
+        &["repair"],
     ] {
         let ended = understudy(&[verb, &[path]].concat());
         assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{verb:?}: {}", ended.stderr);
@@ -228,6 +234,38 @@ fn an_unreachable_server_is_named() {
         assert_eq!((ended.code, ended.stdout.as_str()), (1, ""), "{verb}: {}", ended.stderr);
         assert!(ended.stderr.contains("connect to blue (u@127.0.0.1:1/shop)"), "{}", ended.stderr);
         assert_eq!(ended.last_line(), format!("next: understudy check {}", file.path()));
+    }
+}
+
+/// What is read and asked on green needs green alone; what cannot be meant is refused before anything is asked.
+#[test]
+fn mismatches_are_read_on_green() {
+    let file = File::with("books", &GOOD.replace(", password: { env: GREEN_PASSWORD_OF_NOBODY }", ""));
+    for verb in [
+        &["verify", file.path()][..],
+        &["mismatches", "list", file.path()],
+        &["mismatches", "show", file.path(), "7"],
+        &["mismatches", "explain", file.path(), "7"],
+        &["mismatches", "waive", file.path(), "7", "--reason", "so"],
+        &["repair", file.path(), "--all"],
+    ] {
+        let ended = understudy(verb);
+        assert_eq!((ended.code, ended.stdout.as_str()), (1, ""), "{verb:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains("connect to green (u@127.0.0.1:1/shop)"), "{}", ended.stderr);
+        assert_eq!(ended.last_line(), format!("next: understudy check {}", file.path()));
+    }
+    for wrong in [
+        &["verify", file.path(), "--limit", "busy"][..],
+        &["verify", file.path(), "--wait", "soon"],
+        &["verify", file.path(), "--table", "orders"],
+        &["mismatches", "list", file.path(), "--kind", "odd"],
+        &["mismatches", "waive", file.path(), "7"],
+        &["repair", file.path(), "7", "--all"],
+        &["repair", file.path(), "seven"],
+    ] {
+        let ended = understudy(wrong);
+        assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{wrong:?}: {}", ended.stderr);
+        assert!(ended.stderr.starts_with("error: "), "{}", ended.stderr);
     }
 }
 

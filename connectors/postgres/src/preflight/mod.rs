@@ -8,7 +8,7 @@ mod plan;
 mod describe;
 mod describe_sql;
 mod facts;
-mod side;
+pub(crate) mod side;
 
 mod alive;
 mod collations;
@@ -24,7 +24,7 @@ mod sources;
 mod standbys;
 mod targets;
 mod types;
-mod unmoved;
+pub(crate) mod unmoved;
 
 pub use finding::{Finding, Severity};
 pub use known::{Known, KnownRoute, known};

@@ -9,26 +9,26 @@ use super::plan::PlannedTable;
 use crate::wire::{Client, Row};
 
 /// One server, one database, one role.
-pub(super) struct Side {
+pub(crate) struct Side {
     /// `blue` or `green`.
-    pub(super) label: &'static str,
-    pub(super) version: u32,
-    pub(super) user: String,
-    pub(super) may_replicate: bool,
-    pub(super) database: String,
-    pub(super) encoding: String,
-    pub(super) locale: String,
-    pub(super) standby: bool,
-    pub(super) may_create: bool,
-    pub(super) system_id: Option<String>,
+    pub(crate) label: &'static str,
+    pub(crate) version: u32,
+    pub(crate) user: String,
+    pub(crate) may_replicate: bool,
+    pub(crate) database: String,
+    pub(crate) encoding: String,
+    pub(crate) locale: String,
+    pub(crate) standby: bool,
+    pub(crate) may_create: bool,
+    pub(crate) system_id: Option<String>,
     /// Server settings by name, in the unit that `pg_settings` uses.
-    pub(super) settings: FxHashMap<String, String>,
-    pub(super) tables: Vec<TableDescription>,
+    pub(crate) settings: FxHashMap<String, String>,
+    pub(crate) tables: Vec<TableDescription>,
 }
 
 impl Side {
     /// Reads them.
-    pub(super) async fn read(label: &'static str, client: &mut Client) -> Result<Side, Failure> {
+    pub(crate) async fn read(label: &'static str, client: &mut Client) -> Result<Side, Failure> {
         let row = one(client.query(FACTS).await?)?;
         let settings = client.query("SELECT name, setting FROM pg_catalog.pg_settings").await?;
         let settings = settings
@@ -55,33 +55,33 @@ impl Side {
     }
 
     /// A server setting, empty when the server does not know it.
-    pub(super) fn setting(&self, name: &str) -> &str {
+    pub(crate) fn setting(&self, name: &str) -> &str {
         self.settings.get(name).map_or("", String::as_str)
     }
 
     /// A numeric server setting.
-    pub(super) fn number(&self, name: &str) -> Option<i64> {
+    pub(crate) fn number(&self, name: &str) -> Option<i64> {
         self.setting(name).parse().ok()
     }
 
     /// A table by name.
-    pub(super) fn table(&self, name: &TableName) -> Option<&TableDescription> {
+    pub(crate) fn table(&self, name: &TableName) -> Option<&TableDescription> {
         self.tables.iter().find(|table| &table.name == name)
     }
 
     /// `blue table public.orders`.
-    pub(super) fn of(&self, table: &TableName) -> String {
+    pub(crate) fn of(&self, table: &TableName) -> String {
         format!("{} table {table}", self.label)
     }
 
     /// `blue column public.orders.id`.
-    pub(super) fn column_of(&self, table: &TableName, column: &str) -> String {
+    pub(crate) fn column_of(&self, table: &TableName, column: &str) -> String {
         format!("{} column {table}.{column}", self.label)
     }
 }
 
 /// A table of the plan as blue has it, and the tables that hold its rows: itself, or its leaves.
-pub(super) fn sources<'a>(
+pub(crate) fn sources<'a>(
     routes: &[PlannedTable],
     blue: &'a Side,
 ) -> Vec<(&'a TableDescription, Vec<&'a TableDescription>)> {
@@ -96,7 +96,7 @@ pub(super) fn sources<'a>(
 }
 
 /// The tables of green that the plan fills.
-pub(super) fn targets<'a>(routes: &[PlannedTable], green: &'a Side) -> Vec<&'a TableDescription> {
+pub(crate) fn targets<'a>(routes: &[PlannedTable], green: &'a Side) -> Vec<&'a TableDescription> {
     let mut names = routes.iter().map(|table| &table.target).collect::<Vec<_>>();
     names.sort();
     names.dedup();
@@ -104,13 +104,13 @@ pub(super) fn targets<'a>(routes: &[PlannedTable], green: &'a Side) -> Vec<&'a T
 }
 
 /// `{1,2,3}` as text for an `oid[]`.
-pub(super) fn oids<'a>(tables: impl IntoIterator<Item = &'a TableDescription>) -> String {
+pub(crate) fn oids<'a>(tables: impl IntoIterator<Item = &'a TableDescription>) -> String {
     let oids = tables.into_iter().map(|table| table.oid.to_string()).collect::<Vec<_>>();
     format!("{{{}}}", oids.join(","))
 }
 
 /// The only row of an answer.
-pub(super) fn one(rows: Vec<Row>) -> Result<Row, Failure> {
+pub(crate) fn one(rows: Vec<Row>) -> Result<Row, Failure> {
     rows.into_iter().next().ok_or_else(|| Failure::new(Class::Internal, "the server answered without a row"))
 }
 

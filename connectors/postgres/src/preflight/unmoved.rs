@@ -8,7 +8,31 @@ use super::finding::{Findings, Severity, some_of};
 use super::plan::PreflightPlan;
 use super::side::{Side, oids, sources};
 use crate::ident::quote_literal;
-use crate::wire::Client;
+use crate::wire::{Client, Row};
+
+/// Things of one kind that stay on blue.
+pub(crate) struct Left {
+    /// A stable name for the kind.
+    pub(crate) code: &'static str,
+    /// The kind, as the subject of a finding about all of them.
+    pub(crate) subject: &'static str,
+    /// Each of them.
+    pub(crate) names: Vec<String>,
+    /// What to do about them.
+    pub(crate) remedy: &'static str,
+}
+
+/// A foreign key with one end inside the migration and the other outside.
+pub(crate) struct Crossing {
+    /// Its name.
+    pub(crate) name: String,
+    /// The table that it belongs to.
+    pub(crate) from: TableName,
+    /// The table that it refers to.
+    pub(crate) to: TableName,
+    /// Whether it belongs to a table that moves.
+    pub(crate) inside: bool,
+}
 
 /// Everything of that kind.
 pub(super) async fn check_unmoved(
@@ -21,36 +45,44 @@ pub(super) async fn check_unmoved(
         .into_iter()
         .flat_map(|(root, leaves)| std::iter::once(root).chain(leaves));
     let moved = moved.collect::<Vec<_>>();
-    check_tables(blue, &moved, out);
-    check_foreign_keys(client, &moved, out).await?;
-    for (code, subject, sql, remedy) in listings(plan, &oids(moved.iter().copied())) {
-        let rows = client.query(&sql).await?;
-        let names = rows.iter().filter_map(|row| row.text(0)).collect::<Vec<_>>();
-        if !names.is_empty() {
-            let severity = if code == "sequences" { Severity::Info } else { Severity::NotMoved };
-            out.add(severity, code, subject, some_of(names), remedy);
-        }
+    add(left_tables(blue, &moved), out);
+    for key in crossing_keys(client, &moved).await? {
+        let (from, to) = (key.from, key.to);
+        let what = if key.inside {
+            format!("refers to {to}, which is outside the migration")
+        } else {
+            format!("refers from outside the migration to {to}, which is inside")
+        };
+        let subject = format!("blue foreign key {} of {from}", key.name);
+        let remedy = "after the flip nothing checks it: migrate both tables, or neither";
+        out.add(Severity::NotMoved, "foreign-key-crosses-edge", subject, what, remedy);
     }
+    add(left_objects(client, (&plan.slot, &plan.publication), &moved).await?, out);
     Ok(())
 }
 
-fn check_tables(blue: &Side, moved: &[&TableDescription], out: &mut Findings) {
+fn add(kinds: Vec<Left>, out: &mut Findings) {
+    for kind in kinds {
+        let severity = if kind.code == "sequences" { Severity::Info } else { Severity::NotMoved };
+        out.add(severity, kind.code, kind.subject, some_of(kind.names), kind.remedy);
+    }
+}
+
+/// Tables and views outside, by kind.
+pub(crate) fn left_tables(blue: &Side, moved: &[&TableDescription]) -> Vec<Left> {
     let outside = blue.tables.iter().filter(|table| {
         let whole = !table.is_partition || table.parent.is_none();
         whole && !table.in_extension && moved.iter().all(|other| other.oid != table.oid)
     });
     // A single partition may be migrated by itself; then the tree it belongs to still stays behind.
     let of = |holds: &dyn Fn(&TableDescription) -> bool| {
-        outside
-            .clone()
-            .filter(|table| holds(table))
-            .map(|table| table.name.clone())
-            .collect::<Vec<TableName>>()
+        let named = outside.clone().filter(|table| holds(table)).map(|table| table.name.to_string());
+        named.collect::<Vec<_>>()
     };
     let is_table =
         |table: &TableDescription| matches!(table.kind, TableKind::Ordinary | TableKind::Partitioned);
     let unlogged = |table: &TableDescription| is_table(table) && table.persistence != Persistence::Permanent;
-    for (code, subject, names, remedy) in [
+    let kinds = [
         (
             "tables-outside",
             "blue tables",
@@ -71,19 +103,33 @@ fn check_tables(blue: &Side, moved: &[&TableDescription], out: &mut Findings) {
             of(&|table| table.kind == TableKind::MaterializedView),
             "create them on green, and refresh them before the flip",
         ),
-    ] {
+    ];
+    let left = kinds.map(|(code, subject, names, remedy)| Left { code, subject, names, remedy });
+    left.into_iter().filter(|left| !left.names.is_empty()).collect()
+}
+
+/// What else stays there, by kind; the slot and the publication are ours.
+pub(crate) async fn left_objects(
+    client: &mut Client,
+    (slot, publication): (&str, &str),
+    moved: &[&TableDescription],
+) -> Result<Vec<Left>, Failure> {
+    let mut left = Vec::new();
+    for (code, subject, sql, remedy) in listings(slot, publication, &oids(moved.iter().copied())) {
+        let rows = client.query(&sql).await?;
+        let names = rows.iter().filter_map(|row| row.text(0).map(str::to_owned)).collect::<Vec<_>>();
         if !names.is_empty() {
-            out.add(Severity::NotMoved, code, subject, some_of(names), remedy);
+            left.push(Left { code, subject, names, remedy });
         }
     }
+    Ok(left)
 }
 
 /// Foreign keys with one end inside the migration and the other outside.
-async fn check_foreign_keys(
+pub(crate) async fn crossing_keys(
     client: &mut Client,
     moved: &[&TableDescription],
-    out: &mut Findings,
-) -> Result<(), Failure> {
+) -> Result<Vec<Crossing>, Failure> {
     let inside = oids(moved.iter().copied());
     let sql = format!(
         "SELECT k.conname, f.nspname, a.relname, t.nspname, b.relname, k.conrelid = ANY ('{inside}'::oid[]) \
@@ -93,24 +139,24 @@ async fn check_foreign_keys(
          WHERE k.contype = 'f' AND k.conparentid = 0 \
          AND (k.conrelid = ANY ('{inside}'::oid[])) <> (k.confrelid = ANY ('{inside}'::oid[])) ORDER BY 2, 3, 1"
     );
-    for row in client.query(&sql).await? {
-        let from = TableName::new(row.required(1)?, row.required(2)?);
-        let to = TableName::new(row.required(3)?, row.required(4)?);
-        let inside = row.is_true(5);
-        let what = if inside {
-            format!("refers to {to}, which is outside the migration")
-        } else {
-            format!("refers from outside the migration to {to}, which is inside")
-        };
-        let subject = format!("blue foreign key {} of {from}", row.required(0)?);
-        let remedy = "after the flip nothing checks it: migrate both tables, or neither";
-        out.add(Severity::NotMoved, "foreign-key-crosses-edge", subject, what, remedy);
-    }
-    Ok(())
+    let rows = client.query(&sql).await?;
+    let key = |row: &Row| {
+        Ok(Crossing {
+            name: row.required(0)?.to_owned(),
+            from: TableName::new(row.required(1)?, row.required(2)?),
+            to: TableName::new(row.required(3)?, row.required(4)?),
+            inside: row.is_true(5),
+        })
+    };
+    rows.iter().map(key).collect()
 }
 
 /// Kinds of which one query gives the names: code, subject, query, remedy.
-fn listings(plan: &PreflightPlan, moved: &str) -> Vec<(&'static str, &'static str, String, &'static str)> {
+fn listings(
+    slot: &str,
+    publication: &str,
+    moved: &str,
+) -> Vec<(&'static str, &'static str, String, &'static str)> {
     vec![
         (
             "sequences",
@@ -134,8 +180,9 @@ fn listings(plan: &PreflightPlan, moved: &str) -> Vec<(&'static str, &'static st
             "other-slots",
             "blue replication slots",
             format!(
-                "SELECT slot_name FROM pg_catalog.pg_replication_slots WHERE slot_name <> {} ORDER BY 1",
-                quote_literal(&plan.slot)
+                "SELECT slot_name FROM pg_catalog.pg_replication_slots WHERE slot_name <> {} \
+                 AND (database IS NULL OR database = current_database()) ORDER BY 1",
+                quote_literal(slot)
             ),
             "their readers follow blue, not green: set them up anew at the flip",
         ),
@@ -144,7 +191,7 @@ fn listings(plan: &PreflightPlan, moved: &str) -> Vec<(&'static str, &'static st
             "blue publications",
             format!(
                 "SELECT pubname FROM pg_catalog.pg_publication WHERE pubname <> {} ORDER BY 1",
-                quote_literal(&plan.publication)
+                quote_literal(publication)
             ),
             "create them on green if somebody subscribes to them",
         ),

@@ -305,7 +305,7 @@ fn ranges(xids: &[Xid]) -> String {
 }
 
 /// The ids of a text that [`Books::advance`] wrote.
-pub(super) fn xids(text: &str) -> Result<Vec<Xid>, Failure> {
+pub(crate) fn xids(text: &str) -> Result<Vec<Xid>, Failure> {
     let unreadable = || Failure::new(Class::Diverged, "the saved transaction ids on green are not readable");
     let mut xids = Vec::new();
     for part in text.split(',').filter(|part| !part.is_empty()) {
@@ -329,7 +329,7 @@ pub(super) fn array(key: &Key) -> String {
 }
 
 /// Keys as the text of a `text[]`, each as the text of one.
-fn arrays<'a>(keys: impl Iterator<Item = &'a Key>) -> String {
+pub(crate) fn arrays<'a>(keys: impl Iterator<Item = &'a Key>) -> String {
     texts(keys.map(|key| Cow::Owned(array(key))))
 }
 
@@ -340,7 +340,7 @@ fn texts<'a>(texts: impl Iterator<Item = Cow<'a, str>>) -> String {
 
 /// A key as errors and logs may show it: the start of a digest. Of a key of one column, what green gives for
 /// `left(encode(sha256(convert_to(key, 'UTF8')), 'hex'), 16)`; of several, with a comma between their texts.
-pub(super) fn key_hash(key: &Key) -> String {
+pub(crate) fn key_hash(key: &Key) -> String {
     let mut digest = Sha256::new();
     for (at, text) in key.texts().enumerate() {
         if at > 0 {

@@ -186,8 +186,8 @@ impl Writer {
         Ok(outcome)
     }
 
-    /// Settles the heals of a chunk, but for rows that were set aside. What was set aside for a key without a row is not: whether green still has a row
-    /// that should be gone is not known.
+    /// Settles the heals of a chunk, but for rows that were set aside, and what was set aside for the rows that it writes or
+    /// removes. Where a key comes with neither, whether green still has a row that should be gone is not known.
     async fn settle(
         &mut self,
         target: &Target,
@@ -345,7 +345,7 @@ struct Refused {
     rows: u64,
 }
 
-/// The rows that a chunk removes: those that the route's condition leaves out and that green may have from before.
+/// The rows that a chunk removes: those that green may have although blue has none for it.
 fn leaving<'a>(target: &Target, chunk: &'a PlacedChunk) -> &'a [Key] {
     match &chunk.kind {
         PlacedKind::Copy { .. } if !target.is_renewed() => &[],

@@ -11,6 +11,7 @@ use super::schema;
 use super::target::Target;
 use crate::error::has_sqlstate;
 use crate::ident::quote_literal;
+use crate::verify_ledger;
 use crate::wire::{Client, Row};
 
 /// What a claim finds beyond what the contract asks for.
@@ -29,7 +30,7 @@ pub(super) async fn evict(client: &mut Client, books: &Books) -> Result<u64, Fai
     let sql = format!(
         "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity \
          WHERE starts_with(application_name, {prefix}) AND right(application_name, 9) <> {own} \
-         AND application_name ~ '/(apply|chunk|flush)/[0-9a-f]{{8}}$' \
+         AND application_name ~ '/(apply|chunk|flush|books)/[0-9a-f]{{8}}$' \
          AND usename = session_user AND datname = current_database() AND pid <> pg_backend_pid()"
     );
     let ended = client
@@ -260,6 +261,7 @@ fn numbers(targets: &[Target]) -> String {
 /// Removes all that is known of a route, inside the open transaction.
 pub(super) async fn forget_route(client: &mut Client, name: &str, number: i32) -> Result<(), Failure> {
     let number = number.to_string();
+    verify_ledger::forget_route(client, name, &number).await?;
     for table in ["chunks_done", "units", "heals", "mismatches", "quarantine", "routes"] {
         let sql = format!("DELETE FROM understudy.{table} WHERE migration = $1 AND route = $2");
         client.execute_with(&sql, &[Some(name), Some(number.as_str())]).await?;

@@ -6,6 +6,7 @@ use super::books::{Books, Role};
 use super::claim::evict;
 use super::settings::SinkSettings;
 use crate::ident::quote_literal;
+use crate::verify_ledger;
 use crate::wire::{Client, ConnectOptions};
 
 /// Tables of the bookkeeping, with the column that names the migration.
@@ -20,6 +21,11 @@ const TABLES: [(&str, &str); 9] = [
     ("flush", "name"),
     ("migration", "name"),
 ];
+
+/// Those, and before them the ledger of verification.
+fn tables() -> impl Iterator<Item = (&'static str, &'static str)> {
+    verify_ledger::NAMES.into_iter().chain(TABLES)
+}
 
 /// Ends the migration's sessions on green and removes its origins and, unless it is to be kept, its bookkeeping: with the
 /// last migration the tables and the schema `understudy` too. Rows that were copied stay. May be repeated. Returns what
@@ -53,13 +59,13 @@ async fn forget_bookkeeping(client: &mut Client, migration: &str) -> Result<Opti
     }
     client.batch("BEGIN").await?;
     let mut rows = 0;
-    for (table, column) in TABLES {
+    for (table, column) in tables() {
         let sql = format!("DELETE FROM understudy.{table} WHERE {column} = $1");
         rows += client.execute_with(&sql, &[Some(migration)]).await?;
     }
     let last = client.query("SELECT FROM understudy.migration LIMIT 1").await?.is_empty();
     if last {
-        let tables = TABLES.map(|(table, _)| format!("understudy.{table}")).join(", ");
+        let tables = tables().map(|(table, _)| format!("understudy.{table}")).collect::<Vec<_>>().join(", ");
         client.batch(&format!("DROP TABLE {tables}, understudy.format")).await?;
     }
     client.batch("COMMIT").await?;

@@ -43,9 +43,11 @@ use understudy_contract::{
 };
 use understudy_model::{Checkpoint, RowChange};
 
+pub(crate) use books::{arrays as key_arrays, key_hash, xids};
 pub use connect::{Judge, PostgresSink};
 pub use forget::forget;
 pub(crate) use schema::LOCK as BOOKKEEPING_LOCK;
+pub(crate) use settings::origin;
 pub use settings::{OnError, ReplicaRole, SinkSettings};
 
 impl ChangeSink for PostgresSink {

@@ -2,6 +2,7 @@
 
 use understudy_contract::{Class, Failure};
 
+use crate::verify_ledger;
 use crate::wire::Client;
 
 /// Version of the tables below. A newer one was written by a newer program.
@@ -118,7 +119,7 @@ pub(super) async fn ensure(client: &mut Client) -> Result<(), Failure> {
     if missing(1) {
         // Asked for only where it is missing: it takes a right that is not needed otherwise.
         let schema = if missing(0) { "CREATE SCHEMA understudy;" } else { "" };
-        client.batch(&format!("{schema}{TABLES}")).await.map_err(|failure| {
+        client.batch(&format!("{schema}{TABLES}{}", verify_ledger::TABLES)).await.map_err(|failure| {
             failure.while_doing("create the bookkeeping schema `understudy` on green").remedy(
                 "let the role create it: GRANT CREATE ON DATABASE ... TO ..., or create the schema for the role",
             )

@@ -60,11 +60,16 @@ impl SinkSettings {
 
     /// The name of the replication origin of a session: of the one that applies changes, or of a chunk writer.
     pub(super) fn origin(&self, writer: Option<usize>) -> String {
-        let name = self.migration.replace('-', "_");
-        match writer {
-            // No name of a migration holds a slash, so no other migration can mean the same.
-            Some(writer) => format!("understudy_{name}/{writer}"),
-            None => format!("understudy_{name}"),
-        }
+        origin(&self.migration, writer)
+    }
+}
+
+/// The same for a migration by its name.
+pub(crate) fn origin(migration: &str, writer: Option<usize>) -> String {
+    let name = migration.replace('-', "_");
+    match writer {
+        // No name of a migration holds a slash, so no other migration can mean the same.
+        Some(writer) => format!("understudy_{name}/{writer}"),
+        None => format!("understudy_{name}"),
     }
 }

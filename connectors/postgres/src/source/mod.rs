@@ -16,3 +16,5 @@ mod fingerprint;
 mod keys;
 mod session;
 pub(crate) mod units;
+
+pub(crate) use session::emit;

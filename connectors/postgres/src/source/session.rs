@@ -43,7 +43,7 @@ impl Session {
 }
 
 /// Commits a transactional message of ours.
-pub(super) async fn emit(client: &mut Client, prefix: &str, nonce: Nonce) -> Result<(), Failure> {
+pub(crate) async fn emit(client: &mut Client, prefix: &str, nonce: Nonce) -> Result<(), Failure> {
     let params = [Some(prefix), Some(&*nonce.to_string())];
     client
         .query_with("SELECT pg_catalog.pg_logical_emit_message(true, $1::text, $2::text)", &params)

@@ -18,7 +18,8 @@ use crate::error::{ServerError, protocol};
 /// What shapes the text of values, and what must not be left to a role's or a database's defaults.
 ///
 /// As startup parameters they need no round trip, outrank those defaults, and survive `RESET ALL` and `DISCARD ALL`.
-/// With `row_security` off, rows hidden by a policy become an error. An empty search path leaves nothing to chance.
+/// With `row_security` off, rows hidden by a policy become an error. An empty search path leaves nothing to chance; only
+/// statements of the user's own, which rely on the default, go without it.
 const PINNED: [(&str, &str); 9] = [
     ("client_encoding", "UTF8"),
     ("DateStyle", "ISO"),
@@ -54,7 +55,9 @@ pub(super) async fn log_in(
         ("application_name", options.application_name.as_str()),
     ];
     let replication = replication.then_some(("replication", "database"));
-    frontend::startup_message(own.into_iter().chain(replication).chain(PINNED), &mut link.output)
+    let is_pinned = |(name, _): &(&str, &str)| *name != "search_path" || !options.default_search_path;
+    let pinned = PINNED.into_iter().filter(is_pinned);
+    frontend::startup_message(own.into_iter().chain(replication).chain(pinned), &mut link.output)
         .map_err(|_| wrong("the user, the database or the application name holds a zero byte"))?;
     let mut login = Login { options, password, binding, scram: None, bound: false, proved: false };
     let mut session = Session::default();

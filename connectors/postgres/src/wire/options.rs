@@ -111,6 +111,8 @@ pub struct ConnectOptions {
     pub application_name: String,
     /// How long connecting and logging in may take.
     pub connect_timeout: Duration,
+    /// Leave the search path to the defaults of the role and the database, as an application has it, instead of an empty one.
+    pub default_search_path: bool,
 }
 
 impl ConnectOptions {
@@ -133,6 +135,7 @@ impl ConnectOptions {
             passfile: None,
             application_name: "understudy".to_owned(),
             connect_timeout: Duration::from_secs(10),
+            default_search_path: false,
         }
     }
 
@@ -145,6 +148,13 @@ impl ConnectOptions {
     #[must_use]
     pub fn with_password(mut self, password: Secret) -> Self {
         self.password = Some(password);
+        self
+    }
+
+    /// The same with the search path that an application of this role has.
+    #[must_use]
+    pub fn with_default_search_path(mut self) -> Self {
+        self.default_search_path = true;
         self
     }
 

@@ -4,7 +4,7 @@ use understudy_contract::{
     ChunkOutcome, ChunkRequest, ChunkRows, ChunkScope, Class, Failure, PlacedChunk, PlacedKind,
 };
 use understudy_model::{Checkpoint, ChunkId, Key, Refusal, RouteId, Tuple};
-use understudy_transform::{Binding, Mapped};
+use understudy_transform::{Binding, ColumnSource, Mapped, RouteSpec};
 
 use super::{Core, PlacedNote, ReadJob};
 use crate::rules::{Rule, Rules};
@@ -149,6 +149,7 @@ impl Core {
         }
         let rules = &self.settings.rules;
         let placement = window.place(rules, key_of(rules, &self.chunk_bindings[route.index()]));
+        let mut gone = Vec::new();
         let (kind, rows, note) = match placement {
             Placement::Copy { range, rows } => {
                 (PlacedKind::Copy { unit, range }, rows, PlacedNote::Copy { unit })
@@ -156,6 +157,9 @@ impl Core {
             Placement::Heal(outcome) => {
                 self.heal_keys_max = super::heal_keys_start();
                 self.heals.again(route, outcome.again);
+                if rules.holds(Rule::HealGone) && names_one_row(&self.routes[route.index()]) {
+                    gone = outcome.gone;
+                }
                 let keys = outcome.settled;
                 (PlacedKind::Heal { keys: keys.clone() }, outcome.rows, PlacedNote::Heal { route, keys })
             }
@@ -172,6 +176,7 @@ impl Core {
         if !self.settings.rules.holds(rule) {
             left_out.clear();
         }
+        left_out.extend(gone);
         self.placed.insert(id, note);
         Ok(Some(PlacedChunk { id, route, at, kind, rows, left_out, refused }))
     }
@@ -219,6 +224,21 @@ impl Core {
             .and_then(|key| key.ok_or(crate::effect::Nameless::Null))
             .map_err(|why| why.failure(&self.routes[route.index()]))
     }
+}
+
+/// Whether blue's key stands in green's, column by column, so that no other row of blue can have the same key on green.
+///
+/// Then a row that blue does not have at the marker is none that green may have: nothing that was streamed before it is still
+/// to come, and the chunk takes effect before anything later. Of other routes such a row is left where it is. Its key may be
+/// another row's by now, and replication cannot know: what to do about it is told by comparing both sides, and left to whoever
+/// looks after green.
+fn names_one_row(spec: &RouteSpec) -> bool {
+    let stands = |blue: &String| {
+        let is_it =
+            |at: &usize| matches!(&spec.columns[*at].from, ColumnSource::Column(name) if name == blue);
+        spec.key.iter().any(is_it)
+    };
+    spec.key_source.iter().all(stands)
 }
 
 /// How windows of a route know a row, given as chunks are read.

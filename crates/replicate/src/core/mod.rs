@@ -2,6 +2,7 @@
 
 mod catalog;
 mod chunks;
+mod rereads;
 mod stream;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -21,6 +22,7 @@ use crate::effect::Effect;
 use crate::heal::Heals;
 use crate::relations::Relations;
 use crate::rules::{Rule, Rules};
+use crate::tally::RouteKeys;
 use crate::visibility::Visibility;
 use crate::window::Window;
 
@@ -160,6 +162,8 @@ pub struct Core {
     joining: BTreeMap<RouteId, BTreeMap<UnitId, Unit>>,
     /// The marker from which on the joining routes are followed.
     join_marker: Option<Nonce>,
+    /// Rows to be read again that wait for the end of the open transaction.
+    rereads: VecDeque<(RouteId, HealKey)>,
 }
 
 /// What is remembered of a chunk that green is writing.
@@ -230,6 +234,7 @@ impl Core {
             unmeasured: BTreeSet::new(),
             joining: BTreeMap::new(),
             join_marker: None,
+            rereads: VecDeque::new(),
         };
         core.restore(&saved, (&recopy, &asked), &units)?;
         if slot_is_new {
@@ -286,6 +291,16 @@ impl Core {
 
     fn record(&mut self, entry: LedgerEntry) {
         self.out.push_back(Work::Record(entry));
+    }
+
+    /// Whether batches begun from here on name the rows of blue that their changes are about, for whoever compares them.
+    pub fn name_rows(&mut self, wanted: bool) {
+        self.batch.name_rows(wanted);
+    }
+
+    /// How each route names its rows.
+    pub fn route_keys(&self) -> RouteKeys {
+        RouteKeys::of(&self.routes)
     }
 
     /// Markers to be committed on blue, apart from those of chunks.
@@ -358,6 +373,7 @@ impl Core {
             && self.placed.is_empty()
             && self.detaching.is_empty()
             && self.joining.is_empty()
+            && self.rereads.is_empty()
             && self.batch.is_idle()
             && self.out.is_empty()
     }

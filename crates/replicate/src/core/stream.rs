@@ -44,6 +44,7 @@ impl Core {
             StreamEvent::Commit { end, .. } => {
                 self.batch.commit(end);
                 self.on_markers()?;
+                self.push_rereads();
                 if self.batch.is_full() {
                     self.seal_here();
                 }
@@ -76,8 +77,12 @@ impl Core {
         let trusts = !self.settings.rules.holds(Rule::EarlierCondition);
         let is_complete = |route| trusts || !self.incomplete.contains(&route);
         let is_followed = |route| !self.joining.contains_key(&route);
-        let watching =
-            Watching { has_window: &has_window, is_followed: &is_followed, is_complete: &is_complete };
+        let watching = Watching {
+            has_window: &has_window,
+            is_followed: &is_followed,
+            is_complete: &is_complete,
+            names_rows: self.batch.names_rows(),
+        };
         let with = (self.routes.as_slice(), &watching);
         match change {
             SourceChange::Insert { relation, new } => {
@@ -103,14 +108,19 @@ impl Core {
     }
 
     fn push(&mut self, effect: Effect) {
-        let Effect { route, changes, touch } = effect;
+        let Effect { route, changes, touch, names } = effect;
         self.note_streamed();
         if let Some(touch) = touch {
             self.observe(route, &touch);
         }
         let rules = &self.settings.rules;
         let changes = changes.into_iter().flatten().filter_map(|change| by_rules(rules, change));
-        changes.for_each(|change| self.batch.push(change));
+        for change in changes {
+            if let Some(names) = &names {
+                self.batch.name(names);
+            }
+            self.batch.push(change);
+        }
     }
 
     /// The open transaction has a change of ours: until a snapshot shows it, windows must know of it.

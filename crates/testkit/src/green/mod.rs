@@ -1,19 +1,21 @@
 //! An in-memory green that keeps every sentence of [`understudy_contract::ChangeSink`], with the freedom that the
 //! contract leaves: chunks are committed when the caller says so, and a crash may take back what was not persisted.
 
+mod damage;
 mod sink;
 mod state;
 
+pub use damage::Damage;
 pub use sink::MemorySink;
 pub use state::{GreenRow, GreenRows};
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use understudy_contract::{
     Applied, Batch, ChunkDone, Class, Failure, GreenTable, LedgerEntry, Lineage, PlacedChunk, PlacedKind,
     Saved,
 };
-use understudy_model::{Checkpoint, HealKey, Key, RouteId};
+use understudy_model::{Checkpoint, HealKey, Key, RouteId, RowChange};
 use understudy_replicate::Rules;
 
 use state::{State, cells, key_of};
@@ -27,6 +29,9 @@ pub struct Green {
     owner: u64,
     /// The rules in force: all of them but where a test shows that one is needed.
     rules: Rules,
+    /// What befalls rows as soon as they are asked to be read again.
+    damages: BTreeMap<(RouteId, Key), Damage>,
+    damaged: u64,
 }
 
 /// One instance's connection to green.
@@ -59,7 +64,7 @@ impl Green {
     /// An empty store that may break a rule.
     pub fn with_rules(tables: Vec<GreenTable>, rules: Rules) -> Green {
         let commits = VecDeque::from([State::empty(tables.len())]);
-        Green { tables, commits, owner: 0, rules }
+        Green { tables, commits, owner: 0, rules, damages: BTreeMap::new(), damaged: 0 }
     }
 
     /// Takes ownership away from every earlier session.
@@ -189,8 +194,11 @@ impl Session {
         }
         let mut state = self.open.take().unwrap_or_else(|| green.current().clone());
         let mut applied = Applied::default();
-        let around = (&green.tables[..], &green.rules);
         for change in &batch.changes {
+            if let RowChange::Reread { route, key } = change {
+                green.damage(&mut state, *route, &key.green);
+            }
+            let around = (&green.tables[..], &green.rules);
             state.apply(around, change, &mut applied)?;
         }
         match batch.checkpoint() {

@@ -101,12 +101,7 @@ pub(super) fn outcomes(
     let shape = blue.shape(table);
     let mut outcomes = Outcomes { rows: BTreeMap::new(), refused: Vec::new() };
     for cells in rows.into_values() {
-        let outcome = if mapping.is_plain() && !route.computes() {
-            Outcome::Row(route.columns.iter().map(|column| passed(&shape, &cells, &column.from)).collect())
-        } else {
-            mapping.outcome(&shape, &cells)
-        };
-        match outcome {
+        match outcome(&shape, (route, mapping), &cells) {
             Outcome::Row(row) => {
                 let key = Key::from_texts(route.key.iter().map(|at| row[*at].as_deref().unwrap_or_default()));
                 outcomes.rows.insert(key, row.into());
@@ -116,6 +111,15 @@ pub(super) fn outcomes(
         }
     }
     outcomes
+}
+
+/// What one row of blue comes to.
+pub(super) fn outcome(shape: &Shape, (route, mapping): (&RouteSpec, Mapping), cells: &[Cell]) -> Outcome {
+    if mapping.is_plain() && !route.computes() {
+        Outcome::Row(route.columns.iter().map(|column| passed(shape, cells, &column.from)).collect())
+    } else {
+        mapping.outcome(shape, cells)
+    }
 }
 
 fn passed(shape: &Shape, cells: &[Cell], source: &ColumnSource) -> Cell {

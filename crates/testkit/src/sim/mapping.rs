@@ -282,6 +282,15 @@ fn draw_table(class: Class, at: usize, dice: &mut Dice) -> Vec<Mapping> {
             let filter = Some(Filter { over: Over::Failing, negated: dice.percent(20) });
             vec![Mapping { filter, ..Mapping::any(dice) }]
         }
+        Class::Repair => {
+            let key = if dice.percent(30) {
+                GreenKey::Origin(["east", "west", "up"][at.min(2)])
+            } else {
+                GreenKey::Passed
+            };
+            let any = Mapping { key, ..Mapping::any(dice) };
+            vec![if dice.percent(40) { plain } else { any }]
+        }
         Class::Mixed if dice.percent(60) => (0..1 + dice.below(2)).map(|_| Mapping::any(dice)).collect(),
         Class::Recopy | Class::Rewrite | Class::LaterTable if dice.percent(30) => vec![Mapping::any(dice)],
         _ => vec![plain],

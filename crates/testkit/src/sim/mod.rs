@@ -4,6 +4,7 @@
 //! A run follows from its seed alone. `UNDERSTUDY_TRACE=1` makes a failing test print the run step by step.
 
 mod check;
+mod damage;
 mod mapping;
 mod outdated;
 mod scenario;
@@ -88,6 +89,8 @@ struct Sim {
     mappings: Vec<Mapping>,
     trace: Trace,
     seen: Seen,
+    /// What befalls green's rows, drawn apart from all else.
+    damage_dice: Dice,
 }
 
 impl Sim {
@@ -98,13 +101,15 @@ impl Sim {
         match class {
             Class::Heal => blue.leave_large_values(),
             Class::Recopy => blue.change_keys(),
+            Class::Repair if dice.percent(50) => blue.leave_large_values(),
             Class::Computed if dice.percent(80) => blue.leave_large_values(),
             _ => {}
         }
         let (green, trace) = (Green::with_rules(Vec::new(), rules), Trace::new(traced));
         let (routes, tables, mappings) = (Vec::new(), Vec::new(), Vec::new());
         let seen = Seen::default();
-        Sim { scenario, dice, blue, green, routes, tables, mappings, trace, seen }
+        let damage_dice = Dice::new(seed ^ 0xda_4a6e);
+        Sim { scenario, dice, blue, green, routes, tables, mappings, trace, seen, damage_dice }
     }
 
     /// The routes of every table that is published from the start.
@@ -166,6 +171,9 @@ impl Sim {
                 restarts -= 1;
                 sidecar = self.restart(sidecar).map_err(|failure| format!("restart: {failure}"))?;
             }
+            if self.damage_dice.percent(self.scenario.damages) {
+                self.damage(&mut sidecar);
+            }
             if follows && self.dice.percent(self.scenario.blue_share) {
                 self.act();
             } else {
@@ -177,6 +185,7 @@ impl Sim {
         }
         self.rest(&mut sidecar)?;
         self.seen.add(&sidecar.seen);
+        self.seen.damaged += self.green.damaged();
         check::equal(
             (&self.blue, &self.green),
             (&self.routes, &self.tables, &self.mappings),
@@ -190,7 +199,10 @@ impl Sim {
         self.scenario.pace = sidecar::STEPS.iter().map(|(_, weight)| *weight).collect();
         workload::settle_all(&mut self.blue, &mut self.dice);
         let mut quiet = 0;
-        for _ in 0..REST_STEPS_MAX {
+        for at in 0..REST_STEPS_MAX {
+            if at < self.scenario.rest_damaged && self.damage_dice.percent(self.scenario.damages) {
+                self.damage(sidecar);
+            }
             self.step(sidecar)?;
             for xid in self.blue.late() {
                 if self.dice.percent(30) {

@@ -39,13 +39,15 @@ pub enum Class {
     Rekeyed,
     /// Expressions fail on some rows.
     Refused,
+    /// Somebody damages rows of green, which are then read again.
+    Repair,
     /// Everything at once.
     Mixed,
 }
 
 impl Class {
     /// Every class.
-    pub const ALL: [Class; 15] = [
+    pub const ALL: [Class; 16] = [
         Class::LateVisibility,
         Class::SlotBirth,
         Class::Rewrite,
@@ -60,6 +62,7 @@ impl Class {
         Class::Computed,
         Class::Rekeyed,
         Class::Refused,
+        Class::Repair,
         Class::Mixed,
     ];
 
@@ -88,6 +91,10 @@ pub(super) struct Scenario {
     pub(super) restarts: usize,
     /// In how many of a hundred stops green's rows of a table go out of date, and the table is copied again.
     pub(super) recopies: u32,
+    /// In how many of a hundred steps a row of green is damaged.
+    pub(super) damages: u32,
+    /// For how many steps that goes on once blue has come to rest.
+    pub(super) rest_damaged: usize,
     /// Nothing is read for a while once everything is copied, so that what is to be healed stays so.
     pub(super) rests: bool,
     /// Green holds rows of blue's keys before anything has been copied.
@@ -115,7 +122,12 @@ impl Scenario {
             weights: weights(class, &tables, dice),
             acts_before: if class == Class::SlotBirth || dice.percent(40) { 10 + dice.below(40) } else { 0 },
             head_start: if class == Class::Heal || dice.percent(60) { dice.below(80) } else { 0 },
-            steps: (150 + dice.below(350)) * if class == Class::Recopy { 3 } else { 1 },
+            steps: (150 + dice.below(350))
+                * if matches!(class, Class::Recopy | Class::Repair) {
+                    4 - usize::from(class == Class::Recopy)
+                } else {
+                    1
+                },
             restarts: if class == Class::Recopy {
                 1 + dice.below(2)
             } else if restarting {
@@ -129,12 +141,19 @@ impl Scenario {
                 Class::Filter => 40,
                 _ => 0,
             },
+            damages: match class {
+                Class::Repair => 6,
+                Class::Mixed | Class::Rekeyed | Class::Filter | Class::Computed | Class::Partitions => 1,
+                _ => 0,
+            },
+            rest_damaged: 1_500,
             rests: class == Class::Recopy && dice.percent(60),
             adopts: class == Class::Recopy && dice.percent(40),
             settings: settings(dice, rules),
             readers: 1 + dice.below(3),
             show_empty: dice.percent(30),
-            blue_share: [10, 25, 40, 55][dice.below(if class == Class::Recopy { 2 } else { 4 })],
+            blue_share: [10, 25, 40, 55]
+                [dice.below(if matches!(class, Class::Recopy | Class::Repair) { 2 } else { 4 })],
             pace: pace(class, dice),
             tables,
             mappings,
@@ -187,7 +206,7 @@ fn weights(class: Class, tables: &[TableKind], dice: &mut Dice) -> Weights {
             let slow = 6 + dice.below(15) as u32;
             weights.iter_mut().filter(|(act, _)| *act == Act::Settle).for_each(|(_, weight)| *weight = slow);
         }
-        Class::SlotBirth | Class::Restart | Class::LaterTable => {}
+        Class::SlotBirth | Class::Restart | Class::LaterTable | Class::Repair => {}
         Class::Split | Class::Filter | Class::Computed | Class::Rekeyed | Class::Refused => {
             // A key that a value outside of blue's key is part of does not outlive a change of that column's type.
             let alters = class != Class::Rekeyed || *tables != [TableKind::Composite];

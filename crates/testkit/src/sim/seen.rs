@@ -45,6 +45,8 @@ pub struct Seen {
     pub refused: u64,
     /// Starts of the sidecar because types are others than expressions were compiled for.
     pub recompiled: u64,
+    /// Rows of green that somebody else damaged.
+    pub damaged: u64,
 }
 
 impl Seen {
@@ -79,5 +81,6 @@ impl Seen {
         self.rereads += other.rereads;
         self.refused += other.refused;
         self.recompiled += other.recompiled;
+        self.damaged += other.damaged;
     }
 }

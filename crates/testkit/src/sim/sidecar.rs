@@ -4,9 +4,11 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use understudy_contract::{Applied, ChunkDone, ChunkOutcome, ChunkScope, Failure, StreamEvent, Unit};
-use understudy_model::{Checkpoint, Nonce, Snapshot, UnitId, Xid};
-use understudy_replicate::{Core, ReadJob, Work};
+use understudy_contract::{
+    Applied, Batch, ChunkDone, ChunkOutcome, ChunkScope, Class, Failure, StreamEvent, Unit,
+};
+use understudy_model::{Checkpoint, Nonce, RouteId, Snapshot, UnitId, Xid};
+use understudy_replicate::{Core, ReadJob, Tally, Work};
 
 use super::trace::{self, Trace};
 use crate::blue::{Blue, Feed};
@@ -62,6 +64,7 @@ pub(super) struct Sidecar {
     queue: VecDeque<Work>,
     reports: VecDeque<Report>,
     persisted: Option<Checkpoint>,
+    batches: usize,
     /// A chunk of a copy has just been read.
     pub(super) has_read: bool,
     /// What has been observed, for the shares of the sample.
@@ -135,6 +138,7 @@ impl Sidecar {
             queue: VecDeque::new(),
             reports: VecDeque::new(),
             persisted: None,
+            batches: 0,
             has_read: false,
             seen: super::Seen::default(),
         }
@@ -333,7 +337,10 @@ impl Sidecar {
             Work::Batch(batch) => {
                 self.seen.split_transactions += u64::from(batch.open.is_some());
                 batch.changes.iter().for_each(|change| self.seen.note(change));
-                let applied = self.session.apply(world.green, &batch)?;
+                self.batches += 1;
+                // Whoever compares has had enough of them for a while.
+                self.core.name_rows(!self.batches.is_multiple_of(5));
+                let applied = self.apply(&batch, world)?;
                 self.seen.heals += applied.heals.len() as u64;
                 self.reports.push_back(Report::Applied(applied));
             }
@@ -347,6 +354,28 @@ impl Sidecar {
         }
         self.collect();
         Ok(())
+    }
+
+    /// Applies a batch: every row that it changes on green is among those that it lists, by its names on both sides.
+    fn apply(&mut self, batch: &Batch, world: &mut World<'_>) -> Result<Applied, Failure> {
+        let tally = Tally::of(batch, &self.core.route_keys());
+        let routes =
+            batch.changes.iter().flat_map(|change| change.routes().to_vec()).collect::<BTreeSet<_>>();
+        let listed = |route: &RouteId| !tally.changed_unlisted.contains(route);
+        let routes = routes.into_iter().filter(listed).collect::<Vec<_>>();
+        let before = self.session.rows_before(world.green, &routes)?;
+        let applied = self.session.apply(world.green, batch)?;
+        let after = self.session.rows_now(world.green, &routes);
+        let named = tally.changed.iter().filter(|(_, name)| name.blue.is_some());
+        let named = named.map(|(route, name)| (*route, &name.green)).collect::<BTreeSet<_>>();
+        for (route, (before, after)) in routes.iter().zip(before.iter().zip(&after)) {
+            let changed = before.keys().chain(after.keys()).filter(|key| before.get(*key) != after.get(*key));
+            if let Some(key) = changed.into_iter().find(|key| !named.contains(&(*route, *key))) {
+                let cause = format!("{} of route {} changed and is not listed", trace::key(key), route.0);
+                return Err(Failure::new(Class::Internal, cause));
+            }
+        }
+        Ok(applied)
     }
 
     fn finish(&mut self, world: &mut World<'_>, at: usize) -> Result<(), Failure> {

@@ -52,6 +52,7 @@ fn meets(class: Class, seen: &Seen) -> bool {
         Class::Computed => seen.rereads > 0,
         Class::Rekeyed => seen.rekeyed > 0 && seen.changes > 0,
         Class::Refused => seen.refused > 0,
+        Class::Repair => seen.damaged > 0,
         Class::Mixed => seen.changes > 0 && seen.placed > 0,
     }
 }
@@ -230,6 +231,25 @@ fn old_images_tell_nothing_of_rows_that_an_earlier_condition_let_in() {
 #[test]
 fn a_heal_removes_what_the_condition_leaves_out() {
     is_needed(Rule::HealCondition, Class::Filter);
+}
+
+/// Promise 2: a row that somebody else put on green is gone once it has been read again, and one that he changed or
+/// removed is as on blue.
+#[test]
+fn a_row_that_is_gone_from_blue_goes_when_it_is_read_again() {
+    is_needed(Rule::HealGone, Class::Repair);
+}
+
+/// A row that the condition leaves out changes while it is read again: green is told nothing, and must not keep what it has.
+#[test]
+fn a_row_of_which_green_is_told_nothing_is_read_once_more() {
+    is_needed(Rule::HealUntold, Class::Repair);
+}
+
+/// A row is damaged after a change that came whole, and before the heal that the change has settled.
+#[test]
+fn a_row_that_is_asked_for_while_it_is_healed_is_read_once_more() {
+    is_needed(Rule::AskedAgain, Class::Repair);
 }
 
 #[test]

@@ -82,6 +82,7 @@ where
         routes::rows_that_cannot_be_computed_are_set_aside_or_stop_the_run,
         routes::chunks_with_rows_that_cannot_be_computed_are_set_aside_or_stop_the_run,
         routes::a_heal_removes_what_is_left_out,
+        routes::a_heal_mends_what_somebody_else_did,
         routes::a_copy_removes_what_is_left_out_only_over_rows,
         routes::heals_have_a_key_on_each_side,
         routes::routes_share_a_table,

@@ -176,6 +176,33 @@ pub(super) async fn a_heal_removes_what_is_left_out<S: SinkUnderTest>(store: &S)
     ensure(saved(store).await?.heals.is_empty(), "the settled heals are still pending")
 }
 
+/// A repair: a row that blue does not have goes, with what was set aside of it; one that was changed or removed is as on
+/// blue again. Rows of other keys stay.
+pub(super) async fn a_heal_mends_what_somebody_else_did<S: SinkUnderTest>(store: &S) -> Verdict {
+    let mut sink = complete(store).await?;
+    let rows = [["1", "extra", "x"], ["2", "wrong", "y"], ["4", "d", "w"]];
+    sink.apply(transaction(1, rows.map(|row| insert(ITEMS, row)).to_vec())).await.map_err(failed)?;
+    let asides = sink.apply(transaction(2, vec![refused(None, "1")])).await.is_ok();
+    if !asides {
+        sink = store.connect().await;
+        sink.claim().await.map_err(failed)?;
+    }
+    let rereads = ["1", "2", "3"].map(|text| RowChange::Reread { route: ITEMS, key: heal(text) });
+    let applied = sink.apply(transaction(3, rereads.to_vec())).await.map_err(failed)?;
+    fits(&applied, &[heal("1"), heal("2"), heal("3")], "rows to be read again")?;
+    let kind = PlacedKind::Heal { keys: vec![heal("1"), heal("2"), heal("3")] };
+    let rows = vec![row(["2", "b", "y"]), row(["3", "c", "z"])];
+    sink.place(PlacedChunk { left_out: vec![key(&["1"])], ..placed(1, checkpoint(3), kind, rows) })
+        .await
+        .map_err(failed)?;
+    sink.placed().await.map_err(failed)?;
+    holds(store, ITEMS, &[["2", "b", "y"], ["3", "c", "z"], ["4", "d", "w"]]).await?;
+    let applied = sink.apply(transaction(4, vec![insert(ITEMS, ["1", "a", "x"])])).await.map_err(failed)?;
+    fits(&applied, &[], "a row that comes after its key was mended")?;
+    ensure(applied.quarantined == 0, "a change is set aside of a row that was mended")?;
+    holds(store, ITEMS, &[["1", "a", "x"], ["2", "b", "y"], ["3", "c", "z"], ["4", "d", "w"]]).await
+}
+
 pub(super) async fn a_copy_removes_what_is_left_out_only_over_rows<S: SinkUnderTest>(store: &S) -> Verdict {
     let mut sink = complete(store).await?;
     let rows = vec![insert(ITEMS, ["1", "a", "x"]), insert(ITEMS, ["2", "b", "y"])];

@@ -1,14 +1,17 @@
 //! What can be typed: verbs, options and their help.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use understudy_contract::MismatchKind;
 
 use crate::demo::{DemoArgs, LoadgenArgs};
+use crate::settings;
 
 /// Where the sidecar's HTTP interface is looked for unless told otherwise.
-const CONTROL_DEFAULT: &str = "127.0.0.1:7070";
+pub(super) const CONTROL_DEFAULT: &str = "127.0.0.1:7070";
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -31,9 +34,12 @@ const STYLES: Styles = Styles::styled()
   understudy plan shop.yaml                         what would be created and moved
   understudy run shop.yaml                          copy and follow
   understudy status --watch                         how far it is
+  understudy verify shop.yaml                       compare everything anew
+  understudy mismatches list shop.yaml              rows that differ
+  understudy gate --wait 15m                        whether everything holds that must before the flip
 
-Exit codes: 0 done; 1 internal, or a server stayed away; 2 usage or configuration; 4 rows differ; 5 timed out;
-7 aborted, nothing changed; 9 an operator is needed; 130 interrupted."
+Exit codes: 0 done, or open; 1 internal, or a server stayed away; 2 usage or configuration; 3 the gate is held;
+4 rows differ; 5 timed out; 7 aborted, nothing changed; 9 an operator is needed; 130 interrupted."
 )]
 pub struct Cli {
     /// How data on stdout is written
@@ -100,6 +106,36 @@ It goes on where it stopped, however it stopped. The first Ctrl-C or SIGTERM end
         after_help = "Examples:\n  understudy status\n  understudy status --watch\n  understudy status -o json"
     )]
     Status(StatusArgs),
+    /// Have everything compared anew by the running sidecar, and wait for it
+    #[command(after_help = "Examples:
+  understudy verify shop.yaml
+  understudy verify shop.yaml --table public.orders --wait 2h
+  understudy verify shop.yaml --limit rows_per_second=5000 --limit busy=0.2
+
+Exits with 0 when everything was verified and nothing differs, with 4 when rows differ, with 5 when it takes longer than
+--wait. With --limit alone nothing is compared anew: the limits hold until the sidecar starts again.")]
+    Verify(VerifyArgs),
+    /// Look at rows that were proved to differ, and decide about them
+    #[command(subcommand)]
+    Mismatches(MismatchesVerb),
+    /// Make rows that differ as blue has them; without --apply it only tells what would be done
+    #[command(after_help = "Examples:
+  understudy repair shop.yaml --all
+  understudy repair shop.yaml 7 12 --apply
+  understudy repair shop.yaml --all --apply --wait 10m
+
+Exits with 0 once every row was seen equal, with 4 when some were not repaired, with 5 when it takes longer than --wait.")]
+    Repair(RepairArgs),
+    /// Ask a running sidecar whether a gate is open, and what holds it
+    #[command(after_help = "Examples:
+  understudy gate
+  understudy gate verified -o json
+  understudy gate --wait 15m && echo go
+
+Gates: backfilled (everything is copied), verified (and proved to agree), cutover (and everything else that must hold
+before the flip, for as long as `gate.soak` says). Exits with 0 when it is open, with 3 when it is held or nobody knows,
+with 5 when it did not open within --wait.")]
+    Gate(GateArgs),
     /// Work with migration files
     #[command(subcommand)]
     Config(ConfigVerb),
@@ -139,6 +175,138 @@ pub enum ConfigVerb {
 
 Exits with 2 when a file must be mended, with 1 when a server cannot be asked.")]
     Check(ConfigCheckArgs),
+}
+
+/// Look at mismatches, and decide about them.
+#[derive(Debug, Subcommand)]
+pub enum MismatchesVerb {
+    /// List those that are open or waived
+    #[command(after_help = "Examples:
+  understudy mismatches list shop.yaml
+  understudy mismatches list shop.yaml --table public.orders --kind missing --keys
+  understudy mismatches list shop.yaml --all -o json")]
+    List(MismatchListArgs),
+    /// Show what is known of one, with its key
+    #[command(after_help = "Example:\n  understudy mismatches show shop.yaml 7")]
+    Show(MismatchArgs),
+    /// Read its row on both sides now, and show both column by column, values included
+    #[command(after_help = "Example:\n  understudy mismatches explain shop.yaml 7")]
+    Explain(MismatchArgs),
+    /// Live with one, as long as its row differs in just this way
+    #[command(
+        after_help = "Example:\n  understudy mismatches waive shop.yaml 7 --reason 'test account, not needed on green'"
+    )]
+    Waive(WaiveArgs),
+}
+
+/// Which mismatches are listed, and how.
+#[derive(Debug, Clone, Args)]
+pub struct MismatchListArgs {
+    /// The migration file
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// Those that have come to an end too
+    #[arg(long)]
+    pub all: bool,
+    /// Only those of a table, by its name on blue or green; may be given several times
+    #[arg(long, value_name = "SCHEMA.TABLE")]
+    pub table: Vec<String>,
+    /// Only those of a kind
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub kind: Option<KindArg>,
+    /// Show keys as they are, instead of the start of a digest
+    #[arg(long)]
+    pub keys: bool,
+}
+
+/// In which way a row differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum KindArg {
+    /// Blue has it and green lacks it
+    Missing,
+    /// Green has it and blue does not
+    Extra,
+    /// Both have it with different values
+    Differs,
+}
+
+impl KindArg {
+    /// The same, as mismatches have it.
+    pub const fn of(self) -> MismatchKind {
+        match self {
+            KindArg::Missing => MismatchKind::Missing,
+            KindArg::Extra => MismatchKind::Extra,
+            KindArg::Differs => MismatchKind::Differs,
+        }
+    }
+}
+
+/// One mismatch.
+#[derive(Debug, Clone, Args)]
+pub struct MismatchArgs {
+    /// The migration file
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// Its number
+    #[arg(value_name = "ID")]
+    pub id: u64,
+}
+
+/// A decision to live with a mismatch.
+#[derive(Debug, Clone, Args)]
+pub struct WaiveArgs {
+    /// The mismatch
+    #[command(flatten)]
+    pub mismatch: MismatchArgs,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// Who decides; the user of the operating system unless given
+    #[arg(long, value_name = "NAME")]
+    pub by: Option<String>,
+}
+
+/// What `verify` asks for.
+#[derive(Debug, Clone, Args)]
+pub struct VerifyArgs {
+    /// The migration file
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// Only a table, by its name on blue or green; may be given several times
+    #[arg(long, value_name = "SCHEMA.TABLE")]
+    pub table: Vec<String>,
+    /// How long to wait at most; 30m unless given
+    #[arg(long, value_name = "DURATION", value_parser = settings::duration)]
+    pub wait: Option<Duration>,
+    /// Change a limit of `verify` in the migration file until the sidecar starts again; may be given several times
+    #[arg(long, value_name = "NAME=VALUE", value_parser = limit)]
+    pub limit: Vec<(String, String)>,
+}
+
+/// `rows_per_second=5000`.
+fn limit(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write it like rows_per_second=5000")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+/// What `repair` does.
+#[derive(Debug, Clone, Args)]
+pub struct RepairArgs {
+    /// The migration file
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// Numbers of mismatches
+    #[arg(value_name = "ID")]
+    pub ids: Vec<u64>,
+    /// Every mismatch that is open
+    #[arg(long, conflicts_with = "ids")]
+    pub all: bool,
+    /// Do it
+    #[arg(long)]
+    pub apply: bool,
+    /// How long to wait at most until the rows are seen equal
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = settings::duration)]
+    pub wait: Duration,
 }
 
 /// Which files are checked, and how closely.
@@ -225,6 +393,27 @@ pub struct StatusArgs {
     /// Seconds between two looks
     #[arg(long, value_name = "S", default_value_t = 2, requires = "watch", value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub every: u64,
+}
+
+/// Which gate, and how long it is waited for.
+#[derive(Debug, Clone, Args)]
+pub struct GateArgs {
+    /// The gate
+    #[arg(value_name = "NAME", default_value = "cutover", value_parser = gate_name)]
+    pub name: String,
+    /// Where the sidecar is asked
+    #[command(flatten)]
+    pub control: ControlArgs,
+    /// How long to wait for it to open
+    #[arg(long, value_name = "DURATION", value_parser = settings::duration)]
+    pub wait: Option<Duration>,
+}
+
+/// A name that can stand in an address.
+fn gate_name(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_lowercase() || c == '_' || c == '-';
+    let good = !text.is_empty() && text.chars().all(plain);
+    good.then(|| text.to_owned()).ok_or_else(|| "a gate's name has lower-case letters only".to_owned())
 }
 
 /// What `finish` may do.

@@ -11,6 +11,7 @@ use super::args::FileArgs;
 use super::exit::{CliError, Exit};
 use super::output::Output;
 use super::sides::{Sides, load};
+use crate::comparing;
 use crate::mapping::{self, Both, Drawn};
 use crate::opinion;
 use crate::project::ToMake;
@@ -69,6 +70,7 @@ pub(super) async fn findings(
     let keyed = taken.into_iter().filter(|one| one.table.key.is_some()).collect::<Vec<_>>();
     let (drawn, undrawn) = draw(settings, &keyed, both, to_make)?;
     findings.extend(undrawn);
+    comparing::compared_routes(settings, &drawn, both)?;
     let drawn = drawn.iter().collect::<Vec<_>>();
     findings.extend(opinion::second_opinion(&mut sides.blue, &drawn).await?);
     let known = preflight::known(&mut sides.green, &plan.migration).await?;

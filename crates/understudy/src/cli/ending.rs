@@ -158,7 +158,7 @@ impl Ending<'_> {
 async fn sessions_of_a_sidecar(client: &mut Client, name: &str) -> Result<u64, Failure> {
     let sql = "SELECT count(*) FROM pg_catalog.pg_stat_activity \
                WHERE pg_catalog.starts_with(application_name, $1) AND pid <> pg_catalog.pg_backend_pid() \
-               AND application_name !~ '/(init|check|plan|finish|abort)$'";
+               AND application_name !~ '/(init|check|plan|finish|abort|verify|mismatches|repair)$'";
     let rows = client.query_with(sql, &[Some(&format!("understudy/{name}/"))]).await?;
     rows.first().map_or(Ok(0), |row| row.parse(0))
 }

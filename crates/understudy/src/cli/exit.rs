@@ -16,6 +16,8 @@ pub enum Exit {
     Internal,
     /// Usage or configuration.
     Configuration,
+    /// The gate is closed.
+    Held,
     /// Rows differ.
     Mismatches,
     /// It took too long.
@@ -35,6 +37,7 @@ impl Exit {
             Exit::Done => 0,
             Exit::Internal => 1,
             Exit::Configuration => 2,
+            Exit::Held => 3,
             Exit::Mismatches => 4,
             Exit::TimedOut => 5,
             Exit::Aborted => 7,

@@ -6,6 +6,7 @@ mod http;
 mod output;
 
 mod config;
+mod gate;
 mod run;
 mod status;
 
@@ -14,6 +15,11 @@ mod draft;
 mod init;
 mod plan;
 mod sides;
+
+mod asking;
+mod mismatches;
+mod repair;
+mod verify;
 
 mod ending;
 
@@ -27,8 +33,9 @@ use clap::{CommandFactory as _, Parser as _};
 use tracing_subscriber::EnvFilter;
 
 pub use args::{
-    AbortArgs, Cli, ConfigCheckArgs, ConfigVerb, ControlArgs, EndingArgs, FileArgs, FinishArgs, InitArgs,
-    LogFormat, OutputFormat, PlanArgs, RunArgs, Shell, StatusArgs, Verb,
+    AbortArgs, Cli, ConfigCheckArgs, ConfigVerb, ControlArgs, EndingArgs, FileArgs, FinishArgs, GateArgs,
+    InitArgs, KindArg, LogFormat, MismatchArgs, MismatchListArgs, MismatchesVerb, OutputFormat, PlanArgs,
+    RepairArgs, RunArgs, Shell, StatusArgs, Verb, VerifyArgs, WaiveArgs,
 };
 pub use exit::{CliError, Exit};
 
@@ -84,6 +91,10 @@ async fn dispatch(verb: Verb, output: Output) -> Result<ExitCode, CliError> {
         Verb::Plan(args) => plan::plan(&args, output).await,
         Verb::Run(args) => Box::pin(run::run(&args, output)).await,
         Verb::Status(args) => status::status(&args, output).await,
+        Verb::Verify(args) => verify::verify(&args, output).await,
+        Verb::Mismatches(verb) => mismatches::mismatches(&verb, output).await,
+        Verb::Repair(args) => repair::repair(&args, output).await,
+        Verb::Gate(args) => gate::gate(&args, output).await,
         Verb::Config(verb) => config::config(&verb, output).await,
         Verb::Finish(args) => ending::finish(&args, output).await,
         Verb::Abort(args) => ending::abort(&args, output).await,

@@ -7,16 +7,19 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use understudy_contract::Failure;
-use understudy_control::{Metrics, Status, StatusHandle};
+use understudy_control::{BulletinHandle, Metrics, Status, StatusHandle};
 use understudy_model::TableName;
 use understudy_replicate::End;
 
 use super::args::RunArgs;
 use super::exit::{CliError, Exit};
 use super::output::Output;
+use crate::faults::TestFaults;
+use crate::gate::{self, Evaluator, VerifyBoard};
 use crate::project;
 use crate::settings::{self, Secrets, Settings};
 use crate::supervise::{self, RunOptions, Shutdown, ShutdownTrigger};
+use crate::verifying::Shared;
 
 /// How often `--until-caught-up` looks.
 const GLANCE: Duration = Duration::from_millis(100);
@@ -36,10 +39,18 @@ pub(super) async fn run(args: &RunArgs, output: Output) -> Result<(), CliError> 
     let metrics = Metrics::install().map_err(|error| internal(error.to_string()))?;
     let status = Status::new(settings.name.as_str(), env!("CARGO_PKG_VERSION"), settings.stream.heartbeat);
     status.update(|report| report.project = settings.project.as_ref().map(project::status));
-    let interface = Interface::open(&settings, status.clone(), metrics).await?;
-    // 3. The pipeline, until its end.
-    let ended = pipeline(settings, options, status, args.until_caught_up, &mut signals).await;
-    // 4. The interface last, so that the end can be seen too.
+    let bulletin = gate::bulletin(&settings);
+    let interface = Interface::open(&settings, status.clone(), bulletin.clone(), metrics).await?;
+    // 3. The gate beside the pipeline, so that one that fails holds it.
+    let faults = TestFaults::from_env()
+        .map_err(|what| CliError::new(Exit::Configuration, what, format!("understudy run {file}")))?;
+    let board = VerifyBoard::new();
+    let evaluator = Evaluator::start(&settings, status.clone(), board.clone(), faults.names(), bulletin);
+    let shared = Shared::new(&settings.verify, board, faults);
+    // 4. The pipeline, until its end.
+    let ended = pipeline((settings, options, shared), status, args.until_caught_up, &mut signals).await;
+    evaluator.stop().await;
+    // 5. The interface last, so that the end can be seen too.
     interface.close().await;
     match ended {
         Some(Ok(End::InOrder)) => {
@@ -63,14 +74,13 @@ pub(super) async fn run(args: &RunArgs, output: Output) -> Result<(), CliError> 
 
 /// Runs the pipeline. The first signal, or having caught up, asks it to end; `None` after the second signal.
 async fn pipeline(
-    settings: Settings,
-    options: RunOptions,
+    (settings, options, shared): (Settings, RunOptions, Shared),
     status: StatusHandle,
     until_caught_up: bool,
     signals: &mut Signals,
 ) -> Option<Result<End, Failure>> {
     let (trigger, shutdown): (ShutdownTrigger, Shutdown) = supervise::shutdown_channel();
-    let mut pipeline = Box::pin(supervise::run(settings, options, status.clone(), shutdown));
+    let mut pipeline = Box::pin(supervise::run(settings, options, status.clone(), shared, shutdown));
     let mut stopping = false;
     loop {
         tokio::select! {
@@ -142,6 +152,7 @@ impl Interface {
     async fn open(
         settings: &Settings,
         status: StatusHandle,
+        bulletin: BulletinHandle,
         metrics: Metrics,
     ) -> Result<Interface, CliError> {
         let listen = settings.control.listen;
@@ -153,7 +164,7 @@ impl Interface {
         })?;
         let (stop, stopped) = oneshot::channel::<()>();
         let mut task = JoinSet::new();
-        task.spawn(understudy_control::serve(listener, status, metrics, async {
+        task.spawn(understudy_control::serve(listener, status, bulletin, metrics, async {
             // A sender that is dropped ends it too.
             let _ = stopped.await;
         }));

@@ -1,11 +1,12 @@
 //! The demonstration: a shop under load moves from one throw-away cluster to another with a different layout.
 //!
-//! `story` is the demonstration itself and `generate` the load generator alone, as the containers use it. The
+//! `story` is the demonstration itself, `proof` its part about verification and the gate, and `generate` the load generator alone, as the containers use it. The
 //! parts serve tests and benchmarks too: `cluster` runs servers, `sidecar` runs ours, `loadgen` makes and records
 //! changes, `compare` reads both sides.
 
 mod args;
 mod generate;
+mod proof;
 mod signals;
 mod story;
 

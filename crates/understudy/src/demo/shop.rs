@@ -313,6 +313,7 @@ pub fn migration_file(name: &str, blue: &Side, green: &Side, listen: &str) -> St
     for table in TABLES {
         table.write_entry(&mut file);
     }
+    file.push_str("verify:\n  pass_pause: 1s\ngate:\n  soak: 3s\n");
     let _ = write!(file, "control:\n  listen: {listen}\n");
     file
 }

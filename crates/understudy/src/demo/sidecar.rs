@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use understudy_contract::{Class, Failure};
-use understudy_control::{StatusReport, TableState};
+use understudy_control::{StatusReport, TableState, VerifyDocument};
 use understudy_model::Lsn;
 
 use super::cluster::signal;
@@ -63,12 +63,22 @@ impl Sidecar {
 
     /// What it says of itself now; `None` while it does not answer. Fails once it has ended.
     pub async fn status(&mut self) -> Result<Option<View>, Failure> {
+        let body = self.document("/v1/status").await?;
+        Ok(body.and_then(|body| serde_json::from_str(&body).ok()).map(View))
+    }
+
+    /// What it knows of both sides' rows; `None` while it does not answer. Fails once it has ended.
+    pub async fn verification(&mut self) -> Result<Option<VerifyDocument>, Failure> {
+        let body = self.document("/v1/verify").await?;
+        Ok(body.and_then(|body| serde_json::from_str(&body).ok()))
+    }
+
+    async fn document(&mut self, path: &str) -> Result<Option<String>, Failure> {
         if let Ok(Some(status)) = self.child.try_wait() {
             return Err(self.ended(status));
         }
-        let asked = tokio::time::timeout(Duration::from_secs(2), get(&self.files.listen, "/v1/status")).await;
-        let Ok(Some(body)) = asked else { return Ok(None) };
-        Ok(serde_json::from_str(&body).ok().map(View))
+        let asked = tokio::time::timeout(Duration::from_secs(2), get(&self.files.listen, path)).await;
+        Ok(asked.ok().flatten())
     }
 
     /// Asks again and again until `ready` says yes.

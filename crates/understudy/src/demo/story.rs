@@ -15,6 +15,7 @@ use super::cluster::{Cluster, Scratch, free_port};
 use super::compare::{Comparison, Ordered, compare};
 use super::installation::Installation;
 use super::loadgen::{Delays, Load, LoadSettings, Pace, Proof, Record, ledger_probe, measure};
+use super::proof::{Proved, prove};
 use super::screen::{Screen, brief, per_second, thousands};
 use super::shop::{self, Scale, Side, TABLES};
 use super::sidecar::{Sidecar, SidecarFiles, View};
@@ -112,6 +113,7 @@ struct Figures {
     changes: u64,
     transactions: u64,
     delays: Delays,
+    proved: Proved,
 }
 
 impl Stage {
@@ -191,6 +193,8 @@ impl Stage {
         );
         let mut figures = Figures { copied, copying, ..Figures::default() };
         self.follow(args, load, &mut figures, screen).await?;
+        let (files, green) = (self.files.clone(), self.green_options()?);
+        figures.proved = Box::pin(prove(self.sidecar()?, &files, &green, screen)).await?;
         Ok(figures)
     }
 
@@ -407,6 +411,15 @@ fn print(figures: &Figures, total: Comparison, proof: Proof, screen: &mut Screen
             delay(0.5),
             delay(0.99),
             thousands(figures.delays.count() as u64)
+        ),
+    );
+    screen.result(
+        "rows verified",
+        &format!(
+            "{} in each pass, beside the load; a planted mismatch found after {} and repaired in {}",
+            thousands(figures.proved.rows),
+            brief(figures.proved.found_after),
+            brief(figures.proved.repaired_after)
         ),
     );
     screen.result(

@@ -34,7 +34,7 @@ use understudy_transform::ColumnSource;
 
 use crate::project::{self, Located};
 
-pub use gate::GateSettings;
+pub use gate::{GateSettings, PrometheusCheck};
 pub use probes::ProbeSettings;
 pub use problem::{Caret, Place, Problem, SettingsError};
 pub use sql::Sql;
@@ -351,6 +351,11 @@ fn read_raw(
             Err(problems)
         }
     }
+}
+
+/// Reads a duration, `1h30m`. The error says what to write instead.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    text::duration(text).map_err(|(what, remedy)| format!("{what}: {remedy}"))
 }
 
 /// Reads the name of one table, `schema.table`.

@@ -51,6 +51,11 @@ impl TableSettings {
         }
     }
 
+    /// Whether it is a pattern, that may take any number of tables.
+    pub fn takes_several(&self) -> bool {
+        matches!(self.from, TablePattern::Prefix { .. })
+    }
+
     /// The condition under `where`, for compiling.
     pub fn filter_text(&self) -> Option<&str> {
         self.filter.as_ref().map(|sql| sql.text.as_str())

@@ -15,6 +15,7 @@ use super::check::{TABLE_LEFT, UNDRAWN, draw, findings};
 use super::exit::CliError;
 use super::output::{Output, bytes, known, table};
 use super::sides::{Sides, load};
+use crate::comparing;
 use crate::mapping::Both;
 use crate::project::ToMake;
 use crate::routes;
@@ -73,13 +74,14 @@ impl<'a> Plan<'a> {
         let (drawn, _) = draw(settings, &taken, both, to_make)?;
         let key = drawn.first().and_then(|one| one.blue.scope.as_ref()?.mask_key.as_ref());
         sample::set_mask_key(&mut sides.blue, key).await?;
+        let compared = comparing::compared_routes(settings, &drawn, both)?;
         let mut routes = Vec::with_capacity(drawn.len());
-        for drawn in drawn {
+        for (drawn, compared) in drawn.into_iter().zip(compared) {
             let samples = match samples {
                 Some(shown) => Some(sample::read(&mut sides.blue, &drawn, shown).await?),
                 None => None,
             };
-            routes.push(Route { drawn, samples, to_make });
+            routes.push(Route { drawn, compared, samples, to_make });
         }
         let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
         let (not_moved, others) =

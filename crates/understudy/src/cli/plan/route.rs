@@ -1,10 +1,12 @@
 //! One route of a plan, for people and for programs.
 
 use serde_json::{Value as Json, json};
+use understudy_contract::ComparedRoute;
 use understudy_transform::{ColumnSource, Lossless, ReturnKind, RouteColumn};
 
 use super::layout::{WIDTH, filled, sql, type_name, value, with_sql};
 use super::sample::{Sample, Samples};
+use crate::comparing::{key_words, special_rules};
 use crate::mapping::Drawn;
 use crate::project::ToMake;
 
@@ -14,6 +16,8 @@ const TO_BE_MADE: &str = "made by expand.sql";
 /// One route of the plan.
 pub(super) struct Route<'a> {
     pub(super) drawn: Drawn<'a>,
+    /// How it is compared.
+    pub(super) compared: ComparedRoute,
     /// `None` where none were asked for.
     pub(super) samples: Option<Samples>,
     /// What green is yet to be given.
@@ -63,6 +67,7 @@ impl Route<'_> {
                 names.split_inclusive(", ").map(|name| name.trim_end().to_owned()).collect::<Vec<_>>();
             lines.extend(under("left out: ", &words));
         }
+        lines.extend(self.comparison());
         lines.extend(self.way_back());
         lines.extend(self.findings().into_iter().map(|line| format!("  {line}")));
         for sample in self.samples.iter().flat_map(|samples| &samples.shown) {
@@ -120,6 +125,19 @@ impl Route<'_> {
         let mut left_out = self.drawn.spec.left_out.iter().flatten().cloned().collect::<Vec<_>>();
         left_out.sort();
         left_out
+    }
+
+    /// How both sides are compared, and by which rules where that is not by the same text.
+    fn comparison(&self) -> Vec<String> {
+        if self.is_awaited() {
+            return Vec::new();
+        }
+        let mut words = vec![format!("{};", key_words(&self.drawn.spec, self.compared.keys))];
+        words.extend(special_rules(&self.compared).iter().map(|(column, rule)| format!("{column}: {rule},")));
+        if let Some(last) = words.last_mut() {
+            last.pop();
+        }
+        under("compared ", &words)
     }
 
     /// What a rollback gives back of each column of blue, and what it cannot.
@@ -229,6 +247,12 @@ impl Route<'_> {
             "query": spec.query(self.drawn.green.as_ref(), self.drawn.blue.scope.as_ref()),
             "columns": columns.collect::<Vec<_>>(), "back": back.collect::<Vec<_>>(),
             "compared": compared,
+            "comparison": {
+                "keys": format!("{:?}", self.compared.keys).to_lowercase(),
+                "rules": special_rules(&self.compared).iter()
+                    .map(|(column, rule)| (column.clone(), json!(rule.to_string())))
+                    .collect::<serde_json::Map<_, _>>(),
+            },
             "samples": samples.collect::<Vec<_>>(),
         })
     }

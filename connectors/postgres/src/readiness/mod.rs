@@ -1,0 +1,157 @@
+//! What has to be true of both servers before a flip, beside the data: read from their catalogs, changing nothing.
+//!
+//! Every check has a file of its own with its queries. A check that cannot be made is `Unknown`, never good.
+
+mod lacks;
+mod pairs;
+mod roster;
+
+mod long_transactions;
+mod prepared_transactions;
+mod slot;
+
+mod sequence_rows;
+mod sequences;
+
+mod constraint_rows;
+mod constraints;
+mod foreign_keys;
+mod index_rows;
+mod indexes;
+
+mod analysed;
+mod extensions;
+mod grants;
+mod limits;
+mod policies;
+mod roles;
+
+mod not_moved;
+
+use std::time::Duration;
+
+use understudy_contract::{Class, Failure, Found, Readiness, ReadinessCheck};
+use understudy_model::TableName;
+
+use crate::wire::Client;
+use lacks::Lacks;
+use pairs::Scene;
+
+/// A migration, as its readiness has to know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadinessPlan {
+    /// Its name.
+    pub migration: String,
+    /// The name that the slot and the publication bear on blue.
+    pub slot: String,
+    /// What goes where.
+    pub routes: Vec<ReadyRoute>,
+    /// How long a transaction on blue may have been open.
+    pub max_transaction_age: Duration,
+    /// How many numbers the flip skips in every sequence.
+    pub sequence_headroom: u64,
+}
+
+/// One route. Several may share a table on blue, or a table on green.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadyRoute {
+    /// The table on blue.
+    pub source: TableName,
+    /// The table on green.
+    pub target: TableName,
+    /// Columns of blue that are passed on unchanged, each with its name on green.
+    pub columns: Vec<(String, String)>,
+    /// Whether its first copy is complete.
+    pub copied_before: bool,
+}
+
+/// Makes every check, in the order of [`ReadinessCheck::ALL`].
+///
+/// Both connections must be outside a transaction, and are so again afterwards. Passwords cannot be compared: that a role
+/// is on green does not say that it can log in there with the password it has on blue.
+pub async fn examine(blue: &mut Client, green: &mut Client, plan: &ReadinessPlan) -> Vec<Readiness> {
+    let scene = Box::pin(Scene::read(blue, green)).await.map_err(|failure| reason_of(&failure));
+    let mut examined = Vec::with_capacity(ReadinessCheck::ALL.len());
+    for check in ReadinessCheck::ALL {
+        let found = match &scene {
+            Err(reason) if needs_scene(check) => Err(Failure::new(Class::Internal, reason.clone())),
+            scene => {
+                let mut look =
+                    Look { blue: &mut *blue, green: &mut *green, plan, scene: scene.as_ref().ok() };
+                Box::pin(look.within_transactions(check)).await
+            }
+        };
+        let found = found.unwrap_or_else(|failure| Found::Unknown(reason_of(&failure)));
+        examined.push(Readiness { check, found });
+    }
+    examined
+}
+
+/// Whether the check compares tables.
+fn needs_scene(check: ReadinessCheck) -> bool {
+    !matches!(
+        check,
+        ReadinessCheck::Slot
+            | ReadinessCheck::LongTransactions
+            | ReadinessCheck::PreparedTransactions
+            | ReadinessCheck::Extensions
+    )
+}
+
+fn reason_of(failure: &Failure) -> String {
+    failure.remedy_text().map_or_else(|| failure.to_string(), |remedy| format!("{failure} ({remedy})"))
+}
+
+/// What a check looks with.
+struct Look<'a> {
+    blue: &'a mut Client,
+    green: &'a mut Client,
+    plan: &'a ReadinessPlan,
+    scene: Option<&'a Scene>,
+}
+
+/// Functions that print definitions lock what they print: whoever holds it exclusively is not waited for.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = '2s'; \
+                     SET LOCAL statement_timeout = '30s'";
+
+impl Look<'_> {
+    /// One snapshot of each side for the whole check.
+    async fn within_transactions(&mut self, check: ReadinessCheck) -> Result<Found, Failure> {
+        self.blue.batch(BEGIN).await.map_err(|failure| failure.while_doing("look at blue"))?;
+        let begun = self.green.batch(BEGIN).await;
+        let found = match begun {
+            Ok(()) => self.found(check).await,
+            Err(failure) => Err(failure.while_doing("look at green")),
+        };
+        let ended = (self.blue.batch("ROLLBACK").await, self.green.batch("ROLLBACK").await);
+        ended.0.and(ended.1)?;
+        found
+    }
+
+    async fn found(&mut self, check: ReadinessCheck) -> Result<Found, Failure> {
+        let mut lacks = Lacks::default();
+        let out = &mut lacks;
+        match check {
+            ReadinessCheck::Slot => slot::look(self, out).await,
+            ReadinessCheck::LongTransactions => long_transactions::look(self, out).await,
+            ReadinessCheck::PreparedTransactions => prepared_transactions::look(self, out).await,
+            ReadinessCheck::Sequences => sequences::look(self, out).await,
+            ReadinessCheck::Indexes => indexes::look(self, out).await,
+            ReadinessCheck::Constraints => constraints::look(self, out).await,
+            ReadinessCheck::Analysed => analysed::look(self, out).await,
+            ReadinessCheck::Roles => roles::look(self, out).await,
+            ReadinessCheck::Grants => grants::look(self, out).await,
+            ReadinessCheck::Policies => policies::look(self, out).await,
+            ReadinessCheck::Extensions => extensions::look(self, out).await,
+            ReadinessCheck::Limits => limits::look(self, out).await,
+            ReadinessCheck::NotMoved => not_moved::look(self, out).await,
+        }
+        .map_err(|failure| failure.while_doing(format!("check {}", check.as_str())))?;
+        Ok(lacks.found(check))
+    }
+
+    /// Both sides' tables.
+    fn scene(&self) -> Result<&Scene, Failure> {
+        self.scene.ok_or_else(|| Failure::new(Class::Internal, "the tables could not be read"))
+    }
+}
