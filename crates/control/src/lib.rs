@@ -8,6 +8,7 @@ mod server;
 mod bulletin;
 mod gates;
 mod status;
+mod summary;
 mod verify;
 
 mod clock;
@@ -24,4 +25,5 @@ pub use status::{
     Phase, Positions, ProjectStatus, SlotStatus, Status, StatusHandle, StatusReport, TableState, TableStatus,
     WalStatus,
 };
+pub use summary::{GateSummary, VerifySummary};
 pub use verify::{ByEnd, ByKind, MismatchEntry, VerifyChanged, VerifyDocument, VerifyRule, VerifyTable};

@@ -19,6 +19,7 @@ use crate::bulletin::BulletinHandle;
 use crate::gates;
 use crate::gauges::Gauges;
 use crate::status::{Status, StatusHandle};
+use crate::summary::{GateSummary, VerifySummary};
 use crate::verify;
 
 /// How often the exporter's histograms are folded; without it they would grow between scrapes.
@@ -157,5 +158,8 @@ async fn metrics_page(State(shared): State<Shared>) -> Response {
 }
 
 async fn status_report(State(shared): State<Shared>) -> Response {
-    axum::Json(shared.status.report()).into_response()
+    let mut report = shared.status.report();
+    report.verify = VerifySummary::of(&shared.bulletin.verify().0);
+    report.gate = shared.bulletin.gates().last().map(GateSummary::of);
+    axum::Json(report).into_response()
 }

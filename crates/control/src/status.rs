@@ -9,6 +9,7 @@ use understudy_model::{Lsn, Watermarks};
 
 use crate::clock::rfc3339;
 use crate::lag::MarkerLag;
+use crate::summary::{GateSummary, VerifySummary};
 
 /// The name and version of [`StatusReport`] as JSON. Fields are only ever added.
 const SCHEMA: &str = "understudy/v1/status";
@@ -203,6 +204,10 @@ pub struct StatusReport {
     pub quarantined: u64,
     /// Rows that were not as a completed copy promises.
     pub mismatches: u64,
+    /// What verification knows of all tables together; `None` where nothing is compared.
+    pub verify: Option<VerifySummary>,
+    /// The gate before the flip; `None` before it was evaluated.
+    pub gate: Option<GateSummary>,
     /// Whether reading waits because green is slower.
     pub backpressure: bool,
     /// What the pipeline waits for: transactions on blue, a lock, a server. Empty when for nothing.
@@ -273,6 +278,8 @@ impl Status {
             heals: 0,
             quarantined: 0,
             mismatches: 0,
+            verify: None,
+            gate: None,
             backpressure: false,
             waiting_for: Vec::new(),
             slot: None,

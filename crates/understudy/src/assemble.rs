@@ -180,7 +180,8 @@ impl Attempt<'_> {
             rereads: wanted,
             limits: self.limits(),
         };
-        let beside = Beside::start(self.settings, ready.subject, (self.shared, self.status.clone()), rereads);
+        let shown = (self.shared, self.status.clone(), self.recorder);
+        let beside = Beside::start(self.settings, ready.subject, shown, rereads);
         let mut monitor = JoinSet::new();
         let watched = Watched { tables: ready.published, followed: ready.followed };
         monitor.spawn(self.monitor(watched.clone()).run());
@@ -224,8 +225,9 @@ impl Attempt<'_> {
     }
 
     fn reporting(&self, ready: &Ready) -> Reporting {
-        // What an earlier attempt knew of its copy counts no more.
+        // What an earlier attempt knew of its copy counts no more, nor do its numbers of routes.
         self.shared.circumstances.send_modify(|circumstances| circumstances.incomplete = None);
+        self.shared.changed.begin_anew();
         let shared = self.settings.verify.enabled.then(|| self.shared.clone());
         let tables = ready.routes.iter().map(|route| route.source.to_string()).collect();
         let to = (self.status.clone(), self.recorder.clone(), shared);

@@ -3,8 +3,8 @@
 //! `UNDERSTUDY_TEST_FAULT` names them, separated by commas: `lose=public.users:3` drops the third change of a table of
 //! blue before it reaches green, `double=public.users:3` applies the row of its third change once more after five others
 //! of that table, `stale=public.users:3` leaves one column of its third update as it was, `evaluate=public.users.email`
-//! appends a letter to what replication computes for a column of green, and `digest=public.users` falsifies green's
-//! digests. While one is armed the log says so at each start, and the gate stays closed.
+//! appends a letter to what replication computes for a column of green, `swap=public.users.name.email` exchanges what it
+//! computes for two of them, and `digest=public.users` falsifies green's digests. While one is armed the log says so at each start, and the gate stays closed.
 
 use std::fmt;
 use std::future::Future;
@@ -52,6 +52,8 @@ enum Kind {
     Stale(u64),
     /// A letter is appended to this column.
     Evaluate(String),
+    /// The values of these two columns are exchanged.
+    Swap(String, String),
     /// Digests are false.
     Digest,
 }
@@ -73,6 +75,7 @@ impl fmt::Display for Fault {
             Kind::Double(at) => write!(f, "double={table}:{at}"),
             Kind::Stale(at) => write!(f, "stale={table}:{at}"),
             Kind::Evaluate(column) => write!(f, "evaluate={table}.{column}"),
+            Kind::Swap(one, other) => write!(f, "swap={table}.{one}.{other}"),
             Kind::Digest => write!(f, "digest={table}"),
         }
     }
@@ -146,7 +149,8 @@ impl TestFaults {
 fn parse_one(text: &str) -> Result<Fault, String> {
     let wrong = || {
         format!(
-            "{VARIABLE}: `{text}` is none of lose=TABLE:N, double=TABLE:N, stale=TABLE:N, evaluate=TABLE.COLUMN and digest=TABLE"
+            "{VARIABLE}: `{text}` is none of lose=TABLE:N, double=TABLE:N, stale=TABLE:N, evaluate=TABLE.COLUMN, \
+             swap=TABLE.COLUMN.COLUMN and digest=TABLE"
         )
     };
     let (kind, what) = text.split_once('=').ok_or_else(wrong)?;
@@ -161,6 +165,11 @@ fn parse_one(text: &str) -> Result<Fault, String> {
         "evaluate" => {
             let (table, column) = what.rsplit_once('.').ok_or_else(wrong)?;
             (Kind::Evaluate(column.to_owned()), table)
+        }
+        "swap" => {
+            let (table, other) = what.rsplit_once('.').ok_or_else(wrong)?;
+            let (table, one) = table.rsplit_once('.').ok_or_else(wrong)?;
+            (Kind::Swap(one.to_owned(), other.to_owned()), table)
         }
         "digest" => (Kind::Digest, what),
         _ => return Err(wrong()),
@@ -188,23 +197,33 @@ impl Table {
         Table { source: spec.source.clone(), columns, key: spec.key.clone() }
     }
 
-    /// The row with a letter more where that is armed; `None` where it is not.
+    /// The row as it is planted, with a letter more or with values exchanged; `None` where nothing of that is armed.
     fn evaluated(&self, armed: &Armed, row: &Tuple) -> Option<Tuple> {
-        let is_spoilt = |column: &String| {
-            let is_it = |fault: &Fault| matches!(&fault.kind, Kind::Evaluate(name) if name == column);
-            armed.faults.iter().any(|fault| is_it(fault) && fault.table == self.source)
-        };
-        let spoilt = self.columns.iter().map(is_spoilt).collect::<Vec<_>>();
-        if !spoilt.contains(&true) {
+        let at = |name: &String| self.columns.iter().position(|column| column == name);
+        let mut values = row.values().collect::<Vec<_>>();
+        let mut is_spoilt = false;
+        for fault in armed.faults.iter().filter(|fault| fault.table == self.source) {
+            match &fault.kind {
+                Kind::Evaluate(column) => {
+                    let Some(value) = at(column).and_then(|at| values.get_mut(at)) else { continue };
+                    is_spoilt = true;
+                    if let Value::Text(text) = value {
+                        *value = Value::Text([&**text, b"x"].concat().into());
+                    }
+                }
+                Kind::Swap(one, other) => {
+                    let (Some(one), Some(other)) = (at(one), at(other)) else { continue };
+                    is_spoilt = true;
+                    values.swap(one, other);
+                }
+                Kind::Lose(_) | Kind::Double(_) | Kind::Stale(_) | Kind::Digest => {}
+            }
+        }
+        if !is_spoilt {
             return None;
         }
         let mut out = TupleBuilder::with_capacity(row.bytes_len() + 1);
-        for (value, spoilt) in row.values().zip(spoilt) {
-            match value {
-                Value::Text(text) if spoilt => out.push(&Value::Text([&*text, b"x"].concat().into())),
-                value => out.push(&value),
-            }
-        }
+        values.iter().for_each(|value| out.push(value));
         Some(out.finish())
     }
 
@@ -281,7 +300,7 @@ impl Planted {
                         (*new, progress.done) = (row, true);
                     }
                 }
-                Kind::Evaluate(_) | Kind::Digest => {}
+                Kind::Evaluate(_) | Kind::Swap(..) | Kind::Digest => {}
             }
         }
         out.extend((!is_lost).then_some(change).into_iter().chain(again));
@@ -447,11 +466,17 @@ mod tests {
         for text in ["", " ", ","] {
             assert!(!TestFaults::parse(text).unwrap().armed(), "{text:?}");
         }
-        let all = "lose=public.users:3,double=a.b:1,stale=a.b:2,evaluate=public.users.email,digest=a.b";
+        let all = "lose=public.users:3,double=a.b:1,stale=a.b:2,evaluate=public.users.email,swap=a.b.c.d,digest=a.b";
         assert_eq!(TestFaults::parse(all).unwrap().names().join(","), all);
-        for text in
-            ["1", "lose=users:3", "lose=public.users", "lose=public.users:0", "evaluate=email", "gain=a.b:1"]
-        {
+        for text in [
+            "1",
+            "lose=users:3",
+            "lose=public.users",
+            "lose=public.users:0",
+            "evaluate=email",
+            "swap=a.b.c",
+            "gain=a.b:1",
+        ] {
             assert!(TestFaults::parse(text).is_err(), "{text:?}");
         }
     }
@@ -480,5 +505,31 @@ mod tests {
         let faults = TestFaults::parse("evaluate=public.users.email").unwrap();
         assert_eq!(faults.evaluated(&routes()[0], row("1", Some("a"))), row("1", Some("ax")));
         assert_eq!(TestFaults::default().evaluated(&routes()[0], row("1", Some("a"))), row("1", Some("a")));
+    }
+
+    /// Two columns that are taken for each other are so wherever they go, also where one of them is not sent: green's own
+    /// value of the other then stays.
+    #[test]
+    fn columns_are_exchanged_everywhere() {
+        let swapped = |one: Option<&str>, other: &str| {
+            let value = |text: Option<&str>| {
+                text.map_or(Value::Unchanged, |text| Value::Text(text.as_bytes().to_vec().into()))
+            };
+            let mut out = TupleBuilder::default();
+            out.push(&value(one));
+            out.push(&value(Some(other)));
+            out.finish()
+        };
+        let fault = "swap=public.users.id.email";
+        let (changes, _) = spoilt(fault, &[update("1", Some("a")), update("1", None)]);
+        let rows = changes.iter().map(|change| match change {
+            RowChange::Update { new, .. } => new.clone(),
+            _ => panic!("no update"),
+        });
+        assert_eq!(rows.collect::<Vec<_>>(), [swapped(Some("a"), "1"), swapped(None, "1")]);
+        let faults = TestFaults::parse(fault).unwrap();
+        assert_eq!(faults.evaluated(&routes()[0], row("1", Some("a"))), swapped(Some("a"), "1"));
+        let other = TestFaults::parse("swap=public.users.id.nosuch").unwrap();
+        assert_eq!(other.evaluated(&routes()[0], row("1", Some("a"))), row("1", Some("a")));
     }
 }

@@ -108,11 +108,10 @@ impl Observer for Reporting {
 
     fn applied(&self, tally: &Tally, applied: &Applied) {
         if let Some(shared) = &self.shared {
-            let (changed, now) = (&shared.changed, shared.now());
-            if !tally.changed.is_empty() {
-                changed.note(tally.changed.iter().cloned(), tally.upto, now);
-            }
+            let changed = &shared.changed;
             tally.changed_unlisted.iter().for_each(|route| changed.note_unlisted(*route, tally.upto));
+            // Also without any row: it tells how far everything is listed.
+            changed.note(tally.changed.iter().cloned(), tally.upto, shared.now());
         }
         for (route, counts) in tally.changes.iter().enumerate() {
             self.count(route, counts);

@@ -28,6 +28,8 @@ struct Inner {
     dirty: BTreeMap<RouteId, Lsn>,
     /// Every change up to here has been told.
     told: Lsn,
+    /// What nobody waits here for any more, because it was handed out or dropped, changed up to here.
+    gone: Lsn,
     full: bool,
 }
 
@@ -36,7 +38,7 @@ struct Inner {
 pub(crate) struct Noted {
     /// The row, as it was named last.
     pub(crate) name: RowName,
-    /// Whatever changed up to here had been told before its first change that is not checked.
+    /// Whatever changed up to here had been told before its first change that is not checked; below `last`.
     pub(crate) after: Lsn,
     /// Its last change.
     pub(crate) last: Lsn,
@@ -80,6 +82,19 @@ impl ChangedRows {
         self.lock().mark(route, at);
     }
 
+    /// Drops everything: routes may be numbered in another way from now on. Whoever compares them next verifies all of them
+    /// anew.
+    pub fn begin_anew(&self) {
+        let mut inner = self.lock();
+        let told = inner.told;
+        *inner = Inner { told, gone: told, ..Inner::default() };
+    }
+
+    /// What was handed out or dropped so far changed up to here: of that, whoever begins to compare now hears nothing.
+    pub(crate) fn gone(&self) -> Lsn {
+        self.lock().gone
+    }
+
     /// Takes at most `max` rows of the route that waits longest, among those that `may` allows; oldest first.
     pub(crate) fn take(&self, max: usize, may: impl Fn(RouteId) -> bool) -> Option<(RouteId, Vec<Noted>)> {
         let mut inner = self.lock();
@@ -89,7 +104,8 @@ impl ChangedRows {
         let (_, route) = oldest.min()?;
         let keys = inner.order.get_mut(&route)?;
         let keys = keys.drain(..keys.len().min(max));
-        let taken = keys.filter_map(|key| inner.rows.remove(&(route, key))).collect();
+        let taken: Vec<_> = keys.filter_map(|key| inner.rows.remove(&(route, key))).collect();
+        inner.gone = taken.iter().map(|noted| noted.last).fold(inner.gone, Lsn::max);
         inner.full = inner.full && inner.rows.len() > self.max / 2;
         Some((route, taken))
     }
@@ -108,7 +124,8 @@ impl ChangedRows {
     /// What was not listed since the last call, and how far everything else is known.
     pub(crate) fn told(&self) -> Told {
         let mut inner = self.lock();
-        let dirty = std::mem::take(&mut inner.dirty).into_iter().collect();
+        let dirty: Vec<_> = std::mem::take(&mut inner.dirty).into_iter().collect();
+        inner.gone = dirty.iter().map(|(_, upto)| *upto).fold(inner.gone, Lsn::max);
         let waiting_after = inner.oldest().map(|(_, noted)| noted.after).min();
         Told { dirty, upto: inner.told, waiting_after }
     }
@@ -138,7 +155,10 @@ impl Inner {
             self.mark(route, at);
         } else {
             self.order.entry(route).or_default().push_back(key.clone());
-            self.rows.insert((route, key), Noted { name, after: self.told, last: at, since: now });
+            // A change of our own making may stand where everything has been told: it waits nevertheless.
+            let last = at.max(self.told);
+            let after = self.told.min(Lsn::new(last.raw().saturating_sub(1)));
+            self.rows.insert((route, key), Noted { name, after, last, since: now });
         }
     }
 

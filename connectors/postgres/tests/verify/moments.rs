@@ -9,6 +9,7 @@ use understudy_postgres::wire::{Client, ConnectOptions};
 
 use crate::databases::connect;
 use crate::harness::{FAR, ROUTE, all, both, copied, limited, names, route};
+use crate::support::until;
 
 fn schema() -> String {
     format!("CREATE TABLE t (id int PRIMARY KEY, v bigint); INSERT INTO t VALUES (1, 0); {}", copied("t"))
@@ -25,12 +26,12 @@ async fn at(client: &mut Client, checkpoint: &str, unseen: &str) {
 
 /// Waits until a session of the database waits for a lock on a table.
 async fn waiting(options: &ConnectOptions) {
-    let mut watcher = connect(options).await;
     let sql = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessShareLock' \
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
-    while watcher.query(sql).await.unwrap()[0].text(0) == Some("0") {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until("a session waits for the lock", || async {
+        connect(options).await.query(sql).await.unwrap()[0].text(0) != Some("0")
+    })
+    .await;
 }
 
 /// Promise 3: whatever blue's snapshot shows had committed before the address that green is waited for.

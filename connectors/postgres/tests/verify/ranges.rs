@@ -3,7 +3,9 @@
 use understudy_contract::{BlueRows, ComparedRoute, GreenRows, KeyRange, RangeDigest, Which};
 use understudy_model::{Key, RouteId};
 
+use crate::databases::connect;
 use crate::harness::{Both, ROUTE, all, both, copied, greens, indexed, key, named, route, shown};
+use crate::support::until;
 
 /// Cuts a route into ranges by the boundaries of one side and compares them with the whole, on both sides.
 async fn tile(both: &mut Both, rows: u64) -> Vec<KeyRange> {
@@ -140,15 +142,13 @@ async fn tables_are_read_by_their_index() {
     // Sessions report what they have read when they end at the latest.
     crate::endings::end_sessions(&mut both).await;
     let read = "SELECT seq_tup_read || ' ' || idx_scan FROM pg_stat_user_tables WHERE relname = 't_green'";
-    let mut seen = String::new();
-    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
-    while tokio::time::Instant::now() < deadline {
-        seen = both.text(read).await;
-        if seen.split(' ').nth(1).is_some_and(|scans| scans.parse::<u64>().unwrap() >= 1_509) {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    until("the index scans are counted", || async {
+        let rows = connect(&both.options).await.query(read).await.unwrap();
+        let scans = rows[0].text(0).unwrap().split(' ').nth(1).unwrap();
+        scans.parse::<u64>().unwrap() >= 1_509
+    })
+    .await;
+    let seen = both.text(read).await;
     let counts = seen.split(' ').map(|count| count.parse::<u64>().unwrap()).collect::<Vec<_>>();
     assert!(counts[0] == 0 && counts[1] >= 1_509, "{seen}");
 }

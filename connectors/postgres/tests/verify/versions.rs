@@ -1,13 +1,13 @@
 //! Versions of rows, and whose they are.
 
+use std::cell::RefCell;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use understudy_postgres::verify::ReadLimits;
 use understudy_postgres::wire::{Client, ConnectOptions};
 
 use crate::harness::{all, both, copied, names, on, route};
-use crate::support::{Cluster, Setup};
+use crate::support::{Cluster, Setup, until};
 
 /// Promise 2: the proof rests on a version being another after every change, and the same without one.
 #[tokio::test]
@@ -67,7 +67,7 @@ async fn rows_of_others_are_told_where_green_knows() {
     assert_eq!(both.green_values(&asked).await.len(), 3, "old rows do no harm");
     for origin in ["understudy_verify_test", "understudy_verify_test/0", "understudy_verify_test/1"] {
         let drop = format!("SELECT pg_replication_origin_drop('{origin}')");
-        crate::support::until("the origin is dropped", || {
+        until("the origin is dropped", || {
             let (options, drop) = (options.clone(), drop.clone());
             async move { Client::connect(&options).await.unwrap().query(&drop).await.is_ok() }
         })
@@ -79,14 +79,16 @@ async fn rows_of_others_are_told_where_green_knows() {
 
 /// A session whose writes carry one of the origins that the harness's sink has made, and is about to let go of.
 async fn writing_as(options: &ConnectOptions, origin: &str) -> Client {
-    let mut client = Client::connect(options).await.unwrap();
     let setup = format!("SELECT pg_replication_origin_session_setup('{origin}')");
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while let Err(failure) = client.query(&setup).await {
-        assert!(Instant::now() < deadline, "{failure}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    client
+    let client = RefCell::new(None);
+    until("the origin is free", || async {
+        let mut session = Client::connect(options).await.unwrap();
+        let is_set = session.query(&setup).await.is_ok();
+        client.replace(is_set.then_some(session));
+        is_set
+    })
+    .await;
+    client.into_inner().unwrap()
 }
 
 /// Without that record nothing is said.

@@ -74,7 +74,7 @@ fn line(report: &StatusReport) -> String {
     let copied =
         report.tables.iter().filter(|table| table.state == understudy_control::TableState::Following).count();
     let mut line = format!(
-        "{} {} lag={}/{} copied={copied}/{} changes={} heals={} quarantined={} mismatches={}",
+        "{} {} lag={}/{} copied={copied}/{} changes={} heals={} quarantined={}",
         report.migration,
         report.phase.as_str(),
         report.lag_seconds.map_or_else(|| "unknown".to_owned(), |lag| format!("{lag:.1}s")),
@@ -83,12 +83,19 @@ fn line(report: &StatusReport) -> String {
         report.changes_total,
         report.heals,
         report.quarantined,
-        report.mismatches,
     );
+    if let Some(verify) = &report.verify {
+        let share = verify.coverage_ratio.map(|ratio| format!("{:.1}%", ratio * 100.0));
+        let (open, pending, suspended) = (verify.open, verify.pending, verify.suspended);
+        let _ = write!(line, " verify={} open={open} pending={pending} suspended={suspended}", known(share));
+    }
     if let Some(slot) = &report.slot {
         let limit =
             slot.safe_bytes.map_or_else(|| "no limit".to_owned(), |safe| bytes(slot.retained_bytes + safe));
         let _ = write!(line, " slot={}/{limit}", bytes(slot.retained_bytes));
+    }
+    if let Some(gate) = &report.gate {
+        let _ = write!(line, " gate={}:{}", gate.gate, gate.verdict.as_str());
     }
     // A state that does not move names its reason.
     if let Some(reason) = report.waiting_for.first() {
@@ -119,6 +126,12 @@ fn whole(report: &StatusReport) -> String {
     for reason in &report.waiting_for {
         let _ = writeln!(text, "waiting for {reason}");
     }
+    if let Some(gate) = &report.gate {
+        let _ = writeln!(text, "gate {}: {}", gate.gate, gate.reason);
+    }
+    if let Some(reason) = report.verify.as_ref().and_then(|verify| verify.held_back.as_ref()) {
+        let _ = writeln!(text, "full passes wait: {reason}");
+    }
     if let Some(error) = &report.last_error {
         let _ = writeln!(text, "last failure: {error}");
     }
@@ -147,7 +160,9 @@ fn whole(report: &StatusReport) -> String {
 
 #[cfg(test)]
 mod tests {
-    use understudy_control::{Phase, Status, TableState, TableStatus, WalStatus};
+    use understudy_control::{
+        GateSummary, GateVerdict, Phase, Status, TableState, TableStatus, VerifySummary, WalStatus,
+    };
 
     use super::*;
 
@@ -181,8 +196,31 @@ mod tests {
     fn one_line_says_it_all_and_never_guesses() {
         assert_eq!(
             line(&report()),
-            "shop copying lag=unknown/unknown copied=0/1 changes=0 heals=0 quarantined=0 mismatches=0 \
+            "shop copying lag=unknown/unknown copied=0/1 changes=0 heals=0 quarantined=0 \
              slot=1.0 MiB/4.0 MiB waiting for transaction 7: psql of me, 5 min"
+        );
+    }
+
+    /// Rows that are not settled stand beside those that differ, and a gate that is held says so.
+    #[test]
+    fn verification_and_the_gate_are_on_the_line() {
+        let mut report = report();
+        report.verify = Some(VerifySummary {
+            coverage_ratio: Some(0.982),
+            open: 1,
+            pending: 12,
+            suspended: 2,
+            held_back: Some("green is 7 s behind".to_owned()),
+        });
+        let reason = "one row differs".to_owned();
+        report.gate = Some(GateSummary { gate: "cutover".to_owned(), verdict: GateVerdict::Fail, reason });
+        let expected =
+            " verify=98.2% open=1 pending=12 suspended=2 slot=1.0 MiB/4.0 MiB gate=cutover:fail waiting for ";
+        assert!(line(&report).contains(expected), "{}", line(&report));
+        let whole = whole(&report);
+        assert!(
+            whole.contains("gate cutover: one row differs\nfull passes wait: green is 7 s behind\n"),
+            "{whole}"
         );
     }
 

@@ -18,9 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// How often the sidecar is asked.
 const GLANCE: Duration = Duration::from_millis(100);
 
-/// What somebody does to green, behind our back.
-const DAMAGE: &str = "UPDATE store.clients SET name = 'Nobody in particular' \
-                      WHERE client_id = (SELECT min(client_id) FROM store.clients)";
+/// What somebody does to green, behind our back: to a row that no client of the load changes.
+const DAMAGE: &str = "UPDATE store.products SET name = 'Nothing in particular' \
+                      WHERE id = (SELECT min(id) FROM store.products)";
 
 /// What was measured.
 #[derive(Debug, Default)]
@@ -42,20 +42,19 @@ pub(super) async fn prove(
 ) -> Result<Proved, Failure> {
     let rows = verified(sidecar, screen).await?;
     screen.step("verified", &format!("all {} rows, while they were being changed", thousands(rows)));
+    held(files, screen).await?;
+    let mut client = Client::connect(green).await?;
+    client.batch("ANALYZE").await?;
+    screen.step("analysed", "green's tables, as the gate asks: ANALYZE");
     open(files, screen).await?;
     let began = Instant::now();
-    let mut client = Client::connect(green).await?;
     client.batch(DAMAGE).await?;
     client.close().await;
-    screen.step("planted", "somebody changes a row of store.clients on green, behind our back");
+    screen.step("planted", "somebody changes a row of store.products on green, behind our back");
     found(sidecar, screen).await?;
     let found_after = began.elapsed();
     screen.step("found", &format!("one mismatch, {} after it was made", brief(found_after)));
-    let held = verb(files, &["gate", "--control", &files.listen]).await?;
-    screen.step("gate", &first_line(&held.out));
-    if held.code != 3 {
-        return Err(Failure::new(Class::Internal, format!("the gate ended with {}, not with 3", held.code)));
-    }
+    held(files, screen).await?;
     let file = files.migration.display().to_string();
     for line in verb(files, &["mismatches", "explain", &file, "1"]).await?.out.lines() {
         screen.step("explain", line);
@@ -104,10 +103,20 @@ async fn found(sidecar: &mut Sidecar, screen: &mut Screen) -> Result<(), Failure
     }
 }
 
+/// Asks the gate, which has to be held.
+async fn held(files: &SidecarFiles, screen: &mut Screen) -> Result<(), Failure> {
+    let held = verb(files, &["gate", "--control", &files.listen]).await?;
+    screen.step("gate", &first_line(&held.out));
+    if held.code != 3 {
+        return Err(Failure::new(Class::Internal, format!("the gate ended with {}, not with 3", held.code)));
+    }
+    Ok(())
+}
+
 /// Waits until the gate opens.
 async fn open(files: &SidecarFiles, screen: &mut Screen) -> Result<(), Failure> {
     screen.progress("gate", "everything has to hold for a while without a break");
-    let opened = verb(files, &["gate", "--control", &files.listen, "--wait", "2m"]).await?;
+    let opened = verb(files, &["gate", "--control", &files.listen, "--wait", "90s"]).await?;
     if opened.code != 0 {
         let said = format!("{}{}", opened.out, opened.err);
         return Err(Failure::new(Class::Internal, format!("the gate ended with {}: {said}", opened.code)));

@@ -119,6 +119,18 @@ pub enum Source {
 
 use Source::{Computed, Constant, Renamed, Same};
 
+/// How the shop is verified, and what its gate asks for.
+const GATE: &str = "\
+verify:
+  pass_pause: 1s
+gate:
+  soak: 3s
+  accept:
+    - { what: \"type shop.tier\", reason: \"store.tier takes its place\" }
+    - { what: \"type shop.order_status\", reason: \"store.order_status takes its place\" }
+    - { what: \"index shop.operations_operation_key\", reason: \"an operation that arrived twice has to show\" }
+";
+
 /// Every table that the migration moves.
 pub const TABLES: &[TableMap] = &[
     TableMap {
@@ -313,7 +325,7 @@ pub fn migration_file(name: &str, blue: &Side, green: &Side, listen: &str) -> St
     for table in TABLES {
         table.write_entry(&mut file);
     }
-    file.push_str("verify:\n  pass_pause: 1s\ngate:\n  soak: 3s\n");
+    file.push_str(GATE);
     let _ = write!(file, "control:\n  listen: {listen}\n");
     file
 }

@@ -21,19 +21,22 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The last answers, by the check's name, each with its moment.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Answers(Arc<Mutex<BTreeMap<String, (Instant, Result<f64, String>)>>>);
+pub(super) struct Answers(Arc<Mutex<BTreeMap<String, (Instant, Answered)>>>);
+
+/// A figure, or why there is none.
+type Answered = Result<f64, String>;
 
 impl Answers {
-    fn keep(&self, name: &str, answer: Result<f64, String>) {
+    fn keep(&self, name: &str, answer: Answered) {
         let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         answers.insert(name.to_owned(), (Instant::now(), answer));
     }
 
     /// The same as evidence.
-    pub(super) fn dated(&self, clock: &GateClock) -> BTreeMap<String, Dated<Result<f64, String>>> {
+    pub(super) fn dated(&self, clock: &GateClock) -> BTreeMap<String, Dated<Answered>> {
         // A panic elsewhere leaves answers that go out of date.
         let answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let dated = |(name, (at, answer)): (&String, &(Instant, Result<f64, String>))| {
+        let dated = |(name, (at, answer)): (&String, &(Instant, Answered))| {
             (name.clone(), Dated::new(clock.at(*at), answer.clone()))
         };
         answers.iter().map(dated).collect()
@@ -58,7 +61,7 @@ pub(super) fn start(checks: &[PrometheusCheck], every: Duration, tasks: &mut Joi
     answers
 }
 
-async fn ask(url: &str) -> Result<f64, String> {
+async fn ask(url: &str) -> Answered {
     match tokio::time::timeout(PATIENCE, client::get(url)).await {
         Ok(Ok((code, body))) => answer::read(code, &body),
         Ok(Err(why)) => Err(why),

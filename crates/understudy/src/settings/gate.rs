@@ -149,6 +149,11 @@ impl Resolver<'_> {
         let soak = self.span(&raw.soak, "gate.soak");
         let max_age = self.span(&raw.max_age, "gate.max_age");
         let max_transaction_age = self.span(&raw.max_transaction_age, "gate.max_transaction_age");
+        let coverage = raw.coverage.value;
+        if !(coverage > 0.0 && coverage <= 1.0) {
+            let what = format!("`{coverage}` is not a share of rows");
+            self.report(raw.coverage.place, "gate.coverage", what, "write a number above 0 and at most 1");
+        }
         let checks = self.gate_checks(&raw.checks);
         let freeze = |(at, one): (usize, &RawFreeze)| self.freeze(one, &format!("gate.freeze[{at}]"));
         let freezes = raw.freeze.iter().enumerate().filter_map(freeze).collect();
@@ -161,7 +166,7 @@ impl Resolver<'_> {
         Some(GateSettings {
             max_lag: max_lag?,
             soak: soak?,
-            coverage: raw.coverage.value,
+            coverage,
             max_age: max_age?,
             max_transaction_age: max_transaction_age?,
             sequence_headroom: raw.sequence_headroom.value,
@@ -370,6 +375,7 @@ mod tests {
             ),
             ("gate: { accept: [{ what: role batch, reason: \"\" }] }\n".to_owned(), "gate.accept[0].reason"),
             ("gate: { coverage: 0 }\n".to_owned(), "gate.coverage"),
+            ("gate: { coverage: 1.5 }\n".to_owned(), "gate.coverage"),
         ] {
             let message = read(&text).map(|settings| format!("accepted: {:?}", settings.gate));
             let message = message.unwrap_or_else(|message| message);

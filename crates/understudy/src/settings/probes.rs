@@ -227,7 +227,7 @@ mod tests {
         }
         assert_eq!(
             read("SELECT ';', $1, a->>'b' FROM t -- ; \n WHERE x ;\n").0,
-            "SELECT ';', $1, a->>'b' FROM t \n WHERE x"
+            "SELECT ';', $1, a->>'b' FROM t \n\n WHERE x"
         );
         assert_eq!(read("SELECT E'\\n', $$;$$ FROM t\n").0, "SELECT E'\\n', $$;$$ FROM t");
     }

@@ -8,9 +8,8 @@ use super::problem::{Place, Problem};
 use super::yaml::{Node, Placed};
 
 /// Keys of the file's full format that this version does not carry out: where they stand, and what they are for.
-const LATER: [(&str, &str, &str); 4] = [
+const LATER: [(&str, &str, &str); 3] = [
     ("", "through", "going through Kafka"),
-    ("", "gate", "the gate"),
     ("", "flip", "the flip"),
     ("green", "dynamodb", "DynamoDB as green"),
 ];
@@ -46,23 +45,45 @@ impl<'a> Walk<'a> {
 
     /// The schema itself, behind references and the alternative "or null".
     fn resolve(&self, schema: &'a Json) -> &'a Json {
+        let schema = self.referred(schema);
+        let alternative = self.forms(schema).first().copied();
+        alternative.unwrap_or(schema)
+    }
+
+    fn referred(&self, schema: &'a Json) -> &'a Json {
         let referred = schema["$ref"].as_str().and_then(|path| self.root.pointer(path.strip_prefix('#')?));
-        if let Some(schema) = referred {
-            return self.resolve(schema);
+        referred.map_or(schema, |schema| self.referred(schema))
+    }
+
+    /// The forms that a value may have where there is a choice, apart from null.
+    fn forms(&self, schema: &'a Json) -> Vec<&'a Json> {
+        let all = self.referred(schema)["anyOf"].as_array().into_iter().flatten();
+        let mut forms = Vec::new();
+        for one in all.filter(|one| one["type"] != "null") {
+            match self.forms(one) {
+                nested if nested.is_empty() => forms.push(self.referred(one)),
+                nested => forms.extend(nested),
+            }
         }
-        let alternative =
-            schema["anyOf"].as_array().and_then(|all| all.iter().find(|one| one["type"] != "null"));
-        alternative.map_or(schema, |schema| self.resolve(schema))
+        forms
+    }
+
+    /// The form that a value is meant to have: a mapping where it is one, else the first.
+    fn meant(&self, node: &Node, schema: &'a Json) -> &'a Json {
+        let is_meant = |form: &&&Json| accepts(form, "object") == matches!(node, Node::Map(_));
+        let forms = self.forms(schema);
+        forms.iter().find(is_meant).copied().unwrap_or_else(|| self.resolve(schema))
     }
 
     fn node(&mut self, node: &Placed<Node>, outer: &'a Json, path: &str) {
-        let schema = self.resolve(outer);
+        let schema = self.meant(&node.value, outer);
         if node.value == Node::Null {
             if !accepts(schema, "null") && !accepts_null(outer) {
                 self.report(node.place, path, "is empty".to_owned(), "give a value, or leave the key out");
             }
         } else if let Some(words) = words(schema) {
-            self.word(node, &words, path);
+            let mappings = self.forms(outer).into_iter().filter(|form| accepts(form, "object"));
+            self.word(node, &words, &mappings.flat_map(keys).collect::<Vec<_>>(), path);
         } else if accepts(schema, "object") {
             self.mapping(node, schema, path);
         } else if accepts(schema, "array") {
@@ -121,8 +142,7 @@ impl<'a> Walk<'a> {
             let what = format!("`{name}` ({what}) is not part of this version");
             return self.report(key.place, path, what, "leave it out for now");
         }
-        let known = schema["properties"].as_object().into_iter().flatten().map(|(name, _)| name.as_str());
-        let near = nearest(&key.value, known);
+        let near = nearest(&key.value, keys(schema));
         let remedy = near.map_or_else(|| known_keys(schema), |near| format!("did you mean `{near}`?"));
         self.report(key.place, path, format!("unknown key `{}`", key.value), remedy);
     }
@@ -140,18 +160,26 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn word(&mut self, node: &Placed<Node>, words: &[&str], path: &str) {
+    /// A word of an enumeration; `keys` are those of the mapping that may stand in its place.
+    fn word(&mut self, node: &Placed<Node>, words: &[&str], keys: &[&str], path: &str) {
         let given = match &node.value {
             Node::Text(text) => text.as_str(),
             other => kind(other),
         };
-        if !words.contains(&given) {
-            let remedy = match nearest(given, words.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("write one of: {}", words.join(", ")),
-            };
-            self.report(node.place, path, format!("`{given}` is not a choice here"), remedy);
+        if words.contains(&given) {
+            return;
         }
+        let mapping = |key: &str| format!("{{ {key}: ... }}");
+        let remedy = match nearest(given, words.iter().chain(keys).copied()) {
+            Some(near) if keys.contains(&near) => format!("did you mean `{}`?", mapping(near)),
+            Some(near) => format!("did you mean `{near}`?"),
+            None => {
+                let mut choices: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+                choices.extend(keys.iter().map(|key| mapping(key)));
+                format!("write one of: {}", choices.join(", "))
+            }
+        };
+        self.report(node.place, path, format!("`{given}` is not a choice here"), remedy);
     }
 
     fn scalar(&mut self, node: &Placed<Node>, schema: &Json, path: &str) {
@@ -174,6 +202,15 @@ impl<'a> Walk<'a> {
             _ if accepts(schema, "integer") => {
                 let what = format!("must be a whole number, not {}", kind(&node.value));
                 self.report(node.place, path, what, "write digits only");
+            }
+            Node::Whole(_) | Node::Fraction(_) => {}
+            other if accepts(schema, "number") && !accepts(schema, "string") => {
+                self.report(
+                    node.place,
+                    path,
+                    format!("must be a number, not {}", kind(other)),
+                    "write it like 0.5",
+                );
             }
             _ => {}
         }
@@ -221,9 +258,12 @@ fn pattern(path: &str) -> String {
     path.chars().filter(|c| !c.is_ascii_digit()).collect()
 }
 
+fn keys(schema: &Json) -> impl Iterator<Item = &str> {
+    schema["properties"].as_object().into_iter().flatten().map(|(name, _)| name.as_str())
+}
+
 fn known_keys(schema: &Json) -> String {
-    let names = schema["properties"].as_object().into_iter().flatten().map(|(name, _)| name.as_str());
-    format!("known keys here: {}", names.collect::<Vec<_>>().join(", "))
+    format!("known keys here: {}", keys(schema).collect::<Vec<_>>().join(", "))
 }
 
 fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {

@@ -27,7 +27,7 @@ pub(super) struct RawVerify {
     #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) rows_per_second: Option<Placed<u64>>,
-    /// Throttle: the share of time, above 0 and at most 1, for which full passes may keep each of their connections to blue
+    /// Throttle: the share of time, from 0.001 to 1, for which full passes may keep each of their connections to blue
     /// busy. With two connections and 0.5 they take at most one of blue's cores.
     #[schemars(range(min = 0.001, max = 1.0))]
     pub(super) busy: Placed<f64>,
@@ -138,12 +138,17 @@ impl Resolver<'_> {
         let yield_at_lag = self.span(&raw.yield_at_lag, "verify.yield_at_lag");
         let pass_pause = self.span(&raw.pass_pause, "verify.pass_pause");
         let replica_lag = raw.max_replica_lag.as_ref().map(|lag| self.span(lag, "verify.max_replica_lag"));
+        let busy = raw.busy.value;
+        if !(0.001..=1.0).contains(&busy) {
+            let what = format!("`{busy}` is not a share of time");
+            self.report(raw.busy.place, "verify.busy", what, "write a number from 0.001 to 1");
+        }
         Some(VerifySettings {
             enabled: raw.enabled,
             workers: super::resolve::count(raw.workers.value),
             range_rows: raw.range_rows.value,
             rows_per_second: raw.rows_per_second.as_ref().map(|rows| rows.value),
-            busy: raw.busy.value,
+            busy,
             max_active_sessions: raw.max_active_sessions.as_ref().map(|sessions| sessions.value),
             max_replica_lag: replica_lag.flatten(),
             max_read_time: max_read_time?,
@@ -183,5 +188,72 @@ impl Resolver<'_> {
             rules.push((column.clone(), rule));
         }
         rules
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Secrets, Settings, Surroundings, parse};
+    use super::*;
+
+    fn read(text: &str, compare: &str) -> Result<Settings, String> {
+        let file = format!(
+            "version: 1\nname: shop\nblue: {{ url: postgres://a@blue/shop }}\ngreen: {{ postgres: {{ url: \
+             postgres://a@green/shop }} }}\ntables:\n  - from: public.t\n    compare: {compare}\n{text}"
+        );
+        let surroundings = Surroundings {
+            variables: Default::default(),
+            folder: "/nonexistent".into(),
+            secrets: Secrets::Read,
+        };
+        parse("shop.yaml", &file, &surroundings).map_err(|error| error.to_string())
+    }
+
+    /// A rule that is read as another one hides a difference, or shows one that nobody minds.
+    #[test]
+    fn each_column_has_the_rule_that_stands_there() {
+        let rules = "{ a: ignore, b: { tolerance: 0.01 }, c: trim, d: fold, e: json, f: float, g: exact }";
+        let settings = read("", rules).unwrap();
+        let wanted = [
+            ("a", CompareRule::Ignore),
+            ("b", CompareRule::Tolerance("0.01".to_owned())),
+            ("c", CompareRule::Trim),
+            ("d", CompareRule::Fold),
+            ("e", CompareRule::Json),
+            ("f", CompareRule::Float),
+            ("g", CompareRule::Exact),
+        ];
+        assert_eq!(settings.tables[0].compare, wanted.map(|(column, rule)| (column.to_owned(), rule)));
+    }
+
+    /// What is no rule is refused at its place, with the one that was meant.
+    #[test]
+    fn what_is_no_rule_is_refused() {
+        for (rules, what) in [
+            ("{ a: ignroe }", "7:19: tables[0].compare.a: `ignroe` is not a choice here"),
+            ("{ a: ignroe }", "did you mean `ignore`?"),
+            ("{ a: tolerence }", "did you mean `{ tolerance: ... }`?"),
+            ("{ a: 17 }", "write one of: exact, ignore, trim, fold, json, float, { tolerance: ... }"),
+            ("{ a: { tolerence: 1 } }", "did you mean `tolerance`?"),
+            ("{ a: {} }", "key `tolerance` is missing"),
+            ("{ a: { tolerance: little } }", "compare.a.tolerance: must be a number, not text"),
+            ("{ a: { tolerance: 0 } }", "a tolerance is a number above zero"),
+            ("{ a: { tolerance: -0.5 } }", "a tolerance is a number above zero"),
+            ("{ a: [ignore] }", "`a list` is not a choice here"),
+        ] {
+            let message = read("", rules).map(|settings| format!("accepted: {:?}", settings.tables));
+            let message = message.unwrap_or_else(|message| message);
+            assert!(message.contains(what), "{rules}: {message}");
+        }
+    }
+
+    /// A throttle that throttles nothing, or everything, is refused at once.
+    #[test]
+    fn a_share_of_time_is_above_zero_and_at_most_one() {
+        assert_eq!(read("verify: { busy: 0.25 }\n", "{}").unwrap().verify.busy, 0.25);
+        for busy in ["0", "0.0001", "1.5", "-1", "half"] {
+            let message = read(&format!("verify: {{ busy: {busy} }}\n"), "{}").unwrap_err();
+            assert!(message.contains("verify.busy"), "{message}");
+        }
     }
 }

@@ -1,13 +1,25 @@
 //! What runs beside the pipeline of one attempt: verification, probes, and the look at both servers.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use understudy_control::StatusHandle;
+use understudy_observe::Recorder;
+use understudy_postgres::probes::ProbeLimits;
 use understudy_replicate::Reread;
 
 use super::surroundings::Surroundings;
 use super::{Running, Shared, Subject, Verifying};
+use crate::gate::VerifyBoard;
+use crate::probing::{self, ProbeBoard, ProbingSettings};
 use crate::settings::Settings;
+
+/// How often what is known of the probes is put up.
+const SHOW_EVERY: Duration = Duration::from_secs(1);
 
 /// All of it, while it runs.
 pub(crate) struct Beside {
@@ -20,7 +32,7 @@ impl Beside {
     pub(crate) fn start(
         settings: &Settings,
         subject: Subject,
-        (shared, status): (&Shared, StatusHandle),
+        (shared, status, recorder): (&Shared, StatusHandle, &Recorder),
         rereads: mpsc::Sender<Reread>,
     ) -> Beside {
         let role = settings.name.application_name("gate");
@@ -34,6 +46,9 @@ impl Beside {
         };
         let mut others = JoinSet::new();
         others.spawn(surroundings.watch());
+        if !settings.probes.is_empty() {
+            others.spawn(Box::pin(ask_probes(settings.clone(), (shared.board.clone(), recorder.clone()))));
+        }
         let verifies = settings.verify.enabled;
         let verifying = verifies.then(|| Verifying::new(settings, subject, shared.clone()).start(rereads));
         Beside { verifying, others }
@@ -46,4 +61,29 @@ impl Beside {
             verifying.stop().await;
         }
     }
+}
+
+/// Asks the probes and puts up what is known of them, until it is dropped.
+async fn ask_probes(settings: Settings, (shown, recorder): (Arc<VerifyBoard>, Recorder)) {
+    let role = settings.name.application_name("probe");
+    let probing = ProbingSettings {
+        blue: settings.blue.clone().with_application_name(&role),
+        green: settings.green_postgres().clone().with_application_name(&role),
+        migration: settings.name.as_str().to_owned(),
+        prefix: format!("understudy/{}", settings.name),
+        probes: settings.probes.clone(),
+        limits: ProbeLimits::default(),
+        seed: rand::rng().next_u64(),
+        recorder,
+    };
+    let board = Arc::new(ProbeBoard::new(&settings.probes));
+    let showing = async {
+        let mut tick = tokio::time::interval(SHOW_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            shown.probes(board.reports());
+        }
+    };
+    tokio::join!(probing::run(probing, board.clone(), std::future::pending()), showing);
 }

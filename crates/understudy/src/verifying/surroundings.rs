@@ -102,19 +102,26 @@ impl Surroundings {
                 lag_ms,
             };
         });
-        if examine {
-            let report = self.status.report();
-            for route in &mut self.plan.routes {
-                let name = route.source.to_string();
-                let is_copied = |table: &understudy_control::TableStatus| {
-                    table.source == name && table.state == understudy_control::TableState::Following
-                };
-                route.copied_before = report.tables.iter().any(is_copied);
-            }
+        // What is said of a table depends on whether it is copied.
+        if self.copied() || examine {
             let found = Box::pin(readiness::examine(blue, green, &self.plan)).await;
             self.board.readiness(found);
         }
         Ok(())
+    }
+
+    /// Takes over which tables are copied. Returns whether that has changed.
+    fn copied(&mut self) -> bool {
+        let report = self.status.report();
+        let mut changed = false;
+        for route in &mut self.plan.routes {
+            let name = route.source.to_string();
+            let is_copied = report.tables.iter().any(|table| {
+                table.source == name && table.state == understudy_control::TableState::Following
+            });
+            changed |= std::mem::replace(&mut route.copied_before, is_copied) != is_copied;
+        }
+        changed
     }
 
     fn unknown_load(&self) {

@@ -66,19 +66,27 @@ impl Known<'_> {
     }
 }
 
-/// Each line is one rule: people act on the cause, and a wrong one sends them to look in the wrong place.
+const ONE: Option<[Option<&str>; 2]> = Some([Some("1"), Some("x")]);
+const TWO: Option<[Option<&str>; 2]> = Some([Some("2"), Some("x")]);
+const OURS: Option<bool> = Some(false);
+
+/// Each line is one rule: what is known, and the cause that follows.
+fn follows(rules: &[(&str, Cause, Known<'_>)]) {
+    for (rule, cause, known) in rules {
+        assert_eq!(known.cause(), *cause, "{rule}");
+    }
+}
+
+/// People act on the cause: a wrong writer sends them to look in the wrong place.
 #[test]
-fn every_rule_has_its_cause() {
-    let (long, longer) = ("x".repeat(300), "y".repeat(300));
-    let (one, two) = (Some([Some("1"), Some("x")]), Some([Some("2"), Some("x")]));
-    let ours = Some(false);
-    let known = [
+fn who_wrote_what_has_its_cause() {
+    follows(&[
         (
             "set aside, whoever wrote it",
             Cause::SetAside,
             Known {
-                blue: one,
-                green: two,
+                blue: ONE,
+                green: TWO,
                 foreign: Some(true),
                 awaited: Some(Awaits::Quarantine),
                 ..NOTHING
@@ -87,46 +95,65 @@ fn every_rule_has_its_cause() {
         (
             "set aside and not there",
             Cause::SetAside,
-            Known { blue: one, awaited: Some(Awaits::Quarantine), ..NOTHING },
+            Known { blue: ONE, awaited: Some(Awaits::Quarantine), ..NOTHING },
         ),
         (
             "written by somebody else",
             Cause::ForeignWrite,
-            Known { blue: one, green: two, foreign: Some(true), ..NOTHING },
+            Known { blue: ONE, green: TWO, foreign: Some(true), ..NOTHING },
         ),
         (
             "put there by somebody else",
             Cause::ForeignWrite,
-            Known { green: two, foreign: Some(true), ..NOTHING },
+            Known { green: TWO, foreign: Some(true), ..NOTHING },
         ),
         (
             "gone while blue's did not change",
             Cause::ForeignWrite,
-            Known { blue: one, unchanged: Some(true), ..NOTHING },
+            Known { blue: ONE, unchanged: Some(true), ..NOTHING },
         ),
         (
             "other while blue's did not change",
             Cause::ForeignWrite,
-            Known { blue: one, green: two, unchanged: Some(true), ..NOTHING },
+            Known { blue: ONE, green: TWO, unchanged: Some(true), ..NOTHING },
         ),
-        ("new on blue only", Cause::MissedEvent, Known { blue: one, ..NOTHING }),
+        ("new on blue only", Cause::MissedEvent, Known { blue: ONE, ..NOTHING }),
         (
             "changed on blue and not there",
             Cause::MissedEvent,
-            Known { blue: one, unchanged: Some(false), ..NOTHING },
+            Known { blue: ONE, unchanged: Some(false), ..NOTHING },
         ),
-        ("ours and gone from blue", Cause::MissedEvent, Known { green: one, foreign: ours, ..NOTHING }),
-        ("on green only", Cause::Unknown, Known { green: one, ..NOTHING }),
+        ("ours and gone from blue", Cause::MissedEvent, Known { green: ONE, foreign: OURS, ..NOTHING }),
+        ("on green only", Cause::Unknown, Known { green: ONE, ..NOTHING }),
         (
             "as replication computes it",
             Cause::Mapping,
-            Known { blue: one, green: two, evaluated: two, foreign: ours, unchanged: Some(true), ..NOTHING },
+            Known { blue: ONE, green: TWO, evaluated: TWO, foreign: OURS, unchanged: Some(true), ..NOTHING },
         ),
         (
             "not as replication computes it",
             Cause::MissedEvent,
-            Known { blue: one, green: two, evaluated: one, foreign: ours, ..NOTHING },
+            Known { blue: ONE, green: TWO, evaluated: ONE, foreign: OURS, ..NOTHING },
         ),
+        (
+            "ours and out of date",
+            Cause::MissedEvent,
+            Known { blue: ONE, green: TWO, foreign: OURS, ..NOTHING },
+        ),
+        (
+            "changed on blue since it was equal",
+            Cause::MissedEvent,
+            Known { blue: ONE, green: TWO, unchanged: Some(false), ..NOTHING },
+        ),
+        ("nothing is known", Cause::Unknown, Known { blue: ONE, green: TWO, ..NOTHING }),
+    ]);
+}
+
+/// What differs tells a lossy type, a mapping or a half-sent row from a change that went missing.
+#[test]
+fn what_differs_has_its_cause() {
+    let (long, longer) = ("x".repeat(300), "y".repeat(300));
+    follows(&[
         (
             "fewer digits",
             Cause::Precision,
@@ -160,28 +187,14 @@ fn every_rule_has_its_cause() {
         (
             "a short value of a large type",
             Cause::MissedEvent,
-            Known { blue: one, green: Some([None, Some("x")]), foreign: ours, ..NOTHING },
+            Known { blue: ONE, green: Some([None, Some("x")]), foreign: OURS, ..NOTHING },
         ),
         (
             "a large value of a type that is not",
             Cause::Unknown,
             Known { blue: Some([None, Some(&long)]), green: Some([None, None]), ..NOTHING },
         ),
-        (
-            "ours and out of date",
-            Cause::MissedEvent,
-            Known { blue: one, green: two, foreign: ours, ..NOTHING },
-        ),
-        (
-            "changed on blue since it was equal",
-            Cause::MissedEvent,
-            Known { blue: one, green: two, unchanged: Some(false), ..NOTHING },
-        ),
-        ("nothing is known", Cause::Unknown, Known { blue: one, green: two, ..NOTHING }),
-    ];
-    for (rule, cause, known) in known {
-        assert_eq!(known.cause(), cause, "{rule}");
-    }
+    ]);
 }
 
 /// Numbers and moments that lost digits are told from others, or a lost update passes for rounding.

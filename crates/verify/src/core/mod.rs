@@ -109,6 +109,8 @@ struct InFlight {
     worker: usize,
     generation: u64,
     what: What,
+    /// When it was given away.
+    given: Millis,
     /// What reads of green that ended before it was given away tell.
     horizon: Arc<Horizon>,
 }
@@ -180,11 +182,12 @@ impl VerifyCore {
             self.writes.push(LedgerWrite::Resolved(mismatch.id, Resolution::Gone));
         }
         self.mismatches = Mismatches::new(open, saved.last_mismatch, now);
-        if saved.checkpoint > saved.changed_upto {
-            // What green applied since was followed by nobody who is still here.
-            (0..self.routes.len()).for_each(|index| self.mark_dirty(index, saved.checkpoint, now));
-            self.changed_upto = saved.checkpoint;
-            self.writes.push(LedgerWrite::ChangedUpto(saved.checkpoint));
+        // What green applied since, and what an earlier run in this process took, is followed by nobody who is still here.
+        let upto = saved.checkpoint.max(self.changed.gone());
+        if upto > saved.changed_upto {
+            (0..self.routes.len()).for_each(|index| self.mark_dirty(index, upto, now));
+            self.changed_upto = upto;
+            self.writes.push(LedgerWrite::ChangedUpto(upto));
         }
         self.is_urgent = true;
     }
@@ -228,30 +231,30 @@ impl VerifyCore {
             Some(_) | None => 0,
         };
         if let Some(together) = self.cases.take(most, now) {
-            return Some(self.names_job(together, worker));
+            return Some(self.names_job(together, worker, now));
         }
         if let Some(together) = self.take_changed(now) {
-            return Some(self.names_job(together, worker));
+            return Some(self.names_job(together, worker, now));
         }
         if self.throttle.held_back(&self.load).is_some() || self.writes.len() > WRITES_MAX {
             return None;
         }
         let (about, task) = self.next_of_ranges(worker, now)?;
-        Some(self.job(about.route, What::Range(about), task, worker))
+        Some(self.job((about.route, task), What::Range(about), worker, now))
     }
 
-    fn names_job(&mut self, together: Together, worker: usize) -> Job {
+    fn names_job(&mut self, together: Together, worker: usize, now: Millis) -> Job {
         let Together { route, ref names, detail, thorough } = together;
         let task = Task::Names { names: names.clone(), detail, thorough };
-        self.job(route, What::Names(together), task, worker)
+        self.job((route, task), What::Names(together), worker, now)
     }
 
-    fn job(&mut self, route: RouteId, what: What, task: Task, worker: usize) -> Job {
+    fn job(&mut self, (route, task): (RouteId, Task), what: What, worker: usize, given: Millis) -> Job {
         self.last_job += 1;
         let id = JobId(self.last_job);
         let generation = self.routes[route.index()].generation;
         let horizon = self.horizon.clone();
-        self.jobs.insert(id, InFlight { route, worker, generation, what, horizon });
+        self.jobs.insert(id, InFlight { route, worker, generation, what, given, horizon });
         Job { id, route, task }
     }
 

@@ -33,6 +33,8 @@ pub(crate) struct Verdict {
     pub(crate) horizon: Xid,
     /// Blue's digest.
     pub(crate) digest: RangeDigest,
+    /// When it was read, however long its rows then take to be settled.
+    pub(crate) when: Moment,
 }
 
 /// What is read of a range next.
@@ -111,12 +113,12 @@ impl Range {
     }
 
     /// Every row was seen equal, or is counted on its own.
-    pub(crate) fn verify(&mut self, verdict: Verdict, pass: u64, now: Millis) {
+    pub(crate) fn verify(&mut self, verdict: Verdict, pass: u64) {
         self.rows = verdict.digest.rows;
         self.digest = verdict.digest;
         self.verified = Some(verdict.lsn);
         self.horizon = Some(verdict.horizon);
-        self.verified_when = Some(Moment::ago(0, now));
+        self.verified_when = Some(verdict.when);
         self.pass = pass;
         self.wrong = false;
         self.unexamined = 0;

@@ -1,12 +1,14 @@
 //! What reads of ranges come to: verified, rows to be settled, rows to be read, or a cut.
 
 use rustc_hash::FxHashMap;
-use understudy_contract::{BlueRead, GreenRead, LedgerWrite, NotRead, RangeDigest, RowName, RowSeen, Sweep};
+use understudy_contract::{
+    BlueRead, GreenRead, LedgerWrite, NotRead, RangeDigest, RowDigest, RowName, RowSeen, Sweep,
+};
 use understudy_model::{Key, RouteId, Xid};
 
 use super::cases::Open;
 use super::job::{Audit, Brought, Side, Task};
-use super::ranges::{Next, Step, Verdict};
+use super::ranges::{Moment, Next, Step, Verdict};
 use super::route::rows_max;
 use super::{InFlight, VerifyCore, full};
 use crate::circumstances::Millis;
@@ -264,14 +266,16 @@ impl VerifyCore {
     /// What a range comes to if nothing of it differs; `None` when blue could not show everything that had been logged.
     fn verdict<T>(&self, job: &InFlight, blue: &BlueRead<T>, digest: RangeDigest) -> Option<Verdict> {
         let lsn = job.horizon.of(&blue.moment)?.min(blue.moment.lsn);
-        Some(Verdict { lsn, horizon: blue.moment.snapshot.xmin(), digest })
+        Some(Verdict { lsn, horizon: blue.moment.snapshot.xmin(), digest, when: Moment::ago(0, job.given) })
     }
 
-    /// Rows of one side that the other lacks or has otherwise.
+    /// Rows of one side that the other lacks, has otherwise, or has more than once.
     fn unequal<'r>(&self, rows: &[RowSeen], others: impl IntoIterator<Item = &'r RowSeen>) -> Vec<RowName> {
-        let others = others.into_iter().map(|row| (&row.name.green, row.digest));
-        let others: FxHashMap<_, _> = others.collect();
-        let differs = |row: &&RowSeen| others.get(&row.name.green) != Some(&row.digest);
+        let mut by_key: FxHashMap<&Key, Option<RowDigest>> = FxHashMap::default();
+        for row in others {
+            by_key.entry(&row.name.green).and_modify(|twice| *twice = None).or_insert(Some(row.digest));
+        }
+        let differs = |row: &&RowSeen| by_key.get(&row.name.green) != Some(&Some(row.digest));
         rows.iter().filter(differs).map(|row| row.name.clone()).collect()
     }
 
@@ -378,14 +382,16 @@ fn digest_of(rows: &[RowSeen]) -> RangeDigest {
 }
 
 fn earlier(one: Verdict, other: Verdict) -> Verdict {
-    Verdict { lsn: one.lsn.min(other.lsn), horizon: one.horizon.min(other.horizon), digest: one.digest }
+    Verdict { lsn: one.lsn.min(other.lsn), horizon: one.horizon.min(other.horizon), ..one }
 }
 
-/// Whether a digest is not what the rows add up to that were there before and after it without a change.
+/// Whether a digest is not what the rows add up to that were there before and after it without a change. One of more rows
+/// tells nothing: others may have come and gone meanwhile.
 fn is_wrong(before: &[RowSeen], digest: RangeDigest, after: &[RowSeen]) -> bool {
     let versions = |rows: &[RowSeen]| {
         let version = |row: &RowSeen| (row.name.green.clone(), (row.version.clone(), row.digest));
         rows.iter().map(version).collect::<FxHashMap<_, _>>()
     };
-    digest_of(before) != digest && before.len() == after.len() && versions(before) == versions(after)
+    let is_same = before.len() == after.len() && versions(before) == versions(after);
+    is_same && digest.rows <= before.len() as u64 && digest_of(before) != digest
 }

@@ -39,7 +39,8 @@ impl VerifyCore {
                 oldest = Some(oldest.map_or(noted.since, |before| before.min(noted.since)));
             }
             let Some(route) = routes.get_mut(id.index()) else { continue };
-            if open.mismatch.is_none() && open.keeps_changing() {
+            // What was shown to differ and is being explained is no mismatch yet, and must not look settled.
+            if open.mismatch.is_none() && (open.keeps_changing() || open.difference.is_some()) {
                 let suspended = open.is_suspended(now);
                 *(if suspended { &mut route.suspended } else { &mut route.pending }) += 1;
             }

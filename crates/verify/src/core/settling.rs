@@ -185,7 +185,7 @@ impl VerifyCore {
         let range = &mut of.sweeps[sweep].list[at];
         let Step::Settling { pending, verdict, .. } = range.step else { return };
         if first {
-            range.verify(verdict, number, now);
+            range.verify(verdict, number);
         }
         range.has_pending = pending > 0;
         if pending == 0 {
