@@ -1,7 +1,9 @@
 //! Verification and the gate on real servers: no false alarm, no false calm (promise 3).
 
+mod asked;
 mod gate;
 mod planted;
+mod probes;
 mod soak;
 
 use std::time::Duration;

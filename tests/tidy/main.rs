@@ -8,6 +8,7 @@
 
 mod tree;
 
+mod alerts;
 mod compose;
 mod crates;
 mod documents;

@@ -158,7 +158,8 @@ fn the_containers_tables_are_those_of_the_demo() {
 #[test]
 fn examples_load() {
     for (path, _) in crate::tree::texts_below("config") {
-        if path.ends_with(".yaml") && !path.contains("prometheus") && !path.contains("grafana") {
+        let is_for_others = ["prometheus", "grafana", "gates"].iter().any(|folder| path.contains(folder));
+        if path.ends_with(".yaml") && !is_for_others {
             let loaded =
                 understudy::settings::load(&root().join(&path), understudy::settings::Secrets::LeaveOut);
             assert!(loaded.is_ok(), "{path}: {}", loaded.expect_err("it was just found to fail"));

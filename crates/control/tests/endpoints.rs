@@ -120,6 +120,8 @@ async fn the_status_is_json_of_a_named_shape() {
             "safe_bytes": null,
         },
         "changes_total": 0, "transactions_total": 0, "last_error": null,
+        "verify": { "coverage_ratio": null, "open": 0, "pending": 0, "suspended": 0, "held_back": null },
+        "gate": { "gate": "cutover", "verdict": "unknown", "reason": "it was not evaluated yet" },
     });
     assert_eq!(json, expected);
 }

@@ -155,6 +155,7 @@ where
         let grace_ticks = self.limits.grace_ticks;
         let mut turn = Turn {
             idle_readers: (0..reader_jobs.len()).collect(),
+            turns_told: self.core.copy_turns(),
             core: self.core,
             observer: self.observer,
             limits: self.limits,
@@ -243,6 +244,8 @@ struct Turn<O> {
     /// Bytes that may still be read; below zero after a chunk that was larger than what was left.
     read_budget_bytes: i64,
     tick: u32,
+    /// The copies that were begun or completed when that was last told.
+    turns_told: u64,
 }
 
 impl<O: Observer> Turn<O> {
@@ -259,6 +262,7 @@ impl<O: Observer> Turn<O> {
         tokio::pin!(shutdown);
         self.core.name_rows(self.observer.wants_changed());
         loop {
+            self.tell_turns();
             self.start_reads().await;
             self.ask_catalog();
             if work.capacity() > 0
@@ -294,6 +298,14 @@ impl<O: Observer> Turn<O> {
                 // 4: the stream.
                 event = inputs.stream.next(), if reading => self.on_events(event?, &mut inputs.stream).await?,
             }
+        }
+    }
+
+    /// A copy that begins is told at once: until it is complete, rows that green lacks are no differences.
+    fn tell_turns(&mut self) {
+        let turns = self.core.copy_turns();
+        if std::mem::replace(&mut self.turns_told, turns) != turns {
+            self.observer.progress(&self.core.progress());
         }
     }
 

@@ -52,11 +52,11 @@ impl ChangeStream for Burst {
 }
 
 /// A blue that never changes.
-struct Still(Unit);
+struct Still(Vec<Unit>);
 
 impl BlueCatalog for Still {
     async fn units(&mut self) -> Result<Vec<Unit>, Failure> {
-        Ok(vec![self.0.clone()])
+        Ok(self.0.clone())
     }
 
     async fn snapshot(&mut self) -> Result<Snapshot, Failure> {
@@ -96,6 +96,7 @@ struct Ears {
     wants_changed: AtomicBool,
     listed: AtomicU64,
     unlisted: AtomicBool,
+    incomplete: AtomicBool,
 }
 
 impl Confirm for Ears {
@@ -211,7 +212,9 @@ impl Observer for Ears {
         self.heartbeats.fetch_add(1, Ordering::Relaxed);
     }
     fn heartbeat_seen(&self, _: Nonce, _: Checkpoint) {}
-    fn progress(&self, _: &Progress) {}
+    fn progress(&self, progress: &Progress) {
+        self.incomplete.fetch_or(!progress.incomplete.is_empty(), Ordering::Relaxed);
+    }
     fn waiting_for(&self, _: &[Blocker]) {}
 }
 
@@ -221,6 +224,20 @@ struct Beat(tokio::time::Interval);
 impl Ticks for Beat {
     async fn tick(&mut self) {
         self.0.tick().await;
+    }
+}
+
+/// So many beats, and then silence.
+struct Few(u32);
+
+impl Ticks for Few {
+    async fn tick(&mut self) {
+        // A wait that is given up takes no beat.
+        tokio::task::yield_now().await;
+        match self.0.checked_sub(1) {
+            Some(left) => self.0 = left,
+            None => pending().await,
+        }
     }
 }
 
@@ -341,8 +358,8 @@ async fn pipeline<K: ChangeSink>(
     let pipeline = Pipeline {
         core: Core::new(settings, start).unwrap(),
         stream,
-        readers: vec![Still(unit())],
-        catalog: Still(unit()),
+        readers: vec![Still(vec![unit()])],
+        catalog: Still(vec![unit()]),
         sink,
         confirm: ears.clone(),
         observer: ears.clone(),
@@ -433,6 +450,25 @@ async fn a_row_that_is_asked_for_is_recorded() {
     let run = pipeline.run(recorded, beat);
     tokio::time::timeout(Duration::from_secs(60), run).await.expect("it is recorded").unwrap();
     assert_eq!(green.lock().unwrap().rows(RouteId(0)).len(), 10);
+}
+
+/// Verification must not take rows that green lacks for mismatches while they are copied: a copy that begins is told as soon
+/// as it is found to be needed, not with the next regular word of progress.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_that_begins_is_told_at_once() {
+    let green = begun().await;
+    let (mut pipeline, _) = pipeline(&[10], MemorySink::new(green), 60_000).await;
+    // A partition was attached, which the first regular look shows.
+    let name = TableName::new("public", "t_1");
+    pipeline.catalog.0.push(Unit { id: UnitId::new(8, RouteId(0)), name, ..unit() });
+    let ears = pipeline.observer.clone();
+    let told = async move {
+        while !ears.incomplete.load(Ordering::Relaxed) {
+            tokio::task::yield_now().await;
+        }
+    };
+    let run = pipeline.run(told, || Few(20));
+    tokio::time::timeout(Duration::from_secs(20), run).await.expect("it is told").unwrap();
 }
 
 /// Promise 1: what is confirmed to blue is durable on green, and a run that ends confirms all it has applied.

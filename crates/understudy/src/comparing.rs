@@ -6,7 +6,7 @@ use understudy_contract::{
 use understudy_model::TableName;
 use understudy_postgres::ident::{quote_ident, quote_literal, quote_table};
 use understudy_postgres::preflight::{TableDescription, TableKind};
-use understudy_transform::expr::SqlType;
+use understudy_transform::expr::{Modifier, SqlType};
 use understudy_transform::{ColumnSource, RouteSpec};
 
 use crate::mapping::{Both, Drawn, gathered};
@@ -18,13 +18,17 @@ pub fn compared_routes(
     drawn: &[Drawn<'_>],
     both: &Both,
 ) -> Result<Vec<ComparedRoute>, Failure> {
-    gathered(&settings.file, drawn.iter().map(|one| compared(one, both)))
+    let verifies = settings.verify.enabled;
+    gathered(&settings.file, drawn.iter().map(|one| compared(one, both, verifies)))
 }
 
-fn compared(one: &Drawn<'_>, both: &Both) -> Result<ComparedRoute, Problem> {
+fn compared(one: &Drawn<'_>, both: &Both, verifies: bool) -> Result<ComparedRoute, Problem> {
     let spec = &one.spec;
     let rules = rules(one)?;
     let order = Order::of(one, both);
+    if verifies && order.relation != KeyRelation::Computed {
+        same_texts(one)?;
+    }
     let (blue, green) = (blue_side(one, &rules, &order), green_side(one, both, &rules, &order));
     let columns = spec.columns.iter().zip(&rules);
     let columns: Vec<_> = columns
@@ -69,6 +73,45 @@ fn rules(one: &Drawn<'_>) -> Result<Vec<CompareRule>, Problem> {
         return Err(Problem::at(one.taken.entry.place, "compare", what).remedy("take the line out"));
     }
     Ok(rules)
+}
+
+/// Rows are known by the texts of their keys: a key that green writes in another way would name no row of blue.
+fn same_texts(one: &Drawn<'_>) -> Result<(), Problem> {
+    for (at, name) in one.spec.key.iter().zip(&one.spec.key_source) {
+        let column = &one.spec.columns[*at].name;
+        let blue =
+            one.blue.scope.as_ref().and_then(|scope| scope.columns.iter().find(|known| known.name == *name));
+        let green =
+            one.green.as_ref().and_then(|green| green.columns.iter().find(|known| known.name == *column));
+        let (Some(blue), Some(green)) = (blue, green) else { continue };
+        if !writes_alike((&blue.ty, blue.modifier), (&green.ty, green.modifier)) {
+            let what = format!(
+                "green writes the key column `{column}` as another text than blue writes `{name}`, so that rows cannot be \
+                 compared by it"
+            );
+            let remedy = "give green's column the type and the scale that blue's has, or set `verify: { enabled: false }`";
+            return Err(Problem::at(one.taken.entry.place, "", what).remedy(remedy));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a value of the one type has the same text when the other stores it.
+fn writes_alike((blue, of_blue): (&SqlType, Modifier), (green, of_green): (&SqlType, Modifier)) -> bool {
+    let scale = |modifier: Modifier| modifier.precision_and_scale().map(|(_, scale)| scale);
+    match (blue.base(), green.base()) {
+        (SqlType::Numeric, SqlType::Numeric) => {
+            scale(of_green).is_none() || scale(of_blue) == scale(of_green)
+        }
+        (SqlType::Int2 | SqlType::Int4 | SqlType::Int8, SqlType::Numeric) => {
+            scale(of_green).is_none_or(|scale| scale == 0)
+        }
+        (SqlType::Bpchar, SqlType::Bpchar) => of_blue == of_green,
+        (SqlType::Text | SqlType::Varchar, SqlType::Bpchar) => false,
+        (SqlType::Date, SqlType::Timestamp | SqlType::TimestampTz)
+        | (SqlType::Timestamp, SqlType::TimestampTz) => false,
+        _ => true,
+    }
 }
 
 /// Whether green fills a column up with blanks.
@@ -256,5 +299,32 @@ pub fn key_words(spec: &RouteSpec, relation: KeyRelation) -> &'static str {
             "row by row, under another key"
         }
         KeyRelation::Computed => "row by row, under a computed key",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Promise 3: rows under keys that the sides write differently would all look missing and extra.
+    #[test]
+    fn keys_that_are_written_differently_are_told() {
+        let scale = |scale: i32| Modifier((12 << 16 | scale) + 4);
+        let none = Modifier::NONE;
+        for (blue, green, alike) in [
+            ((SqlType::Numeric, scale(2)), (SqlType::Numeric, scale(2)), true),
+            ((SqlType::Numeric, scale(1)), (SqlType::Numeric, scale(2)), false),
+            ((SqlType::Numeric, scale(1)), (SqlType::Numeric, none), true),
+            ((SqlType::Int4, none), (SqlType::Numeric, scale(2)), false),
+            ((SqlType::Int4, none), (SqlType::Numeric, scale(0)), true),
+            ((SqlType::Int4, none), (SqlType::Int8, none), true),
+            ((SqlType::Text, none), (SqlType::Bpchar, Modifier(9)), false),
+            ((SqlType::Bpchar, Modifier(9)), (SqlType::Bpchar, Modifier(14)), false),
+            ((SqlType::Date, none), (SqlType::Timestamp, none), false),
+            ((SqlType::Uuid, none), (SqlType::Text, none), true),
+        ] {
+            let found = writes_alike((&blue.0, blue.1), (&green.0, green.1));
+            assert_eq!(found, alike, "{} into {}", blue.0, green.0);
+        }
     }
 }

@@ -32,6 +32,8 @@ struct Inner {
     marks: Watermarks,
     batch_started: Option<Instant>,
     heartbeats: HashMap<Nonce, Instant>,
+    /// Routes whose copy was not complete when that was last told.
+    incomplete: HashSet<RouteId>,
     /// Heartbeats that have come back and that green does not show yet.
     returned: VecDeque<(Checkpoint, Instant)>,
 }
@@ -75,6 +77,17 @@ impl Reporting {
         let sum = counts.iter().map(|(_, count)| count).sum::<u64>();
         self.status.table(route, |table| table.changes += sum);
         self.status.update(|report| report.changes_total += sum);
+    }
+
+    /// What a copy has placed is listed nowhere: with its end the route is verified anew, also where nobody saw it begin.
+    fn copied(&self, incomplete: &HashSet<RouteId>) {
+        let mut inner = self.inner();
+        let before = std::mem::replace(&mut inner.incomplete, incomplete.clone());
+        let applied = inner.marks.applied().lsn();
+        drop(inner);
+        if let Some(shared) = &self.shared {
+            before.difference(incomplete).for_each(|route| shared.changed.note_unlisted(*route, applied));
+        }
     }
 
     fn reached(&self, checkpoint: Checkpoint, commit_time_us: i64) {
@@ -173,6 +186,7 @@ impl Observer for Reporting {
 
     fn progress(&self, progress: &Progress) {
         let incomplete: HashSet<_> = progress.incomplete.iter().copied().collect();
+        self.copied(&incomplete);
         if let Some(shared) = &self.shared {
             let known = Some(progress.incomplete.iter().copied().collect());
             shared.circumstances.send_if_modified(|circumstances| {
@@ -221,5 +235,100 @@ impl Observer for Reporting {
     fn waiting_for(&self, blockers: &[Blocker]) {
         let sentence = |blocker: &Blocker| format!("transaction {}: {}", blocker.xid, blocker.description);
         self.status.waiting_for(blockers.iter().map(sentence).collect());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use understudy_contract::{
+        CompareRule, ComparedColumn, ComparedRoute, KeyRelation, LedgerWrite, SavedVerification, SideQuery,
+    };
+    use understudy_control::Status;
+    use understudy_model::TableName;
+    use understudy_verify::{Millis, VerifyCore, VerifyLimits, VerifySettings, VerifyStart};
+
+    use super::*;
+    use crate::gate::VerifyBoard;
+    use crate::settings::{Secrets, Surroundings, parse};
+
+    fn shared() -> Shared {
+        let text = "version: 1\nname: shop\nblue: { url: postgres://u@blue/shop }\n\
+                    green: { postgres: { url: postgres://u@green/shop } }\ntables: [{ from: public.* }]\n";
+        let surroundings = Surroundings {
+            variables: HashMap::new(),
+            folder: std::path::PathBuf::new(),
+            secrets: Secrets::LeaveOut,
+        };
+        let settings = parse("shop.yaml", text, &surroundings).unwrap();
+        Shared::new(&settings.verify, VerifyBoard::new(), crate::faults::TestFaults::default())
+    }
+
+    fn start() -> VerifyStart {
+        let side = SideQuery {
+            table: TableName::new("public", "t"),
+            from: "ONLY t".to_owned(),
+            condition: None,
+            key: Vec::new(),
+            green_key: Vec::new(),
+            key_order: Vec::new(),
+            columns: Vec::new(),
+            settings: Vec::new(),
+            versioned: true,
+        };
+        let route = ComparedRoute {
+            route: RouteId(0),
+            source: side.table.clone(),
+            target: side.table.clone(),
+            keys: KeyRelation::Aligned,
+            columns: vec![ComparedColumn { name: "id".to_owned(), rule: CompareRule::Exact }],
+            key: vec![0],
+            blue: side.clone(),
+            green: side,
+            rows_estimate: None,
+            fingerprint: "f".to_owned(),
+        };
+        let limits = VerifyLimits {
+            rows_per_second: None,
+            busy: 1.0,
+            max_active_sessions: None,
+            max_replica_lag: None,
+            max_read_time: Duration::from_secs(1),
+            yield_at_lag: Duration::from_secs(5),
+            pass_pause: Duration::from_secs(60),
+        };
+        let settings = VerifySettings { range_rows: 10, limits, seed: 1 };
+        VerifyStart {
+            routes: vec![route],
+            large: Default::default(),
+            saved: SavedVerification::default(),
+            settings,
+        }
+    }
+
+    /// What a copy places is listed nowhere. A copy that is over before verification has looked must not leave in force what
+    /// was verified before it.
+    #[test]
+    fn a_copy_that_ends_has_its_route_verified_anew() {
+        let shared = shared();
+        let status = Status::new("shop", "1", Duration::from_secs(1));
+        let to = (status, Recorder::new("shop"), Some(shared.clone()));
+        let reporting = Reporting::new(to, vec!["public.t".to_owned()], Checkpoint::default());
+        let mut core = VerifyCore::new(start(), shared.changed.clone(), Millis(0)).unwrap();
+        let progress = |incomplete: &[RouteId]| Progress {
+            units: Vec::new(),
+            incomplete: incomplete.to_vec(),
+            heals: 0,
+            waiting_for: Vec::new(),
+            windows: 0,
+        };
+        reporting.progress(&progress(&[RouteId(0)]));
+        let at = Lsn::new(500);
+        let checkpoint = Some(Checkpoint::at_commit_end(at));
+        reporting.applied(&Tally { checkpoint, upto: at, ..Tally::default() }, &Applied::default());
+        reporting.progress(&progress(&[]));
+        core.tick(Millis(1));
+        let is_marked =
+            |entry: &LedgerWrite| matches!(entry, LedgerWrite::Pass(_, pass) if pass.dirty_upto == at);
+        assert!(core.take_writes().iter().any(is_marked));
     }
 }

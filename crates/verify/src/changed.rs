@@ -232,6 +232,33 @@ mod tests {
         assert!(changed.is_open());
     }
 
+    /// A row that is mended where everything has been told already must not look checked while it waits.
+    #[test]
+    fn a_row_waits_below_its_own_change() {
+        let changed = ChangedRows::new(10);
+        changed.note([], lsn(10), Millis(1));
+        changed.note([row("a")], lsn(7), Millis(2));
+        assert_eq!(changed.told().waiting_after, Some(lsn(9)));
+        let (_, taken) = changed.take(10, |_| true).unwrap();
+        assert_eq!((taken[0].after, taken[0].last), (lsn(9), lsn(10)));
+    }
+
+    /// What nobody waits for any more is known to whoever begins next: rows and marks handed out, and all that was dropped.
+    #[test]
+    fn what_was_handed_out_or_dropped_is_remembered() {
+        let changed = ChangedRows::new(10);
+        changed.note([row("a")], lsn(10), Millis(1));
+        assert_eq!(changed.gone(), lsn(0), "it still waits");
+        changed.take(10, |_| true).unwrap();
+        assert_eq!(changed.gone(), lsn(10));
+        changed.note_unlisted(ROUTE, lsn(20));
+        changed.told();
+        assert_eq!(changed.gone(), lsn(20));
+        changed.note([row("b")], lsn(30), Millis(1));
+        changed.begin_anew();
+        assert_eq!((changed.waiting(), changed.gone(), changed.told().upto), ((0, None), lsn(30), lsn(30)));
+    }
+
     /// A route that cannot be read keeps its rows, and does not keep others waiting.
     #[test]
     fn routes_that_may_not_be_read_are_passed_over() {

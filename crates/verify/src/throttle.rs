@@ -104,9 +104,13 @@ impl Throttle {
             self.rests.resize(worker + 1, Millis::default());
         }
         // Blue rests while green is read.
-        let rest_ms = spent.blue_ms as f64 * (1.0 / self.limits.busy.max(0.001) - 1.0);
-        let rest_ms = rest_ms as u64;
+        let rest_ms = self.rest_ms(spent.blue_ms);
         self.rests[worker] = Millis(now.0 + rest_ms.saturating_sub(spent.green_ms));
+    }
+
+    /// For how long blue rests after a read that kept it busy for so long.
+    pub(crate) fn rest_ms(&self, blue_ms: u64) -> u64 {
+        (blue_ms as f64 * (1.0 / self.limits.busy.max(0.001) - 1.0)) as u64
     }
 
     /// A range could not be read in time.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use understudy_tests::{Migration, Pair, Sidecar, understudy, until_within};
+use understudy_tests::{Exit, Migration, Pair, Sidecar, understudy, until_within};
 
 use super::wait_clean;
 
@@ -30,7 +30,16 @@ async fn wait_verdict(sidecar: &mut Sidecar, gate: &str, verdict: &str) -> Value
     .await
 }
 
-/// The verdict is the same for people, for callers that want a body and for callers that want a status.
+/// What the gate says to callers that want a status, and to people.
+async fn asked(migration: &Migration, sidecar: &Sidecar, gate: &str, wait: &[&str]) -> (u16, String, Exit) {
+    let (code, body) = sidecar.get(&format!("/v1/gates/{gate}/check")).await.expect("an answer");
+    let control = sidecar.control();
+    let args = ["gate", gate, "--control", &control].into_iter().chain(wait.iter().copied());
+    (code, body, understudy(migration.folder(), &args.collect::<Vec<_>>()).await)
+}
+
+/// The gate opens once everything has held for the whole soak, closes on a row that differs, and soaks anew after that; the
+/// verdict is the same for people, for callers that want a body and for callers that want a status.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_gate_opens_after_the_soak_and_closes_on_a_mismatch() {
     let Some(pair) = Pair::start(15, 18).await else { return };
@@ -38,35 +47,37 @@ async fn the_gate_opens_after_the_soak_and_closes_on_a_mismatch() {
     pair.on_green().await.batch(ON_GREEN).await;
     let migration = Migration::between(&pair, "gated")
         .entry("  - from: gated.users\n")
-        .with("verify: { pass_pause: 1s, busy: 1.0 }\ngate: { soak: 4s }");
+        .with("verify: { pass_pause: 1s, busy: 1.0 }\ngate: { soak: 4s, max_lag: 30s }");
     let mut sidecar = Sidecar::start(&migration);
     sidecar.wait_copied().await;
+    pair.on_green().await.batch("ANALYZE gated.users").await;
     wait_clean(&mut sidecar, 1).await;
-    let open = wait_verdict(&mut sidecar, "verified", "pass").await;
-    assert_eq!(open["ready"], true, "{open:#}");
-    assert_eq!(sidecar.get("/v1/gates/verified/check").await.map(|(code, _)| code), Some(200));
-    let control = sidecar.control();
-    let asked = understudy(migration.folder(), &["gate", "verified", "--control", &control]).await;
-    assert_eq!(asked.code, Some(0), "{}\n{}", asked.stdout, asked.stderr);
+    wait_verdict(&mut sidecar, "verified", "pass").await;
+    let open = wait_verdict(&mut sidecar, "cutover", "pass").await;
+    assert_eq!((&open["ready"], &open["soak"]["left_seconds"]), (&true.into(), &0.0.into()), "{open:#}");
+    let (code, body, exit) = asked(&migration, &sidecar, "cutover", &[]).await;
+    assert_eq!((code, exit.code), (200, Some(0)), "{body}\n{}\n{}", exit.stdout, exit.stderr);
 
     pair.on_green().await.batch("UPDATE gated.users SET name = 'else' WHERE id = 3").await;
-    let held = wait_verdict(&mut sidecar, "verified", "fail").await;
-    let reason = held["reason"].as_str().expect("a reason");
-    assert!(reason.contains("mismatch"), "{held:#}");
-    let (code, body) = sidecar.get("/v1/gates/verified/check").await.expect("an answer");
-    assert_eq!(code, 412, "{body}");
-    assert!(body.contains("mismatch"), "{body}");
-    let asked = understudy(migration.folder(), &["gate", "verified", "--control", &control]).await;
-    assert_eq!(asked.code, Some(3), "{}\n{}", asked.stdout, asked.stderr);
-    let asked =
-        understudy(migration.folder(), &["gate", "verified", "--control", &control, "--wait", "2s"]).await;
-    assert_eq!(asked.code, Some(5), "{}\n{}", asked.stdout, asked.stderr);
+    let held = wait_verdict(&mut sidecar, "cutover", "fail").await;
+    assert_eq!((&held["ready"], &held["mismatches"]["open"]), (&false.into(), &1.into()), "{held:#}");
+    let (code, body, exit) = asked(&migration, &sidecar, "cutover", &[]).await;
+    assert_eq!((code, exit.code), (412, Some(3)), "{body}\n{}\n{}", exit.stdout, exit.stderr);
+    assert!(
+        body.contains("1 row differs") && exit.stderr.contains("1 row differs"),
+        "{body}\n{}",
+        exit.stderr
+    );
+    let (code, body, exit) = asked(&migration, &sidecar, "verified", &["--wait", "2s"]).await;
+    assert_eq!((code, exit.code), (412, Some(5)), "{body}\n{}\n{}", exit.stdout, exit.stderr);
 
     pair.on_green().await.batch("UPDATE gated.users SET name = 'name 3' WHERE id = 3").await;
-    let opening = wait_verdict(&mut sidecar, "verified", "pending").await;
-    assert!(opening["reason"].as_str().is_some_and(|reason| reason.contains("soak")), "{opening:#}");
-    wait_verdict(&mut sidecar, "verified", "pass").await;
+    let soaking = wait_verdict(&mut sidecar, "cutover", "pending").await;
+    assert!(soaking["soak"]["left_seconds"].as_f64() > Some(0.0), "{soaking:#}");
+    let (code, body, exit) = asked(&migration, &sidecar, "cutover", &["--wait", "1m"]).await;
+    assert_eq!((code, exit.code), (412, Some(0)), "{body}\n{}\n{}", exit.stdout, exit.stderr);
     assert_eq!(sidecar.get("/v1/gates/nosuch/check").await.map(|(code, _)| code), Some(404));
+    assert_eq!(asked(&migration, &sidecar, "nosuch", &[]).await.2.code, Some(2));
     sidecar.stop().await;
 }
 
@@ -79,7 +90,7 @@ async fn what_green_lacks_holds_the_gate_until_it_is_there() {
     pair.on_green().await.batch(ON_GREEN).await;
     let migration = Migration::between(&pair, "lacking")
         .entry("  - from: gated.users\n")
-        .with("verify: { pass_pause: 1s, busy: 1.0 }\ngate: { soak: 2s }");
+        .with("verify: { pass_pause: 1s, busy: 1.0 }\ngate: { soak: 2s, max_lag: 30s }");
     let mut sidecar = Sidecar::start(&migration);
     sidecar.wait_copied().await;
     wait_clean(&mut sidecar, 1).await;

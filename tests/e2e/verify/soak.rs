@@ -118,20 +118,22 @@ fn transaction(dice: &mut StdRng) -> String {
     }
 }
 
-/// Changes blue at its share of the rate until it is over. Returns how many transactions were committed.
-async fn write(mut blue: Session, mut dice: StdRng, over: Arc<AtomicBool>) -> u64 {
-    let (began, mut count) = (Instant::now(), 0_u64);
+/// Changes blue at its share of the rate until it is over. Returns how many transactions were committed, and how many not.
+async fn write(mut blue: Session, mut dice: StdRng, over: Arc<AtomicBool>) -> (u64, u64) {
+    let (began, mut count, mut failed) = (Instant::now(), 0_u64, 0);
     while !over.load(Ordering::Relaxed) {
         let due = (began.elapsed().as_secs_f64() * RATE / WRITERS as f64) as u64;
         while count < due && !over.load(Ordering::Relaxed) {
             // Two writers may want the same new key, or wait for each other: what was not committed needs no second try.
-            let _ = blue.try_batch(&transaction(&mut dice)).await;
-            let _ = blue.try_batch("ROLLBACK").await;
+            if blue.try_batch(&transaction(&mut dice)).await.is_err() {
+                failed += 1;
+                let _ = blue.try_batch("ROLLBACK").await;
+            }
             count += 1;
         }
         hold(Duration::from_millis(2), async || {}).await;
     }
-    count
+    (count - failed, failed)
 }
 
 fn seconds() -> u64 {
@@ -160,7 +162,7 @@ async fn soak(blue: u32, green: u32, campaign: Campaign) {
         sidecar.wait_copied_within(Duration::from_secs(240)).await;
         let until = Instant::now() + Duration::from_secs(seconds());
         let mut kill_at = Instant::now() + Duration::from_secs(8);
-        let (mut oldest, mut suspended, mut p99) = (0.0_f64, 0_u64, 0.0_f64);
+        let (mut oldest, mut suspended, mut checked, mut p99) = (0.0_f64, 0_u64, 0_u64, 0.0_f64);
         while Instant::now() < until {
             hold(Duration::from_millis(500), async || sidecar.assert_running()).await;
             if let Some(report) = report(&sidecar).await {
@@ -170,6 +172,8 @@ async fn soak(blue: u32, green: u32, campaign: Campaign) {
                 p99 = p99.max(changed["age_p99_seconds"].as_f64().unwrap_or(0.0));
                 let of = routes(&report).iter().filter_map(|route| route["suspended"].as_u64());
                 suspended = suspended.max(of.sum());
+                let of = routes(&report).iter().filter_map(|route| route["changes_checked"].as_u64());
+                checked = checked.max(of.sum());
             }
             if Instant::now() > kill_at {
                 kill_at = Instant::now() + Duration::from_secs(dice.random_range(6..40));
@@ -178,11 +182,19 @@ async fn soak(blue: u32, green: u32, campaign: Campaign) {
             }
         }
         over.store(true, Ordering::Relaxed);
-        let transactions = writers.join_all().await.iter().sum::<u64>();
+        let done = writers.join_all().await;
+        let (transactions, failed) =
+            done.iter().fold((0, 0), |(all, none), (done, failed)| (all + done, none + failed));
+        assert!(
+            failed < transactions / 100,
+            "seed {seed}: {failed} transactions failed: the load is not what it says"
+        );
         campaign.measured("transactions", transactions as f64);
         campaign.measured("oldest_unchecked_seconds", oldest);
         campaign.measured("changed_age_p99_seconds", p99);
         campaign.measured("suspended_rows", suspended as f64);
+        campaign.measured("changes_checked_in_one_run", checked as f64);
+        assert!(checked > 0, "seed {seed}: no changed row was ever checked: no alarm means nothing");
         // Once blue is quiet every row is verified, those too that moved too fast before.
         wait_clean(&mut sidecar, 5).await;
         let (mut on_blue, mut on_green) = (pair.on_blue().await, pair.on_green().await);
@@ -218,6 +230,7 @@ fn same() -> Vec<Same> {
     ]
 }
 
+/// The usual run is short; its long form in a campaign is the same for an hour.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_busy_blue_raises_no_false_alarm() {
     soak(15, 18, Campaign::of("soak_15_18", 1, 1)).await;

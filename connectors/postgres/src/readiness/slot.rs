@@ -8,6 +8,9 @@ use crate::ident::quote_literal;
 use crate::source::slot::{SlotState, inspect};
 use crate::wire::Client;
 
+/// What is left once blue has let go of changes that green needs.
+const BEGIN_ANEW: &str = "start over: understudy abort FILE, empty green's tables, then understudy run FILE";
+
 /// Less room than this for more log is too little, whatever blue's limit is.
 const LEAST_ROOM_BYTES: i64 = 64 << 20;
 
@@ -15,17 +18,13 @@ pub(super) async fn look(look: &mut Look<'_>, out: &mut Lacks) -> Result<(), Fai
     let name = &look.plan.slot;
     let subject = format!("slot {name}");
     let Some(slot) = inspect(look.blue, name).await? else {
-        out.add(
-            subject,
-            "is not on blue: changes since its last use are not in the stream",
-            "run `understudy doctor`",
-        );
+        out.add(subject, "is not on blue: changes since its last use are not in the stream", BEGIN_ANEW);
         return Ok(());
     };
     if slot.is_lost() || conflicts(look.blue, name).await? {
         let cause = slot.invalidation_reason.map_or(String::new(), |reason| format!(" ({reason})"));
         let reason = format!("is lost{cause}: blue has removed log that it needs");
-        out.add(subject, reason, "run `understudy doctor`");
+        out.add(subject, reason, BEGIN_ANEW);
         return Ok(());
     }
     if slot.active_pid.is_none() {

@@ -76,7 +76,9 @@ impl PostgresVerifyLedger {
 
     /// Lets the ledger go, in order.
     pub async fn close(mut self) {
-        if let Some(client) = self.client.take() {
+        if let Some(mut client) = self.client.take() {
+            // The server may take a while to notice the end of the session. Where this fails it is about to.
+            let _ = client.batch("SELECT pg_catalog.pg_advisory_unlock_all()").await;
             client.close().await;
         }
     }

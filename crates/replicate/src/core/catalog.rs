@@ -271,7 +271,7 @@ impl Core {
     pub(super) fn copy_from_start(&mut self, unit: Unit) {
         self.discard_heals_of(unit.route);
         self.drop_windows(unit.id);
-        self.incomplete.insert(unit.route);
+        self.turns += u64::from(self.incomplete.insert(unit.route));
         self.record(LedgerEntry::Plan(unit.clone()));
         self.plan.start(unit);
     }

@@ -131,6 +131,8 @@ pub struct Core {
     plan: CopyPlan,
     heals: Heals,
     incomplete: BTreeSet<RouteId>,
+    /// How often a copy has begun or been completed.
+    turns: u64,
     windows: FxHashMap<ChunkId, Window>,
     placed: HashMap<ChunkId, PlacedNote>,
     /// Leaves that the catalog no longer shows, whose last changes may still be on their way.
@@ -208,6 +210,7 @@ impl Core {
             plan: CopyPlan::new(settings.chunk_bytes),
             settings,
             incomplete: routes.iter().map(|route| route.id).collect(),
+            turns: 0,
             routes,
             chunk_bindings,
             relations: Relations::new(&saved.departed),
@@ -360,6 +363,11 @@ impl Core {
         }
     }
 
+    /// Differs whenever a route's copy has begun or been completed since: whoever compares must not miss a short one.
+    pub fn copy_turns(&self) -> u64 {
+        self.turns
+    }
+
     /// The checkpoint that holds once all work handed out and gathered has been done.
     pub fn last_checkpoint(&self) -> Checkpoint {
         self.batch.last_checkpoint()
@@ -394,6 +402,7 @@ impl Core {
         });
         for route in ready.collect::<Vec<_>>() {
             self.incomplete.remove(&route);
+            self.turns += 1;
             self.record(LedgerEntry::Complete(route));
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use understudy_contract::MismatchKind;
+use understudy_verify::VerifyLimits;
 
 use crate::demo::{DemoArgs, LoadgenArgs};
 use crate::settings;
@@ -286,6 +287,17 @@ pub struct VerifyArgs {
 /// `rows_per_second=5000`.
 fn limit(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("write it like rows_per_second=5000")?;
+    // The sidecar would refuse it too, but only in words: a script goes by the exit code.
+    let mut limits = VerifyLimits {
+        rows_per_second: None,
+        busy: 1.0,
+        max_active_sessions: None,
+        max_replica_lag: None,
+        max_read_time: Duration::ZERO,
+        yield_at_lag: Duration::ZERO,
+        pass_pause: Duration::ZERO,
+    };
+    limits.change(name.trim(), value)?;
     Ok((name.trim().to_owned(), value.trim().to_owned()))
 }
 

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::Rng as _;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior};
-use understudy_contract::{ComparedRoute, Failure, VerifyLedger as _};
+use understudy_contract::{Class, ComparedRoute, Failure, VerifyLedger as _};
 use understudy_model::{HealKey, Key, RouteId};
 use understudy_postgres::readiness::ReadinessPlan;
 use understudy_postgres::source::chunk_reader::PostgresChunkReader;
@@ -152,7 +152,7 @@ pub(crate) struct Verifying {
 
 /// Verification while it runs.
 pub(crate) struct Running {
-    stop: oneshot::Sender<()>,
+    stop: watch::Sender<bool>,
     task: JoinSet<()>,
 }
 
@@ -170,19 +170,25 @@ impl Verifying {
 
     /// Starts it. `rereads` takes rows that are to be read again.
     pub(crate) fn start(self, rereads: mpsc::Sender<Reread>) -> Running {
-        let (stop, stopped) = oneshot::channel();
+        let (stop, stopped) = watch::channel(false);
         let mut task = JoinSet::new();
-        task.spawn(self.run(rereads, stopped));
+        task.spawn(Arc::new(self).run(rereads, stopped));
         Running { stop, task }
     }
 
-    async fn run(self, rereads: mpsc::Sender<Reread>, mut stopped: oneshot::Receiver<()>) {
+    async fn run(self: Arc<Self>, rereads: mpsc::Sender<Reread>, mut stopped: watch::Receiver<bool>) {
         let mut pause = PAUSE_MIN;
         loop {
             let began = Instant::now();
-            let failure = match Box::pin(self.attempt(&rereads, &mut stopped)).await {
-                Ok(()) => return,
-                Err(failure) => failure,
+            // In a task of its own, so that a defect of ours ends the attempt and not the watch over it.
+            let mut attempt = JoinSet::new();
+            attempt.spawn(Box::pin(self.clone().attempt(rereads.clone(), stopped.clone())));
+            let failure = match attempt.join_next().await {
+                Some(Ok(Ok(()))) | None => return,
+                Some(Ok(Err(failure))) => failure,
+                Some(Err(crash)) => {
+                    Failure::new(Class::Internal, "verification ended unexpectedly").caused_by(crash)
+                }
             };
             tracing::warn!(error = %failure, "verification starts again");
             self.shared.board.unverified(failure.to_string());
@@ -191,7 +197,7 @@ impl Verifying {
             }
             tokio::select! {
                 biased;
-                _ = &mut stopped => return,
+                _ = stopped.wait_for(|stopped| *stopped) => return,
                 () = tokio::time::sleep(pause) => {}
             }
             pause = (pause * 2).min(PAUSE_MAX);
@@ -200,13 +206,13 @@ impl Verifying {
 
     /// Compares until it is stopped, which ends it in order, or until something fails.
     async fn attempt(
-        &self,
-        rereads: &mpsc::Sender<Reread>,
-        stopped: &mut oneshot::Receiver<()>,
+        self: Arc<Self>,
+        rereads: mpsc::Sender<Reread>,
+        mut stopped: watch::Receiver<bool>,
     ) -> Result<(), Failure> {
         let drive = tokio::select! {
             biased;
-            _ = &mut *stopped => return Ok(()),
+            _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
             drive = self.connect() => drive,
         };
         let (drive, mut wanted) = drive?;
@@ -221,7 +227,7 @@ impl Verifying {
         };
         let run = drive.run(async {
             // A sender that is dropped ends it too.
-            let _ = stopped.await;
+            let _ = stopped.wait_for(|stopped| *stopped).await;
         });
         tokio::select! {
             biased;
@@ -304,7 +310,7 @@ impl Verifying {
 impl Running {
     /// Ends it in order: what is known is written down first.
     pub(crate) async fn stop(mut self) {
-        drop(self.stop);
+        self.stop.send_replace(true);
         // Nothing of it counts but the ledger, and that is whole at any moment.
         let _ = tokio::time::timeout(Duration::from_secs(8), self.task.join_next()).await;
         self.task.shutdown().await;

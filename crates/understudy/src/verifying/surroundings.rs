@@ -1,5 +1,6 @@
 //! What verification and the gate have to know of both servers beside their rows: how busy they are, and what green lacks.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -68,7 +69,12 @@ impl Surroundings {
         loop {
             tick.tick().await;
             let is_due = examined.is_none_or(|at| at.elapsed() >= EXAMINE_EVERY);
-            let look = tokio::time::timeout(LOOK_MAX, self.look(&mut sides, is_due)).await;
+            let lag = follow_lag(self.status.clone(), self.circumstances.clone());
+            let look = tokio::select! {
+                biased;
+                look = tokio::time::timeout(LOOK_MAX, self.look(&mut sides, is_due)) => look,
+                never = lag => match never {},
+            };
             match look {
                 Ok(Ok(())) => {
                     if is_due {
@@ -94,7 +100,7 @@ impl Surroundings {
             None => sides.insert((Client::connect(&self.blue).await?, Client::connect(&self.green).await?)),
         };
         let load = server_load(blue).await?;
-        let lag_ms = self.lag_ms();
+        let lag_ms = lag_ms(&self.status);
         self.circumstances.send_modify(|circumstances| {
             circumstances.load = Load {
                 active_sessions: Some(load.active_sessions),
@@ -125,13 +131,66 @@ impl Surroundings {
     }
 
     fn unknown_load(&self) {
-        let lag_ms = self.lag_ms();
+        let lag_ms = lag_ms(&self.status);
         self.circumstances.send_modify(|circumstances| {
             circumstances.load = Load { lag_ms, ..Load::default() };
         });
     }
+}
 
-    fn lag_ms(&self) -> Option<u64> {
-        self.status.report().lag_seconds.map(|lag| (lag.max(0.0) * 1_000.0) as u64)
+/// Passes on how far green is behind while a look takes long: verification yields to that whatever a server does.
+async fn follow_lag(status: StatusHandle, circumstances: Arc<watch::Sender<Circumstances>>) -> Infallible {
+    loop {
+        tokio::time::sleep(LOAD_EVERY).await;
+        let lag_ms = lag_ms(&status);
+        circumstances.send_modify(|circumstances| circumstances.load.lag_ms = lag_ms);
+    }
+}
+
+fn lag_ms(status: &StatusHandle) -> Option<u64> {
+    status.report().lag_seconds.map(|lag| (lag.max(0.0) * 1_000.0) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use understudy_control::Status;
+
+    use super::*;
+
+    /// A server that takes connections and never answers must not freeze the figure that verification yields to.
+    #[tokio::test]
+    async fn the_lag_is_passed_on_while_a_server_does_not_answer() {
+        let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("postgres://u@{}/db", mute.local_addr().unwrap());
+        let side = ConnectOptions::parse(&address).unwrap();
+        let status = Status::new("shop", "1", Duration::from_secs(1));
+        let sent = Instant::now();
+        let circumstances = Arc::new(watch::Sender::new(Circumstances::default()));
+        let plan = ReadinessPlan {
+            migration: "shop".to_owned(),
+            slot: "shop".to_owned(),
+            routes: Vec::new(),
+            max_transaction_age: Duration::from_secs(60),
+            sequence_headroom: 0,
+        };
+        let surroundings = Surroundings {
+            blue: side.clone(),
+            green: side,
+            plan,
+            status: status.clone(),
+            circumstances: circumstances.clone(),
+            board: VerifyBoard::new(),
+        };
+        let mut seen = circumstances.subscribe();
+        let passed_on = async {
+            status.marker_sent(sent);
+            status.marker_applied(sent);
+            seen.wait_for(|now| now.load.lag_ms.is_some()).await.map(|now| now.load).unwrap()
+        };
+        tokio::select! {
+            () = surroundings.watch() => unreachable!("it ends only when it is dropped"),
+            load = passed_on => assert_eq!(load.active_sessions, None),
+            () = tokio::time::sleep(Duration::from_secs(5)) => panic!("the lag is not passed on"),
+        }
     }
 }

@@ -163,23 +163,31 @@ impl Cases {
         Some(open)
     }
 
-    /// Takes rows that are due and can be read together, at most `most` of a route; they are busy from now on.
-    pub(crate) fn take(&mut self, most: impl Fn(RouteId) -> usize, now: Millis) -> Option<Together> {
+    /// Takes rows that are due and can be read together, as `may` allows for each route; they are busy from now on.
+    pub(crate) fn take(&mut self, may: impl Fn(RouteId) -> MayRead, now: Millis) -> Option<Together> {
         let first = |(route, due): (&RouteId, &BTreeSet<(Millis, Key)>)| {
             let from = due.first().map(|(from, _)| *from).filter(|from| *from <= now)?;
-            (most(*route) > 0).then_some((from, *route))
+            (may(*route).most > 0).then_some((from, *route))
         };
-        let (_, route) = self.due.iter().filter_map(first).min()?;
+        let mut routes: Vec<_> = self.due.iter().filter_map(first).collect();
+        routes.sort_unstable();
+        routes.into_iter().find_map(|(_, route)| self.take_of(route, may(route), now))
+    }
+
+    fn take_of(&mut self, route: RouteId, may: MayRead, now: Millis) -> Option<Together> {
         let mut together: Option<Together> = None;
         let due = self.due.get_mut(&route)?;
         let ripe = due.iter().take(LOOK_MAX).take_while(|(from, _)| *from <= now);
         for (_, key) in ripe {
             let Some(open) = self.map.get(&(route, key.clone())) else { continue };
+            if open.thorough && !may.search {
+                continue;
+            }
             let like = Together { route, detail: open.detail, thorough: open.thorough, names: Vec::new() };
             let batch = together.get_or_insert(like);
             if (batch.detail, batch.thorough) == (open.detail, open.thorough) {
                 batch.names.push(open.name.clone());
-                if batch.names.len() >= most(route) {
+                if batch.names.len() >= may.most {
                     break;
                 }
             }
@@ -199,6 +207,15 @@ impl Cases {
     pub(crate) fn changed_after(&self) -> Option<Lsn> {
         self.map.values().filter_map(|open| open.changed.as_ref()).map(|noted| noted.after).min()
     }
+}
+
+/// What may be read of a route now.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MayRead {
+    /// Rows at once.
+    pub(crate) most: usize,
+    /// Whether all of blue may be searched for some.
+    pub(crate) search: bool,
 }
 
 /// Rows that are read together.

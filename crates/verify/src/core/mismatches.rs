@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rustc_hash::FxHashMap;
-use understudy_contract::{MismatchId, MismatchRecord, RowSeen};
+use understudy_contract::{Cause, MismatchId, MismatchRecord, RowSeen};
+use understudy_model::RouteId;
 
 use super::cases::RowId;
 use crate::circumstances::Millis;
@@ -22,6 +23,10 @@ pub(crate) struct Mismatches {
     rows: FxHashMap<RowId, MismatchId>,
     due: BTreeSet<(Millis, MismatchId)>,
     due_at: FxHashMap<MismatchId, Millis>,
+    /// Those of which replication is still to be asked what it makes of blue's row.
+    unexplained: BTreeSet<MismatchId>,
+    /// Those that are looked at before ranges of their route are read again.
+    first: BTreeSet<(RouteId, MismatchId)>,
     last: u64,
 }
 
@@ -32,6 +37,7 @@ impl Mismatches {
         for record in records {
             mismatches.last = mismatches.last.max(record.id.0);
             mismatches.recheck_at(record.id, now);
+            mismatches.explain_later(record.id, record.cause == Cause::Unknown);
             mismatches.put(record);
         }
         mismatches
@@ -69,7 +75,48 @@ impl Mismatches {
         let record = self.map.remove(&id)?;
         self.rows.remove(&(record.route, record.name.green.clone()));
         self.not_due(id);
+        self.unexplained.remove(&id);
+        self.first.remove(&(record.route, id));
         Some(record)
+    }
+
+    /// Those of a route are looked at now, before its ranges are.
+    pub(crate) fn look_first(&mut self, route: RouteId, now: Millis) {
+        let of = self.map.values().filter(|record| record.route == route).map(|record| record.id);
+        for id in of.collect::<Vec<_>>() {
+            self.first.insert((route, id));
+            self.recheck_at(id, now);
+        }
+    }
+
+    /// One was looked at, or cannot be settled for now.
+    pub(crate) fn was_looked_at(&mut self, row: &RowId) {
+        if let Some(id) = self.of_row(row) {
+            self.first.remove(&(row.0, id));
+        }
+    }
+
+    /// Whether those of a route that are looked at first have been.
+    pub(crate) fn may_go_on(&self, route: RouteId) -> bool {
+        self.first.range((route, MismatchId(0))..).next().is_none_or(|(of, _)| *of != route)
+    }
+
+    /// Whether one is still to be explained.
+    pub(crate) fn explain_later(&mut self, id: MismatchId, later: bool) {
+        if later {
+            self.unexplained.insert(id);
+        } else {
+            self.unexplained.remove(&id);
+        }
+    }
+
+    pub(crate) fn is_unexplained(&self, id: MismatchId) -> bool {
+        self.unexplained.contains(&id)
+    }
+
+    /// Some of those that are still to be explained, the oldest first.
+    pub(crate) fn unexplained(&self, max: usize) -> Vec<MismatchId> {
+        self.unexplained.iter().take(max).copied().collect()
     }
 
     /// It is looked at again when the usual pause is over.

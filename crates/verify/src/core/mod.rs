@@ -1,6 +1,7 @@
 //! The deciding part of verification: what is read next, and what each result means. No clock, no socket.
 //!
-//! Rows that are being settled come first, then rows that replication has changed, then ranges; only ranges are throttled.
+//! Rows that are being settled come first, then rows that replication has changed, then ranges, which have a turn now and
+//! then however much changes; only ranges are throttled.
 
 mod job;
 mod ranging;
@@ -27,7 +28,7 @@ use understudy_contract::{
 };
 use understudy_model::{Checkpoint, HealKey, Key, Lsn, RouteId};
 
-use self::cases::{Cases, Open, Together};
+use self::cases::{Cases, MayRead, Open, Together};
 use self::mismatches::Mismatches;
 use self::ranging::About;
 use self::route::{Copied, Route};
@@ -44,6 +45,9 @@ const DWELL_MS: u64 = 250;
 
 /// Pause before rows are asked for again that green has not applied yet.
 const NOT_YET_MS: u64 = 200;
+
+/// Reads of single rows after which a range has its turn.
+const NAMES_IN_ROW_MAX: u32 = 8;
 
 /// Entries for the ledger that may wait; no range is read while there are more.
 const WRITES_MAX: usize = 20_000;
@@ -87,6 +91,8 @@ pub struct VerifyCore {
     newest: Checkpoint,
     jobs: FxHashMap<JobId, InFlight>,
     last_job: u64,
+    /// Reads of single rows since the last one of a range, or since one had its chance.
+    names_in_row: u32,
     /// The route whose turn it is.
     turn: usize,
     /// Readings of ranges so far.
@@ -145,6 +151,7 @@ impl VerifyCore {
             newest: Checkpoint::default(),
             jobs: FxHashMap::default(),
             last_job: 0,
+            names_in_row: 0,
             turn: 0,
             tokens: 0,
             dice: Dice::new(settings.seed),
@@ -225,17 +232,26 @@ impl VerifyCore {
     /// What a worker reads next; `None` when there is nothing for it now.
     pub fn next_job(&mut self, worker: usize, now: Millis) -> Option<Job> {
         self.recheck(now);
+        // However much changes, passes go on.
+        if self.names_in_row >= NAMES_IN_ROW_MAX {
+            self.names_in_row = 0;
+            if let Some(job) = self.range_job(worker, now) {
+                return Some(job);
+            }
+        }
         let routes = &self.routes;
-        let most = |route: RouteId| match routes.get(route.index()) {
-            Some(of) if of.may_read(now) => of.names_max,
-            Some(_) | None => 0,
-        };
-        if let Some(together) = self.cases.take(most, now) {
+        let nothing = MayRead { most: 0, search: false };
+        let may = |route: RouteId| routes.get(route.index()).map_or(nothing, |of| of.may_read_names(now));
+        if let Some(together) = self.cases.take(may, now) {
             return Some(self.names_job(together, worker, now));
         }
         if let Some(together) = self.take_changed(now) {
             return Some(self.names_job(together, worker, now));
         }
+        self.range_job(worker, now)
+    }
+
+    fn range_job(&mut self, worker: usize, now: Millis) -> Option<Job> {
         if self.throttle.held_back(&self.load).is_some() || self.writes.len() > WRITES_MAX {
             return None;
         }
@@ -244,6 +260,7 @@ impl VerifyCore {
     }
 
     fn names_job(&mut self, together: Together, worker: usize, now: Millis) -> Job {
+        self.names_in_row += 1;
         let Together { route, ref names, detail, thorough } = together;
         let task = Task::Names { names: names.clone(), detail, thorough };
         self.job((route, task), What::Names(together), worker, now)
@@ -269,11 +286,12 @@ impl VerifyCore {
             let may = |route: RouteId| routes.get(route.index()).is_some_and(|of| of.may_read(now));
             let (route, rows) = self.changed.take(route::NAMES_MAX, may)?;
             let of = &self.routes[route.index()];
-            let (keys, most) = (of.plan.keys, of.names_max);
+            let (keys, may_now) = (of.plan.keys, of.may_read_names(now));
+            let nothing = MayRead { most: 0, search: false };
             for noted in rows {
                 self.enter_changed(route, keys, noted, now);
             }
-            if let Some(together) = self.cases.take(|one| if one == route { most } else { 0 }, now) {
+            if let Some(together) = self.cases.take(|one| if one == route { may_now } else { nothing }, now) {
                 return Some(together);
             }
         }
@@ -314,6 +332,10 @@ impl VerifyCore {
                 self.throttle.adapt(rows, done.spent.blue_ms);
             }
         }
+        if let What::Names(Together { thorough: true, .. }) = &job.what {
+            let rest_ms = self.throttle.rest_ms(done.spent.blue_ms);
+            self.routes[index].search_from = Millis(now.0 + rest_ms);
+        }
         match (done.answer, &job.what) {
             (Ok(brought), What::Range(about)) => {
                 self.hear_green(&brought);
@@ -335,7 +357,15 @@ impl VerifyCore {
                 }
             }
             (Err(why), What::Names(together)) => {
+                let most = self.routes[index].names_max;
+                if together.thorough {
+                    // Searching for fewer rows takes as long, and tells nothing of looking them up.
+                    self.routes[index].names_max = 1;
+                }
                 let from = self.not_read(job.route, None, why, now);
+                if together.thorough {
+                    self.routes[index].names_max = most;
+                }
                 self.names_again(together, from);
             }
         }
@@ -407,6 +437,7 @@ impl VerifyCore {
             self.changed_upto = upto;
             self.writes.push(LedgerWrite::ChangedUpto(upto));
         }
+        self.explain_more(now);
         let sizes = self.throttle.sizes();
         for index in 0..self.routes.len() {
             let ended = self.routes[index].end_pass(sizes, now);

@@ -57,7 +57,8 @@ impl VerifyCore {
         let pause_ms = u64::try_from(self.throttle.limits().pass_pause.as_millis()).unwrap_or(u64::MAX);
         for step in 0..self.routes.len() {
             let index = (self.turn + step) % self.routes.len();
-            if !self.routes[index].may_read(now) {
+            let id = self.routes[index].id();
+            if !self.routes[index].may_read(now) || !self.mismatches.may_go_on(id) {
                 continue;
             }
             let begun = self.routes[index].begin_pass(pause_ms, now);

@@ -115,6 +115,8 @@ impl VerifyCore {
                 continue;
             }
             self.writes.extend(route.forget(now));
+            // What was found before counts at the end of the pass: it is to be true by then.
+            self.mismatches.look_first(route.id(), now);
             route.pass.number = route.pass.number.max(route.pass.completed + 1);
             self.writes.push(route.pass_record(now));
             begun.push(format!("pass {} of {}", route.pass.number, route.plan.source));

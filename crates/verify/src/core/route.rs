@@ -5,6 +5,7 @@ use understudy_contract::{
 };
 use understudy_model::{Key, Lsn, RouteId};
 
+use super::cases::MayRead;
 use super::ranges::{Moment, Next, Range, Ranges, Step};
 use super::ranging::About;
 use crate::circumstances::Millis;
@@ -31,6 +32,8 @@ pub(crate) struct Route {
     pub(crate) generation: u64,
     /// Names read at once.
     pub(crate) names_max: usize,
+    /// All of blue is not searched for names before: each search costs a look at every row.
+    pub(crate) search_from: Millis,
     pub(crate) counts: Counts,
 }
 
@@ -94,6 +97,7 @@ impl Route {
             blocked: None,
             generation: 0,
             names_max: NAMES_MAX,
+            search_from: Millis(0),
             counts: Counts::default(),
         }
     }
@@ -142,6 +146,12 @@ impl Route {
     /// Whether anything of it may be read now.
     pub(crate) fn may_read(&self, now: Millis) -> bool {
         self.copied == Copied::Whole && self.blocked.as_ref().is_none_or(|blocked| blocked.until <= now)
+    }
+
+    /// What may be read of it by name now.
+    pub(crate) fn may_read_names(&self, now: Millis) -> MayRead {
+        let most = if self.may_read(now) { self.names_max } else { 0 };
+        MayRead { most, search: self.search_from <= now }
     }
 
     /// It cannot be read.

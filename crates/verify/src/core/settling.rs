@@ -2,8 +2,8 @@
 
 use rustc_hash::FxHashMap;
 use understudy_contract::{
-    Awaits, BlueRead, Cause, Detail, GreenRead, LedgerWrite, MismatchId, MismatchKind, MismatchRecord,
-    Resolution, RowName, RowSeen,
+    Awaits, BlueRead, Cause, ComparedRoute, Detail, GreenRead, LedgerWrite, MismatchId, MismatchKind,
+    MismatchRecord, Resolution, RowName, RowSeen,
 };
 use understudy_model::{Key, Lsn, RouteId, Xid};
 
@@ -20,6 +20,24 @@ const SHOWN_MS: u64 = 50;
 
 /// Differences that wait to be explained, at most.
 const EXPLAINS_MAX: usize = 100;
+
+/// Mismatches from which on none is recorded any more: further rows that differ leave their tables unverified.
+const RECORDED_MAX: usize = 20_000;
+
+/// For how long a row of a table with partitions must have differed. A partition that was attached or detached on blue
+/// brings its rows there at once, and is noticed a moment later: from then on the table waits until it is copied.
+const ATTACH_NOTICED_MS: u64 = 5_000;
+
+/// What replication makes of a row of blue, as far as it was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Said<'e> {
+    /// These values.
+    This(&'e [Option<Box<str>>]),
+    /// Nothing: it was not asked, or has no answer.
+    Nothing,
+    /// It is asked when it has fewer rows to tell of.
+    Later,
+}
 
 /// The rows with one key, as one side has them.
 type ByKey = FxHashMap<Key, (RowSeen, bool)>;
@@ -97,8 +115,13 @@ impl VerifyCore {
                 self.cases.schedule(id, now);
             }
             Ruling::Differs(difference) => {
-                open.unequal.get_or_insert(now);
-                self.differs(id, difference, snapshot_end, now);
+                let since = *open.unequal.get_or_insert(now);
+                let noticed = Millis(since.0 + ATTACH_NOTICED_MS);
+                if has_partitions(&route.plan) && now < noticed && open.mismatch.is_none() {
+                    self.cases.schedule(id, noticed);
+                } else {
+                    self.differs(id, difference, snapshot_end, now);
+                }
             }
         }
     }
@@ -109,6 +132,9 @@ impl VerifyCore {
         open.unequal.get_or_insert(now);
         let from = open.next_read(now);
         let turns_pending = open.reads >= ATTEMPTS_MAX && !open.is_pending;
+        if open.reads >= ATTEMPTS_MAX {
+            self.mismatches.was_looked_at(id);
+        }
         if turns_pending {
             open.is_pending = true;
             let owners = open.owners.clone();
@@ -120,6 +146,7 @@ impl VerifyCore {
     /// A row was seen equal, or is recorded.
     pub(super) fn settled(&mut self, id: &RowId, equal: bool, now: Millis) {
         let Some(open) = self.cases.remove(id) else { return };
+        self.mismatches.was_looked_at(id);
         if let Some(noted) = &open.changed {
             self.ages.push(now, now.since(noted.since));
             self.routes[id.0.index()].counts.changes_checked += 1;
@@ -199,18 +226,31 @@ impl VerifyCore {
     }
 
     fn differs(&mut self, id: &RowId, difference: Box<Difference>, snapshot_end: Xid, now: Millis) {
-        let known = self.mismatches.of_row(id).is_some();
+        let known = self.mismatches.of_row(id).and_then(|id| self.mismatches.get(id));
+        // One that differs in another way than it was explained for is explained anew.
+        let digests = (digest_text(&difference.on_blue), digest_text(&difference.on_green));
+        let is_told =
+            known.is_some_and(|known| known.digests == digests && !self.mismatches.is_unexplained(known.id));
         let Some(open) = self.cases.get_mut(id) else { return };
         let blue =
             difference.on_blue.as_ref().and_then(|row| row.name.blue.clone()).or(open.name.blue.clone());
         open.unchanged = unchanged(&difference, open.horizon, snapshot_end);
-        let worth = !known && difference.kind != MismatchKind::Extra && difference.awaited.is_none();
-        match blue {
-            Some(blue) if worth && self.explains.len() < EXPLAINS_MAX => {
+        let worth = !is_told && difference.kind == MismatchKind::Differs && difference.awaited.is_none();
+        match blue.filter(|_| worth) {
+            Some(blue) if self.explains.len() < EXPLAINS_MAX => {
                 open.difference = Some(difference);
                 self.explains.push_back(Explain { route: id.0, green: id.1.clone(), blue });
             }
-            Some(_) | None => self.record(id, &difference, None, now),
+            Some(_) => self.record(id, &difference, Said::Later, now),
+            None => self.record(id, &difference, Said::Nothing, now),
+        }
+    }
+
+    /// Differences that were recorded before they could be explained are looked at again, some at a time.
+    pub(super) fn explain_more(&mut self, now: Millis) {
+        let room = EXPLAINS_MAX.saturating_sub(self.explains.len());
+        for id in self.mismatches.unexplained(room) {
+            self.mismatches.recheck_at(id, now);
         }
     }
 
@@ -218,18 +258,12 @@ impl VerifyCore {
     pub fn on_explained(&mut self, explain: &Explain, evaluated: Option<&[Option<Box<str>>]>, now: Millis) {
         let id = (explain.route, explain.green.clone());
         if let Some(difference) = self.cases.get_mut(&id).and_then(|open| open.difference.take()) {
-            self.record(&id, &difference, evaluated, now);
+            self.record(&id, &difference, evaluated.map_or(Said::Nothing, Said::This), now);
         }
     }
 
     /// A difference is recorded, or an earlier record of the row is brought up to date.
-    fn record(
-        &mut self,
-        id: &RowId,
-        difference: &Difference,
-        evaluated: Option<&[Option<Box<str>>]>,
-        now: Millis,
-    ) {
+    fn record(&mut self, id: &RowId, difference: &Difference, said: Said<'_>, now: Millis) {
         let Some(open) = self.cases.get_mut(id) else { return };
         let (name, unchanged) = (open.name.clone(), open.unchanged);
         let known = self.mismatches.of_row(id);
@@ -238,13 +272,21 @@ impl VerifyCore {
             columns: &self.routes[id.0.index()].plan.columns,
             difference,
             blue_unchanged_since_verified: unchanged,
-            evaluated,
+            evaluated: if let Said::This(values) = said { Some(values) } else { None },
             large: self.large.get(&id.0).map_or(&[], Vec::as_slice),
         };
-        let cause = classify(&evidence);
+        let cause = match classify(&evidence) {
+            // What is left when the mapping is not to blame, which is not known yet.
+            Cause::MissedEvent if said == Said::Later => Cause::Unknown,
+            cause => cause,
+        };
         let (kind, columns) = (difference.kind, difference.columns.clone());
         match known.and_then(|known| self.mismatches.get(known)).cloned() {
             Some(before) => self.seen_again(before, (kind, columns, cause), digests, name),
+            None if self.mismatches.len() >= RECORDED_MAX => {
+                let beyond = Lsn::new(difference.at.raw().saturating_add(1));
+                self.mark_dirty(id.0.index(), beyond, now);
+            }
             None => {
                 let mismatch = self.mismatches.next_id();
                 let found_at = difference.at;
@@ -265,6 +307,7 @@ impl VerifyCore {
             }
         }
         if let Some(mismatch) = self.mismatches.of_row(id) {
+            self.mismatches.explain_later(mismatch, said == Said::Later);
             self.mismatches.recheck_later(mismatch, now);
         }
         self.settled(id, false, now);
@@ -307,6 +350,11 @@ impl VerifyCore {
             self.cases.schedule(&(together.route, name.green.clone()), from);
         }
     }
+}
+
+/// Whether blue's rows may lie in partitions.
+fn has_partitions(plan: &ComparedRoute) -> bool {
+    !plan.blue.from.starts_with("ONLY ")
 }
 
 /// Whether blue's row was written by a transaction below the horizon of its last verification; `None` when not known.

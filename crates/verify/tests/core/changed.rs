@@ -28,6 +28,22 @@ fn a_thousand_rows_a_second_are_checked_in_time() {
     assert_eq!(run.ledger.changed_upto, run.world.checkpoint());
 }
 
+/// However much changes, passes go on: what was missed without a trace is only found by them.
+#[test]
+fn passes_go_on_however_much_changes() {
+    let world = World::filled(KeyRelation::Aligned, 1, 2_000);
+    let mut run = Run::with_settings(world, 1, settings(500), 1_000_000);
+    for step in 0..400_u64 {
+        (0..1_200).for_each(|id| run.world.write(0, (step * 1_200 + id) % 60_000, Some("new")));
+        run.replicate();
+        run.step();
+    }
+    let report = run.report();
+    assert!(report.changed.waiting > 10_000, "there is no end to it: {:?}", report.changed);
+    // About a dozen have their turn before the first change is old enough to be looked at.
+    assert!(report.routes[0].ranges_verified > 20, "{:?}", report.routes[0]);
+}
+
 /// More changes than can be remembered make the route count as not verified, until a pass has gone over it again.
 #[test]
 fn an_overflow_is_made_good_by_the_next_pass() {
@@ -85,6 +101,24 @@ fn a_restart_never_skips_a_change() {
     run.until_verified();
 }
 
+/// Verification that fails and begins again beside a replication that goes on must not take for checked what it had taken
+/// in: part of a transaction that is still open on blue lies beyond green's checkpoint.
+#[test]
+fn rows_that_a_failed_run_had_taken_are_verified_anew() {
+    let mut run = Run::new(World::filled(KeyRelation::Aligned, 1, 20), 1, 10);
+    run.until_verified();
+    run.replicate();
+    run.flush();
+    let beyond = understudy_model::Lsn::new(run.world.checkpoint().raw() + 1_000_000);
+    run.changed.note([(understudy_model::RouteId(0), run.world.name(8))], beyond, run.now);
+    run.pass_time(1);
+    run.begin_again();
+    assert_eq!(run.first().coverage, 0.0);
+    run.pass_time(5);
+    assert!(run.first().coverage < 1.0, "blue has not come to where that transaction ends");
+    assert_eq!(run.ledger.changed_upto, beyond);
+}
+
 /// An orderly restart with nothing left to check keeps everything that is verified.
 #[test]
 fn a_restart_keeps_what_is_verified() {
@@ -115,6 +149,18 @@ fn an_older_read_settles_no_newer_change() {
     let done = understudy_verify::Done { id: job.id, spent: Default::default(), answer };
     run.core.on_done(done, run.now);
     run.until(5, "it is found", |report| report.routes[0].open_total() == 1);
+}
+
+/// A row that was shown to differ is told from the first moment on, also while replication is asked what it makes of it.
+#[test]
+fn a_difference_that_is_being_explained_is_not_settled() {
+    let mut run = Run::new(World::filled(KeyRelation::Aligned, 1, 20), 1, 10);
+    run.until_verified();
+    run.explains = false;
+    run.world.tamper(0, 8, Some("wrong"));
+    run.changed.note([(understudy_model::RouteId(0), run.world.name(8))], run.world.checkpoint(), run.now);
+    run.pass_time(3);
+    assert_eq!((run.first().open_total(), run.first().pending), (0, 1));
 }
 
 /// A row that never stands still is pending, then suspended; it never counts as equal, and no mismatch is made of it.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use understudy_contract::{Answer, Ask, Detail, LedgerNews, Request, Which};
 use understudy_model::{Lsn, RouteId};
 use understudy_verify::{
-    Audit, Brought, ChangedRows, Circumstances, Done, Job, Load, Millis, RouteReport, RouteState, Spent,
-    Task, VerifyCore, VerifyLimits, VerifyReport, VerifySettings, VerifyStart,
+    Audit, Brought, ChangedRows, Circumstances, Done, Explain, Job, Load, Millis, RouteReport, RouteState,
+    Spent, Task, VerifyCore, VerifyLimits, VerifyReport, VerifySettings, VerifyStart,
 };
 
 use crate::ledger::Ledger;
@@ -59,6 +59,12 @@ pub(crate) struct Run {
     pub(crate) settings: VerifySettings,
     pub(crate) routes: u16,
     pub(crate) changed_max: usize,
+    /// Whether what differs is explained.
+    pub(crate) explains: bool,
+    /// Differences that were explained so far, one for each time.
+    pub(crate) explained: Vec<Explain>,
+    /// How long a search of all of blue for rows takes.
+    pub(crate) search_ms: u64,
     requests: u64,
     flushed: Millis,
 }
@@ -89,6 +95,9 @@ impl Run {
             settings,
             routes,
             changed_max,
+            explains: true,
+            explained: Vec::new(),
+            search_ms: 5,
             requests: 0,
             flushed: now,
         };
@@ -101,6 +110,11 @@ impl Run {
         self.changed = Arc::new(ChangedRows::new(self.changed_max));
         self.now = Millis(3);
         self.flushed = self.now;
+        self.begin_again();
+    }
+
+    /// Verification begins anew, while replication goes on.
+    pub(crate) fn begin_again(&mut self) {
         self.jobs.clear();
         let start = start(&self.world, self.routes, &self.ledger, self.settings.clone());
         self.core = VerifyCore::new(start, self.changed.clone(), self.now).unwrap();
@@ -123,15 +137,18 @@ impl Run {
         if let Some(job) = self.core.next_job(0, self.now) {
             let answer = execute(&mut self.world, &job);
             self.note();
-            self.now.0 += JOB_MS;
-            let done = Done { id: job.id, spent: Spent { blue_ms: 5, green_ms: 5 }, answer };
+            let is_search = matches!(job.task, Task::Names { thorough: true, .. });
+            let blue_ms = if is_search { self.search_ms } else { 5 };
+            self.now.0 += JOB_MS.max(blue_ms);
+            let done = Done { id: job.id, spent: Spent { blue_ms, green_ms: 5 }, answer };
             self.jobs.push(job);
             self.core.on_done(done, self.now);
         } else {
             self.now.0 += JOB_MS;
         }
-        while let Some(explain) = self.core.next_explain() {
+        while let Some(explain) = self.core.next_explain().filter(|_| self.explains) {
             self.core.on_explained(&explain, None, self.now);
+            self.explained.push(explain);
         }
         if self.now.since(self.flushed) >= 1_000 || self.core.is_urgent() {
             self.flush();

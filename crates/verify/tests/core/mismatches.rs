@@ -124,3 +124,19 @@ fn a_flood_of_differences_is_bounded_and_shown() {
     assert!((10_000..20_000).contains(&report.open_total()), "{report:?}");
     assert!(report.pending > 0 && report.coverage < 1.0 && report.passes_completed == 0, "{report:?}");
 }
+
+/// More rows may differ than can be explained at once. Each is explained in the end, once: a wrong mapping does not pass for
+/// lost changes.
+#[test]
+fn every_difference_is_explained_in_the_end() {
+    let mut world = World::filled(KeyRelation::Aligned, 1, 400);
+    let ids: Vec<u64> = (0..400).map(|at| at * 2).collect();
+    ids.iter().for_each(|id| world.tamper(0, *id, Some("wrong")));
+    let mut run = Run::new(world, 1, 1_000);
+    run.until(60, "all are found", |report| report.routes[0].open_total() == 400);
+    run.pass_time(60);
+    let mut keys: Vec<_> = run.explained.iter().map(|explain| explain.green.clone()).collect();
+    keys.sort_unstable();
+    assert!(keys.windows(2).all(|pair| pair[0] != pair[1]), "one was explained twice");
+    assert_eq!(keys.len(), 400);
+}

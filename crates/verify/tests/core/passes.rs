@@ -166,3 +166,21 @@ fn passes_follow_one_another_with_a_pause() {
     let digests = run.jobs[jobs..].iter().filter(|job| matches!(job.task, Task::Digests(_))).count();
     assert_eq!(digests, 3);
 }
+
+/// The age of a range counts from its reading, however long a row of it then takes to be settled: a table that was locked
+/// meanwhile was not seen since.
+#[test]
+fn a_range_is_as_old_as_its_reading() {
+    let mut world = World::filled(KeyRelation::Aligned, 1, 20);
+    world.hot.push((0, 8));
+    let mut run = Run::new(world, 1, 100);
+    while !run.jobs.iter().any(|job| matches!(job.task, Task::Both(_))) {
+        run.step();
+    }
+    run.world.hot.clear();
+    run.world.write(0, 8, Some("settled"));
+    run.now.0 += 1_800_000;
+    run.until_verified();
+    let age_ms = run.first().oldest_age_ms.unwrap();
+    assert!(age_ms >= 1_800_000, "{age_ms}");
+}

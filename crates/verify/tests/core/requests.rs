@@ -75,3 +75,19 @@ fn passes_yield_and_changed_rows_do_not() {
     run.until_verified();
     assert_eq!(run.report().held_back, None);
 }
+
+/// Whoever mends rows and asks for a pass is told by its end whether they are mended: what was found before is read again first.
+#[test]
+fn a_pass_ends_with_what_is_open_then() {
+    let mut world = World::filled(KeyRelation::Aligned, 1, 20);
+    world.tamper(0, 8, Some("wrong"));
+    world.tamper(0, 10, Some("wrong"));
+    let mut run = Run::new(world, 1, 10);
+    run.until(20, "both are found", |report| report.routes[0].open_total() == 2);
+    run.until_verified();
+    run.world.reread(0, 8);
+    let before = run.first().passes_completed;
+    run.ask(Ask::Pass(Vec::new()));
+    run.until(20, "the pass is complete", |report| report.routes[0].passes_completed > before);
+    assert_eq!(run.first().open_total(), 1);
+}

@@ -1,9 +1,9 @@
 //! Servers that refuse, change or lie: nothing of that ever counts as verified.
 
 use understudy_contract::{KeyRelation, NotRead};
-use understudy_verify::{RouteState, Side};
+use understudy_verify::{RouteState, Side, Task};
 
-use crate::harness::{Run, is_blocked};
+use crate::harness::{Run, at_ease, is_blocked, settings};
 use crate::world::World;
 
 const RELATIONS: [KeyRelation; 3] = [KeyRelation::Aligned, KeyRelation::Passed, KeyRelation::Computed];
@@ -90,4 +90,108 @@ fn a_busy_range_has_no_wrong_digest() {
     run.pass_time(200);
     assert_eq!((run.first().wrong_digests, run.first().open_total()), (0, 0));
     assert!(run.first().passes_completed > 1);
+}
+
+/// A queue whose rows come and go between two reads makes a digest of more rows than either showed: that is no wrong digest,
+/// which would hold the gate until somebody starts the sidecar again.
+#[test]
+fn a_queue_that_is_emptied_at_once_has_no_wrong_digest() {
+    for side in [Side::Blue, Side::Green] {
+        let mut world = World::filled(KeyRelation::Aligned, 1, 20);
+        world.passing = Some(side);
+        let mut run = Run::new(world, 1, 10);
+        run.pass_time(200);
+        assert_eq!((run.first().wrong_digests, run.first().open_total()), (0, 0), "{side:?}");
+        run.world.passing = None;
+        run.until_verified();
+    }
+}
+
+/// An index that is damaged lets green have a row twice. Both are as on blue, and yet green is not.
+#[test]
+fn a_row_that_green_has_twice_is_not_equal() {
+    for keys in RELATIONS {
+        let mut world = World::filled(keys, 1, 20);
+        world.twice.insert((0, 8));
+        let mut run = Run::new(world, 1, 10);
+        run.until(20, "it is not settled", |report| report.routes[0].pending == 1);
+        assert_eq!(run.first().open_total(), 0);
+    }
+}
+
+/// Searching all of blue for rows takes its time there, and rests as full passes do: one open mismatch must not keep a
+/// processor of blue busy.
+#[test]
+fn searches_of_all_of_blue_rest() {
+    let mut settings = settings(10);
+    settings.limits.busy = 0.05;
+    let mut world = World::filled(KeyRelation::Computed, 1, 20);
+    world.tamper(0, 7, Some("extra"));
+    let mut run = Run::with_settings(world, 1, settings, 1_000);
+    run.until(60, "it is found", |report| report.routes[0].open_total() == 1);
+    let (jobs, from) = (run.jobs.len(), run.now);
+    run.search_ms = 2_000;
+    run.pass_time(600);
+    let searches =
+        run.jobs[jobs..].iter().filter(|job| matches!(job.task, Task::Names { thorough: true, .. }));
+    let (searches, passed_ms) = (searches.count() as u64, run.now.since(from));
+    assert!(searches > 2 && searches * 2_000 < passed_ms / 10, "{searches} searches in {passed_ms} ms");
+}
+
+/// A search that takes too long is no reason to look fewer rows up by their keys, for ever.
+#[test]
+fn a_search_that_is_too_slow_blocks_at_once() {
+    let mut world = World::filled(KeyRelation::Computed, 1, 20);
+    world.tamper(0, 7, Some("extra"));
+    let mut run = Run::new(world, 1, 10);
+    run.until(60, "it is found", |report| report.routes[0].open_total() == 1);
+    run.world.search_is_slow = true;
+    run.pass_time(6);
+    assert!(is_blocked(&run.first()), "{:?}", run.first());
+}
+
+/// A partition that is attached or detached on blue brings its rows there, or takes them away, at once. Until replication
+/// has noticed, and has copied them, green cannot have what blue has: no row of it is a mismatch. A row that really differs
+/// is found nevertheless.
+#[test]
+fn an_attached_partition_is_no_mismatch() {
+    for value in [Some("attached"), None] {
+        let mut world = World::filled(KeyRelation::Aligned, 1, 20);
+        world.partitioned = true;
+        let mut run = Run::new(world, 1, 10);
+        run.until_verified();
+        let id = if value.is_some() { 9 } else { 8 };
+        run.world.attach(0, id, value);
+        run.ask(understudy_contract::Ask::Pass(Vec::new()));
+        run.pass_time(3);
+        let mut copying = at_ease();
+        copying.incomplete = Some([understudy_model::RouteId(0)].into());
+        run.core.set_circumstances(&copying, run.now);
+        run.pass_time(10);
+        run.world.reread(0, id);
+        run.core.set_circumstances(&at_ease(), run.now);
+        run.until_verified();
+        run.pass_time(20);
+        assert_eq!(run.first().found, [0; 3]);
+        run.world.tamper(0, 6, Some("wrong"));
+        run.until(120, "it is found", |report| report.routes[0].open_total() == 1);
+    }
+}
+
+/// Promise 7: a mapping that is wrong for every row must not fill the memory with mismatches; what is not recorded does not
+/// count as verified.
+#[test]
+fn mismatches_are_recorded_up_to_a_bound() {
+    let mut run = Run::new(World::filled(KeyRelation::Aligned, 1, 24_000), 1, 10_000);
+    run.until_verified();
+    for id in 0..24_000 {
+        run.world.lose.insert((0, id * 2));
+        run.world.write(0, id * 2, Some("lost"));
+    }
+    run.replicate();
+    run.until(600, "all are checked", |report| report.changed.waiting == 0);
+    assert_eq!(run.first().open_total(), 20_000);
+    run.pass_time(60);
+    assert_eq!((run.first().open_total(), run.first().coverage < 1.0), (20_000, true));
+    assert!(run.first().pending > 0, "{:?}", run.first());
 }

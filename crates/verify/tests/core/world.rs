@@ -44,6 +44,14 @@ pub(crate) struct World {
     pub(crate) wrong: Option<Side>,
     /// Whether both sides' digests are the same whatever the rows are.
     pub(crate) blind: bool,
+    /// A side that shows one more row whenever a digest is read, and never else.
+    pub(crate) passing: Option<Side>,
+    /// Whether blue's tables are partitioned.
+    pub(crate) partitioned: bool,
+    /// Rows that green has twice.
+    pub(crate) twice: BTreeSet<(u16, u64)>,
+    /// Whether searching all of blue takes too long.
+    pub(crate) search_is_slow: bool,
     /// Why a route cannot be read.
     pub(crate) broken: BTreeMap<u16, NotRead>,
     /// Ranges of more rows are too slow.
@@ -80,6 +88,10 @@ impl World {
             lose: BTreeSet::new(),
             wrong: None,
             blind: false,
+            passing: None,
+            partitioned: false,
+            twice: BTreeSet::new(),
+            search_is_slow: false,
             broken: BTreeMap::new(),
             rows_max: usize::MAX,
             hot: Vec::new(),
@@ -103,7 +115,7 @@ impl World {
     pub(crate) fn route(&self, route: u16) -> ComparedRoute {
         let side = |schema: &str| SideQuery {
             table: TableName::new(schema, format!("t{route}")),
-            from: String::new(),
+            from: format!("{}t{route}", if self.partitioned { "" } else { "ONLY " }),
             condition: None,
             key: vec![KeyPart { sql: "id".to_owned(), name: "id".to_owned() }],
             green_key: vec!["id".to_owned()],
@@ -160,6 +172,13 @@ impl World {
             None => self.blue.remove(&(route, id)),
         };
         self.log.push(Change { end: self.lsn, route, id, value: value.map(str::to_owned) });
+    }
+
+    /// Rows come to blue or leave it with a partition, which the log does not show.
+    pub(crate) fn attach(&mut self, route: u16, id: u64, value: Option<&str>) {
+        let logged = self.log.len();
+        self.write(route, id, value);
+        self.log.truncate(logged);
     }
 
     /// Somebody else writes on green.
@@ -265,10 +284,18 @@ impl World {
         if matches!(which, Which::Range(_)) && ids.len() > self.rows_max {
             return Err(NotRead::TooSlow);
         }
+        if matches!(which, Which::Thorough(_)) && self.search_is_slow {
+            return Err(NotRead::TooSlow);
+        }
         self.rows_read += 1;
         let row =
             |id: u64| self.table(side).get(&(route.0, id)).map(|cell| self.seen(side, id, cell, detail));
-        Ok(ids.into_iter().filter_map(row).collect())
+        let mut rows: Vec<RowSeen> = ids.into_iter().filter_map(row).collect();
+        let is_twice =
+            |row: &&RowSeen| side == Side::Green && self.twice.contains(&(route.0, id_of(&row.name.green)));
+        let again: Vec<RowSeen> = rows.iter().filter(is_twice).cloned().collect();
+        rows.extend(again);
+        Ok(rows)
     }
 
     pub(crate) fn boundary(
@@ -294,6 +321,9 @@ impl World {
         let mut digest: RangeDigest = rows.iter().map(|row| row.digest).collect();
         if self.wrong == Some(side) {
             digest.lower += 1;
+        }
+        if self.passing == Some(side) {
+            digest.add(RowDigest(1));
         }
         if self.blind {
             digest = RangeDigest { rows: 1, upper: 0, lower: 0 };
