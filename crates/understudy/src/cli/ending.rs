@@ -3,6 +3,7 @@
 //! Both may be repeated: what is already gone is no failure.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::time::{Duration, Instant};
 
 use understudy_contract::Failure;
 use understudy_postgres::preflight;
@@ -15,6 +16,12 @@ use super::exit::{CliError, Exit};
 use super::output::Output;
 use super::sides::{Sides, load};
 use crate::settings::Settings;
+
+/// How long a session of a sidecar may take to end after the sidecar has.
+const LINGER_MAX: Duration = Duration::from_secs(5);
+
+/// How often that is looked at.
+const LINGER_LOOK: Duration = Duration::from_millis(100);
 
 /// Ends a migration that is complete.
 pub(super) async fn finish(args: &FinishArgs, output: Output) -> Result<(), CliError> {
@@ -92,8 +99,11 @@ impl Ending<'_> {
             objections.push(format!("a sidecar is running: process {pid} of blue reads the slot {name}"));
         }
         for (client, side) in [(&mut sides.blue, "blue"), (&mut sides.green, "green")] {
-            let sessions = sessions_of_a_sidecar(client, settings.name.as_str()).await?;
-            if sessions > 0 && objections.is_empty() {
+            if !objections.is_empty() {
+                break;
+            }
+            let sessions = lasting_sessions(client, settings.name.as_str()).await?;
+            if sessions > 0 {
                 objections.push(format!("a sidecar is running: it has {sessions} sessions on {side}"));
             }
         }
@@ -151,6 +161,18 @@ impl Ending<'_> {
         let (green, sink) = (settings.green_postgres(), SinkSettings::new(settings.name.as_str()));
         removed.extend(forget(green, &sink, self.books == Books::Keep).await?);
         Ok(removed)
+    }
+}
+
+/// Sessions of a sidecar that do not end by themselves: one that was stopped may have left a statement to its server.
+async fn lasting_sessions(client: &mut Client, name: &str) -> Result<u64, Failure> {
+    let until = Instant::now() + LINGER_MAX;
+    loop {
+        let sessions = sessions_of_a_sidecar(client, name).await?;
+        if sessions == 0 || Instant::now() > until {
+            return Ok(sessions);
+        }
+        tokio::time::sleep(LINGER_LOOK).await;
     }
 }
 
