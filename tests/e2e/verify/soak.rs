@@ -94,11 +94,11 @@ fn transaction(dice: &mut StdRng) -> String {
             "INSERT INTO soak.documents VALUES ('doc-{small}', NULL, repeat('{salt} ', 700), '{{}}', '{{}}', 0) ON CONFLICT DO NOTHING"
         ),
         75..80 => format!(
-            "UPDATE soak.words SET amount = amount * 1.5, padded = 'p{}  ' WHERE word LIKE 'wörd {row}_'",
+            "UPDATE soak.words SET amount = round((amount * 1.5) % 1000000, 4), padded = 'p{}  ' WHERE word LIKE 'wörd {row}_'",
             salt % 10
         ),
         80..83 => {
-            format!("UPDATE soak.words SET word = upper(word) || '{}' WHERE word = 'wörd {row}A'", salt % 3)
+            format!("UPDATE soak.words SET word = upper(word) || '{salt}' WHERE word = 'wörd {row}A'")
         }
         83..85 => format!("DELETE FROM soak.words WHERE word = 'wörd {row}a'"),
         85..87 => format!(
