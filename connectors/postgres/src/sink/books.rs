@@ -340,7 +340,7 @@ fn texts<'a>(texts: impl Iterator<Item = Cow<'a, str>>) -> String {
 
 /// A key as errors and logs may show it: the start of a digest. Of a key of one column, what green gives for
 /// `left(encode(sha256(convert_to(key, 'UTF8')), 'hex'), 16)`; of several, with a comma between their texts.
-pub(crate) fn key_hash(key: &Key) -> String {
+pub fn key_hash(key: &Key) -> String {
     let mut digest = Sha256::new();
     for (at, text) in key.texts().enumerate() {
         if at > 0 {

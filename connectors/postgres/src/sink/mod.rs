@@ -43,7 +43,8 @@ use understudy_contract::{
 };
 use understudy_model::{Checkpoint, RowChange};
 
-pub(crate) use books::{arrays as key_arrays, key_hash, xids};
+pub use books::key_hash;
+pub(crate) use books::{arrays as key_arrays, xids};
 pub use connect::{Judge, PostgresSink};
 pub use forget::forget;
 pub(crate) use schema::LOCK as BOOKKEEPING_LOCK;

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use sha2::{Digest as _, Sha256};
 use understudy_contract::{KeyRelation, MismatchRecord};
 use understudy_control::{
     ByEnd, ByKind, GateCheck, GateDocument, GateLag, GateMismatches, GateSoak, GateVerdict, MismatchEntry,
@@ -11,7 +10,8 @@ use understudy_control::{
 use understudy_cutover::{
     Check, ComparedTable, Evidence, GateName, Millis, Policy, Status, Verdict, Verification, fresh_for,
 };
-use understudy_model::Key;
+
+use understudy_postgres::sink::key_hash;
 use understudy_verify::{RouteReport, RouteState, VerifyReport};
 
 /// What a moment is on both clocks.
@@ -188,16 +188,4 @@ fn mismatch(one: &MismatchRecord, routes: &[RouteReport]) -> MismatchEntry {
         found_by: if one.by_stream { "stream" } else { "comparison" }.to_owned(),
         found_at: one.found_at.to_string(),
     }
-}
-
-/// The start of a digest, the same by which logs and the ledger name a key.
-fn key_hash(key: &Key) -> String {
-    let mut digest = Sha256::new();
-    for (at, text) in key.texts().enumerate() {
-        if at > 0 {
-            digest.update(b",");
-        }
-        digest.update(text);
-    }
-    digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
