@@ -39,6 +39,7 @@ pub(super) struct Writer {
 struct Written {
     writer: Writer,
     route: RouteId,
+    heals: bool,
     outcome: Result<Outcome, Failure>,
 }
 
@@ -61,7 +62,20 @@ pub(super) struct Outcome {
 pub(super) struct Writers {
     idle: Vec<Writer>,
     busy: JoinSet<Written>,
-    routes: FxHashMap<RouteId, usize>,
+    routes: FxHashMap<RouteId, UnderWay>,
+}
+
+/// The chunks of one route that are being written.
+#[derive(Default)]
+struct UnderWay {
+    copies: usize,
+    heals: usize,
+}
+
+impl UnderWay {
+    fn of(&mut self, heals: bool) -> &mut usize {
+        if heals { &mut self.heals } else { &mut self.copies }
+    }
 }
 
 impl Writers {
@@ -74,6 +88,14 @@ impl Writers {
     /// Whether a chunk of any of these routes is being written.
     pub(super) fn writes(&self, route: RouteId) -> bool {
         self.routes.contains_key(&route)
+    }
+
+    /// Whether this chunk may hold a row that another one is just writing. Copies of a route have no row in common: one that
+    /// moved between two ranges was changed in between, and changes wait for chunks. What is read again by key may be part
+    /// of any. Green would refuse the row of one of them where a unique index other than the key's sees it first.
+    pub(super) fn meets(&self, chunk: &PlacedChunk) -> bool {
+        let Some(under_way) = self.routes.get(&chunk.route) else { return false };
+        under_way.heals > 0 || is_heal(chunk)
     }
 
     /// Whether any chunk is being written.
@@ -91,11 +113,11 @@ impl Writers {
         let Some(mut writer) = self.idle.pop() else {
             return Err(Failure::new(Class::Internal, "no connection is there to write chunks"));
         };
-        let route = chunk.route;
-        *self.routes.entry(route).or_default() += 1;
+        let (route, heals) = (chunk.route, is_heal(&chunk));
+        *self.routes.entry(route).or_default().of(heals) += 1;
         self.busy.spawn(async move {
             let outcome = writer.write(&target, &chunk).await;
-            Written { writer, route, outcome }
+            Written { writer, route, heals, outcome }
         });
         Ok(())
     }
@@ -107,10 +129,10 @@ impl Writers {
         };
         let broken =
             |error| Failure::new(Class::Internal, "a chunk writer ended unexpectedly").caused_by(error);
-        let Written { writer, route, outcome } = written.map_err(broken)?;
-        if let Some(count) = self.routes.get_mut(&route) {
-            *count -= 1;
-            if *count == 0 {
+        let Written { writer, route, heals, outcome } = written.map_err(broken)?;
+        if let Some(under_way) = self.routes.get_mut(&route) {
+            *under_way.of(heals) -= 1;
+            if under_way.copies + under_way.heals == 0 {
                 self.routes.remove(&route);
             }
         }
@@ -351,6 +373,10 @@ fn leaving<'a>(target: &Target, chunk: &'a PlacedChunk) -> &'a [Key] {
         PlacedKind::Copy { .. } if !target.is_renewed() => &[],
         PlacedKind::Copy { .. } | PlacedKind::Heal { .. } => &chunk.left_out,
     }
+}
+
+fn is_heal(chunk: &PlacedChunk) -> bool {
+    matches!(chunk.kind, PlacedKind::Heal { .. })
 }
 
 /// The place of a chunk in the stream, for what is set aside.

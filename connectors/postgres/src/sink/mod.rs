@@ -159,7 +159,7 @@ impl PostgresSink {
             let cause = format!("a chunk belongs at {}, but green is at {}", chunk.at, self.applier.applied);
             return Err(Failure::new(Class::Internal, cause));
         }
-        while self.writers.are_all_busy() {
+        while self.writers.are_all_busy() || self.writers.meets(&chunk) {
             self.settle().await?;
         }
         let target = Arc::new(self.target(chunk.route)?.clone());

@@ -107,6 +107,32 @@ async fn later_changes_to_its_route_wait_for_a_chunk() {
     assert_eq!(green.rows("SELECT name FROM public.items WHERE id IN (5, 6)").await, "newer");
 }
 
+/// F24: a row that is read again by key may be in the chunk of a copy too. Were both written at the same time, a unique index
+/// other than the key's could refuse one of them. Copies themselves are written beside each other.
+#[tokio::test]
+async fn chunks_that_may_hold_the_same_row_wait_for_each_other() {
+    let Some((mut green, mut sink)) = copying("chunks_meet").await else {
+        return;
+    };
+    for (id, heals_first) in [(1, true), (5, false)] {
+        let healing = green.chunk(id, 0, heal(&["5"]), lines(5..6));
+        let copied = chunk(&green, id + 1, lines(0..10));
+        let (first, second) = if heals_first { (healing, copied) } else { (copied, healing) };
+        green.admin.batch("BEGIN; LOCK TABLE public.items IN ACCESS EXCLUSIVE MODE").await.unwrap();
+        sink.place(first).await.unwrap();
+        {
+            let mut place = std::pin::pin!(sink.place(second));
+            let early = tokio::time::timeout(std::time::Duration::from_millis(200), &mut place).await;
+            assert!(early.is_err(), "the second chunk must wait for the first");
+            green.admin.batch("ROLLBACK").await.unwrap();
+            place.await.unwrap();
+        }
+        sink.placed().await.unwrap();
+        sink.placed().await.unwrap();
+    }
+    assert_eq!(green.rows("SELECT count(*) FROM public.items").await, "10");
+}
+
 #[tokio::test]
 async fn a_healed_row_is_settled_with_its_chunk() {
     let Some((mut green, mut sink)) = copying("chunks_heal").await else {
