@@ -8,6 +8,7 @@ use understudy_model::{
 };
 
 use crate::Failure;
+use crate::change_log::Cursor;
 use crate::chunk_reader::Unit;
 use crate::saved::{Lineage, Saved};
 
@@ -51,6 +52,9 @@ pub struct Batch {
     /// For whoever compares both sides: the keys on blue of changed rows, where a route gives them another key on green;
     /// ascending by change. `None`: nobody asked for them when the batch was begun. Of no concern to a sink.
     pub blue_names: Option<Vec<BlueNames>>,
+    /// Where to go on in a log once this batch has been applied; `None` where no log is read. Recorded with the checkpoint of a
+    /// batch that ends at a commit.
+    pub cursor: Option<Cursor>,
 }
 
 /// The keys on blue of the row that one change is about.
@@ -196,6 +200,7 @@ pub trait ChangeSink: Send {
     fn apply(&mut self, batch: Batch) -> impl Future<Output = Result<Applied, Failure>> + Send;
 
     /// Starts writing a chunk whose checkpoint equals the last one applied. May return before it is written.
+
     fn place(&mut self, chunk: PlacedChunk) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// The next chunk to be finished. Cancel-safe. Waits for ever while none is being written.

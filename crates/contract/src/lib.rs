@@ -4,6 +4,7 @@
 
 mod failure;
 
+mod change_log;
 mod change_stream;
 mod chunk_reader;
 
@@ -18,6 +19,7 @@ mod verify_ledger;
 
 pub use failure::{Class, Failure};
 
+pub use change_log::{AskCapture, ChangeLog, Cursor, LogEvent, LoggedChunk, LoggedEntry, LoggedKind, Wanted};
 pub use change_stream::{ChangeStream, Confirm, StreamEvent};
 pub use chunk_reader::{
     Blocker, BlueCatalog, ChunkOutcome, ChunkReader, ChunkRequest, ChunkRows, ChunkScope, ColumnMarks, Unit,

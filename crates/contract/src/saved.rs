@@ -2,6 +2,7 @@
 
 use understudy_model::{BlockRange, Checkpoint, HealKey, RelationId, RouteId, TableName, UnitId, Xid};
 
+use crate::change_log::Cursor;
 use crate::chunk_reader::ColumnMarks;
 
 /// Where a stream comes from. A saved checkpoint means nothing on any other lineage.
@@ -38,6 +39,8 @@ pub struct Saved {
     pub heals: Vec<(RouteId, HealKey)>,
     /// Changes set aside and not yet settled.
     pub quarantined: u64,
+    /// Where to go on in the log that the changes are read from; `None` where they come from blue.
+    pub cursor: Option<Cursor>,
 }
 
 /// One route as it was last run.

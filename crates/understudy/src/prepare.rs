@@ -317,6 +317,7 @@ mod tests {
             departed: Vec::new(),
             heals: Vec::new(),
             quarantined: 0,
+            cursor: None,
         }
     }
 

@@ -260,6 +260,7 @@ pub(crate) fn begun(
         departed: vec![],
         heals: vec![],
         quarantined: 0,
+        cursor: None,
     }
 }
 

@@ -137,6 +137,7 @@ async fn read(
         departed,
         heals,
         quarantined: count.first().map_or(Ok(0), |row| row.parse(0))?,
+        cursor: None,
     };
     Ok(Claimed { saved: Some(saved), quarantined })
 }

@@ -205,6 +205,7 @@ impl Session {
             Some(checkpoint) => {
                 state.checkpoint = checkpoint;
                 state.unseen.clone_from(&batch.unseen);
+                state.cursor.clone_from(&batch.cursor);
                 self.open_changes = 0;
                 green.commit(self, state)?;
             }

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use understudy_contract::{Applied, Class, Failure, GreenTable, Lineage, Saved, SavedRoute, SavedUnit, Unit};
+use understudy_contract::{
+    Applied, Class, Cursor, Failure, GreenTable, Lineage, Saved, SavedRoute, SavedUnit, Unit,
+};
 use understudy_model::{
     Before, BlockRange, Checkpoint, HealKey, Key, RouteId, RowChange, Tuple, UnitId, Value, Xid,
 };
@@ -22,6 +24,8 @@ pub(super) struct State {
     pub(super) lineage: Option<Lineage>,
     pub(super) checkpoint: Checkpoint,
     pub(super) unseen: Option<Vec<Xid>>,
+    /// Where to go on in a log.
+    pub(super) cursor: Option<Cursor>,
     pub(super) rows: Vec<Arc<GreenRows>>,
     pub(super) complete: Vec<bool>,
     /// For each route, whether the copy that is not complete writes over rows that were there before it.
@@ -39,6 +43,7 @@ impl State {
             lineage: None,
             checkpoint: Checkpoint::default(),
             unseen: None,
+            cursor: None,
             rows: vec![Arc::default(); routes],
             complete: vec![false; routes],
             renewed: vec![false; routes],
@@ -68,6 +73,7 @@ impl State {
             departed: Vec::new(),
             heals: self.heals.iter().cloned().collect(),
             quarantined: self.aside.len() as u64,
+            cursor: self.cursor.clone(),
         })
     }
 
