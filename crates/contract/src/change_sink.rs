@@ -200,7 +200,6 @@ pub trait ChangeSink: Send {
     fn apply(&mut self, batch: Batch) -> impl Future<Output = Result<Applied, Failure>> + Send;
 
     /// Starts writing a chunk whose checkpoint equals the last one applied. May return before it is written.
-
     fn place(&mut self, chunk: PlacedChunk) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// The next chunk to be finished. Cancel-safe. Waits for ever while none is being written.

@@ -1,13 +1,20 @@
 //! Rows that replication has changed and that are to be checked soon: remembered in bounded memory, never forgotten.
 
-use std::collections::{BTreeMap, VecDeque};
+mod packed;
+mod queue;
+
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustc_hash::FxHashMap;
 use understudy_contract::RowName;
-use understudy_model::{Key, Lsn, RouteId};
+use understudy_model::{Lsn, RouteId};
 
+use self::packed::Packed;
+use self::queue::{Queue, Slot};
 use crate::circumstances::Millis;
+
+/// Bytes for each row that may be remembered, on average: where keys are longer, fewer rows are.
+const ROW_BYTES: usize = 160;
 
 /// Rows that replication has changed, shared between it and verification.
 ///
@@ -15,15 +22,27 @@ use crate::circumstances::Millis;
 /// does not list rows, and then [`ChangedRows::note`] once, also when there is no row to list: that closes the batch.
 #[derive(Debug)]
 pub struct ChangedRows {
-    max: usize,
+    max: Limits,
     inner: Mutex<Inner>,
+}
+
+/// What is remembered at most. One row always is.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    rows: usize,
+    bytes: usize,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
-    rows: FxHashMap<(RouteId, Key), Noted>,
-    /// Keys in the order in which they were noted first. Each is in `rows`.
-    order: BTreeMap<RouteId, VecDeque<Key>>,
+    /// What waits, by route. None is empty.
+    queues: BTreeMap<RouteId, Queue>,
+    /// Rows in all of them.
+    rows: usize,
+    /// Bytes that they take.
+    bytes: usize,
+    /// Where names are packed.
+    packed: Packed,
     /// Routes with changes up to an address that are not listed.
     dirty: BTreeMap<RouteId, Lsn>,
     /// Every change up to here has been told.
@@ -58,9 +77,12 @@ pub(crate) struct Told {
 }
 
 impl ChangedRows {
-    /// Remembers this many rows at most.
+    /// Remembers this many rows at most, and fewer where their keys take more than a hundred bytes.
     pub fn new(max: usize) -> ChangedRows {
-        ChangedRows { max: max.max(1), inner: Mutex::default() }
+        // Rows have numbers of 32 bits.
+        let rows = max.clamp(1, 1 << 31);
+        let max = Limits { rows, bytes: rows.saturating_mul(ROW_BYTES) };
+        ChangedRows { max, inner: Mutex::default() }
     }
 
     /// Whether rows are worth listing. While they are not, [`ChangedRows::note_unlisted`] is called instead.
@@ -99,26 +121,24 @@ impl ChangedRows {
     pub(crate) fn take(&self, max: usize, may: impl Fn(RouteId) -> bool) -> Option<(RouteId, Vec<Noted>)> {
         let mut inner = self.lock();
         let inner = &mut *inner;
-        let oldest =
-            inner.oldest().filter(|(route, _)| may(*route)).map(|(route, noted)| (noted.since, route));
+        let oldest = inner.oldest().filter(|(route, _)| may(*route)).map(|(route, slot)| (slot.since, route));
         let (_, route) = oldest.min()?;
-        let keys = inner.order.get_mut(&route)?;
-        let keys = keys.drain(..keys.len().min(max));
-        let taken: Vec<_> = keys.filter_map(|key| inner.rows.remove(&(route, key))).collect();
+        let queue = inner.queues.get_mut(&route)?;
+        let taken: Vec<_> = std::iter::from_fn(|| queue.pop()).take(max).collect();
+        if queue.len() == 0 {
+            // What it has allocated would stay with it.
+            inner.queues.remove(&route);
+        }
         inner.gone = taken.iter().map(|noted| noted.last).fold(inner.gone, Lsn::max);
-        inner.full = inner.full && inner.rows.len() > self.max / 2;
+        inner.count(self.max);
         Some((route, taken))
     }
 
     /// Drops the rows of routes that are not compared yet: whatever changes them, they are verified in full later.
     pub(crate) fn keep(&self, compared: impl Fn(RouteId) -> bool) {
         let mut inner = self.lock();
-        if inner.order.keys().all(|route| compared(*route)) {
-            return;
-        }
-        inner.order.retain(|route, _| compared(*route));
-        inner.rows.retain(|(route, _), _| compared(*route));
-        inner.full = inner.full && inner.rows.len() > self.max / 2;
+        inner.queues.retain(|route, _| compared(*route));
+        inner.count(self.max);
     }
 
     /// What was not listed since the last call, and how far everything else is known.
@@ -126,14 +146,14 @@ impl ChangedRows {
         let mut inner = self.lock();
         let dirty: Vec<_> = std::mem::take(&mut inner.dirty).into_iter().collect();
         inner.gone = dirty.iter().map(|(_, upto)| *upto).fold(inner.gone, Lsn::max);
-        let waiting_after = inner.oldest().map(|(_, noted)| noted.after).min();
+        let waiting_after = inner.oldest().map(|(_, slot)| slot.after).min();
         Told { dirty, upto: inner.told, waiting_after }
     }
 
     /// Rows that wait, and since when the oldest does.
     pub(crate) fn waiting(&self) -> (usize, Option<Millis>) {
         let inner = self.lock();
-        (inner.rows.len(), inner.oldest().map(|(_, noted)| noted.since).min())
+        (inner.rows, inner.oldest().map(|(_, slot)| slot.since).min())
     }
 
     /// Nothing that replication notes is lost by a panic elsewhere: every update below is complete in itself.
@@ -143,32 +163,61 @@ impl ChangedRows {
 }
 
 impl Inner {
-    fn note(&mut self, max: usize, (route, name): (RouteId, RowName), at: Lsn, now: Millis) {
-        let key = name.green.clone();
-        if let Some(noted) = self.rows.get_mut(&(route, key.clone())) {
-            noted.last = noted.last.max(at);
-            if name.blue.is_some() {
-                noted.name = name;
-            }
-        } else if self.rows.len() >= max {
+    fn note(&mut self, max: Limits, (route, name): (RouteId, RowName), at: Lsn, now: Millis) {
+        self.packed.set(&name);
+        let number = self.queues.get(&route).and_then(|queue| queue.find(&self.packed));
+        let taken = match number {
+            Some(number) => self.note_again(max, (route, number), &name, at),
+            None => self.note_first(max, route, at, now),
+        };
+        if !taken {
             self.full = true;
             self.mark(route, at);
-        } else {
-            self.order.entry(route).or_default().push_back(key.clone());
-            // A change of our own making may stand where everything has been told: it waits nevertheless.
-            let last = at.max(self.told);
-            let after = self.told.min(Lsn::new(last.raw().saturating_sub(1)));
-            self.rows.insert((route, key), Noted { name, after, last, since: now });
         }
     }
 
+    /// Notes the row whose name is packed. `false`: there is no room for it.
+    fn note_first(&mut self, max: Limits, route: RouteId, at: Lsn, now: Millis) -> bool {
+        let cost = Queue::cost(&self.packed);
+        if self.rows >= max.rows || (self.rows > 0 && self.bytes + cost > max.bytes) {
+            return false;
+        }
+        // A change of our own making may stand where everything has been told: it waits nevertheless.
+        let last = at.max(self.told);
+        let after = self.told.min(Lsn::new(last.raw().saturating_sub(1)));
+        self.queues.entry(route).or_default().push(&self.packed, Slot::new(after, last, now));
+        (self.rows, self.bytes) = (self.rows + 1, self.bytes + cost);
+        true
+    }
+
+    /// Notes a row that waits already. `false`: there is no room for its new name, so that it may be looked for under an old one.
+    fn note_again(&mut self, max: Limits, (route, number): (RouteId, u32), name: &RowName, at: Lsn) -> bool {
+        let Some(queue) = self.queues.get_mut(&route) else { return false };
+        queue.touch(number, at);
+        let Some(blue) = &name.blue else { return true };
+        let cost = queue.rename_cost(number, &self.packed, blue);
+        if cost == 0 {
+            return true;
+        }
+        if self.bytes + cost > max.bytes {
+            return false;
+        }
+        let before = queue.bytes();
+        queue.rename(number, blue);
+        self.bytes = self.bytes + queue.bytes() - before;
+        true
+    }
+
+    /// Counts what is left; it is full until half of it has gone.
+    fn count(&mut self, max: Limits) {
+        self.rows = self.queues.values().map(Queue::len).sum();
+        self.bytes = self.queues.values().map(Queue::bytes).sum();
+        self.full = self.full && (self.rows > max.rows / 2 || self.bytes > max.bytes / 2);
+    }
+
     /// The row of each route that was noted first: neither its address nor its moment is later than another's.
-    fn oldest(&self) -> impl Iterator<Item = (RouteId, &Noted)> {
-        let first = |(route, keys): (&RouteId, &VecDeque<Key>)| {
-            let noted = self.rows.get(&(*route, keys.front()?.clone()))?;
-            Some((*route, noted))
-        };
-        self.order.iter().filter_map(first)
+    fn oldest(&self) -> impl Iterator<Item = (RouteId, &Slot)> {
+        self.queues.iter().filter_map(|(route, queue)| Some((*route, queue.first()?)))
     }
 
     fn mark(&mut self, route: RouteId, at: Lsn) {
@@ -179,6 +228,8 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
+    use understudy_model::Key;
+
     use super::*;
 
     fn name(text: &str) -> RowName {
@@ -229,6 +280,50 @@ mod tests {
         changed.take(1, |_| true).unwrap();
         assert!(!changed.is_open(), "it does not open for a single row");
         changed.take(1, |_| true).unwrap();
+        assert!(changed.is_open());
+    }
+
+    /// Long keys count for what they take, or a hundred thousand of them would take all memory there is. A row that alone is
+    /// too large is noted nevertheless: nothing would ever make room for it.
+    #[test]
+    fn long_keys_take_the_room_of_many() {
+        let changed = ChangedRows::new(10);
+        let long = |row: usize| name(&format!("{row}{}", "k".repeat(1_000)));
+        changed.note([(ROUTE, long(0))], lsn(10), Millis(1));
+        assert!(changed.is_open());
+        changed.note([(ROUTE, long(1)), row("a")], lsn(20), Millis(1));
+        assert_eq!(changed.waiting().0, 2, "a short one still fits");
+        assert!(!changed.is_open());
+        assert_eq!(changed.told().dirty, [(ROUTE, lsn(20))]);
+        changed.take(1, |_| true).unwrap();
+        assert!(changed.is_open());
+        changed.note([(ROUTE, long(2)), (ROUTE, long(3))], lsn(25), Millis(1));
+        changed.take(1, |_| true).unwrap();
+        assert!(!changed.is_open(), "it does not open before half of the room is free");
+        changed.keep(|_| false);
+        assert!(changed.is_open());
+        changed.note([(ROUTE, name(&"k".repeat(10_000)))], lsn(30), Millis(1));
+        assert!(changed.is_open());
+        assert_eq!(changed.take(9, |_| true).unwrap().1.len(), 1);
+    }
+
+    /// A row is looked for on blue by what blue calls it now. Where there is no room for that its route is verified anew.
+    #[test]
+    fn a_row_goes_by_the_last_name_that_blue_gave_it() {
+        let named = |blue: Option<&str>| {
+            let blue = blue.map(|text| Key::from_texts([text.as_bytes()]));
+            (ROUTE, RowName { blue, ..name("a") })
+        };
+        let changed = ChangedRows::new(10);
+        for blue in [None, Some("1"), Some("22"), None] {
+            changed.note([named(blue)], lsn(10), Millis(1));
+        }
+        assert_eq!(changed.take(10, |_| true).unwrap().1[0].name, named(Some("22")).1);
+        changed.note([named(Some("22"))], lsn(20), Millis(1));
+        changed.note([named(Some(&"k".repeat(2_000)))], lsn(30), Millis(1));
+        assert_eq!(changed.told().dirty, [(ROUTE, lsn(30))]);
+        let taken = &changed.take(10, |_| true).unwrap().1[0];
+        assert_eq!((&taken.name, taken.last), (&named(Some("22")).1, lsn(30)));
         assert!(changed.is_open());
     }
 
