@@ -87,7 +87,9 @@ fn transaction(dice: &mut StdRng) -> String {
             "UPDATE soak.documents SET body = repeat(md5('{salt}'), 60 + {salt} % 200) WHERE code = 'doc-{small}'"
         ),
         69..71 => format!(
-            "UPDATE soak.documents SET code = CASE WHEN code LIKE 'x%' THEN substr(code, 2) ELSE 'x' || code END WHERE code IN ('doc-{small}', 'xdoc-{small}')"
+            "UPDATE soak.documents SET code = CASE WHEN code LIKE 'x%' THEN substr(code, 2) ELSE 'x' || code END \
+             WHERE code IN ('doc-{small}', 'xdoc-{small}') \
+             AND 1 = (SELECT count(*) FROM soak.documents WHERE code IN ('doc-{small}', 'xdoc-{small}'))"
         ),
         71..73 => format!("DELETE FROM soak.documents WHERE code = 'doc-{small}'"),
         73..75 => format!(
@@ -109,7 +111,8 @@ fn transaction(dice: &mut StdRng) -> String {
             ["UTC", "America/New_York", "Asia/Kolkata"][salt as usize % 3]
         ),
         92..97 => format!(
-            "UPDATE soak.readings SET region = CASE region WHEN 'north' THEN 'south' ELSE 'north' END WHERE id = {row}"
+            "UPDATE soak.readings SET region = CASE region WHEN 'north' THEN 'south' ELSE 'north' END \
+             WHERE id = {row} AND 1 = (SELECT count(*) FROM soak.readings WHERE id = {row})"
         ),
         97..98 => format!("DELETE FROM soak.readings WHERE id = {row}"),
         _ => format!(
