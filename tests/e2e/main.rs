@@ -31,5 +31,7 @@ mod commands;
 
 mod verify;
 
+mod kafka;
+
 mod plan;
 mod transforms;

@@ -1,4 +1,4 @@
-//! What the end-to-end tests share: a pair of clusters, the sidecar as a child process, and row-by-row comparison.
+//! What the end-to-end tests share: a pair of clusters, a broker, the sidecar as a child process, and row-by-row comparison.
 //!
 //! Clusters, shop and load are those of the demo. Everything here stops the test with a message when something
 //! unexpected happens; nothing is returned to be ignored.
@@ -14,6 +14,7 @@ mod ports;
 mod process;
 mod wait;
 
+mod kafka;
 mod pair;
 mod session;
 
@@ -32,6 +33,7 @@ pub use ports::Port;
 pub use process::{Exit, Process, Signal};
 pub use wait::{hold, until, until_within};
 
+pub use kafka::{Kafka, Listener, PASSWORD, STRANGER, USER};
 pub use pair::{Pair, all_processes};
 pub use session::Session;
 pub use understudy::demo::cluster::Scratch;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use understudy::demo::shop::{Side, migration_file};
 
+use crate::kafka::Kafka;
 use crate::pair::{DATABASE, Pair};
 use crate::ports::Port;
 
@@ -29,6 +30,25 @@ pub struct Migration {
     tables: Tables,
     more: String,
     folder: PathBuf,
+    /// The `through` section, where the way goes through a log.
+    through: Option<String>,
+}
+
+/// The variable that sends every migration of the tests through a log: `kafka`, or nothing.
+const THROUGH: &str = "UNDERSTUDY_TEST_THROUGH";
+
+/// The `through` section that the environment asks for, with topics of its own on the shared broker.
+fn through(name: &str) -> Option<String> {
+    let through = std::env::var(THROUGH).ok().filter(|through| !through.is_empty())?;
+    assert_eq!(through, "kafka", "{THROUGH} names a log that there is not");
+    let kafka = Kafka::shared().expect("a broker, as every migration is to go through it");
+    Some(through_kafka(&kafka.bootstrap(), &Kafka::prefix(name)))
+}
+
+/// The `through` section for a broker.
+fn through_kafka(brokers: &str, prefix: &str) -> String {
+    let brokers = brokers.split(',').map(|broker| format!("\"{broker}\"")).collect::<Vec<_>>().join(", ");
+    format!("through: {{ kafka: {{ brokers: [{brokers}], topic_prefix: {prefix}, partitions: 3 }} }}\n")
 }
 
 impl Migration {
@@ -44,7 +64,15 @@ impl Migration {
             tables: Tables::Listed(String::new()),
             more: String::new(),
             folder: pair.scratch.path().to_owned(),
+            through: through(name),
         }
+    }
+
+    /// Through the topics of a broker, below a prefix of its own.
+    #[must_use]
+    pub fn through(mut self, kafka: &Kafka) -> Migration {
+        self.through = Some(through_kafka(&kafka.bootstrap(), &Kafka::prefix(&self.name)));
+        self
     }
 
     /// The demo's shop from blue to its new layout on green.
@@ -157,7 +185,8 @@ impl Migration {
         };
         let standbys = format!("\n    standbys: [{}]\ntables:\n", self.standbys.join(", "));
         let text = text.replacen("\ntables:\n", &standbys, 1);
-        let text = format!("{text}{}", self.more);
+        let through = self.through.as_deref().unwrap_or_default();
+        let text = format!("{text}{through}{}", self.more);
         let file = self.folder.join(format!("{}-{}.yaml", self.name, port.number()));
         fs::write(&file, text).expect("write a migration file");
         file

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::tree::{exists, read, root};
 
 /// The keys of a service that the compose specification knows and that we use.
-const SERVICE_KEYS: [&str; 11] = [
+const SERVICE_KEYS: [&str; 12] = [
     "build",
     "command",
     "depends_on",
@@ -15,6 +15,7 @@ const SERVICE_KEYS: [&str; 11] = [
     "healthcheck",
     "image",
     "ports",
+    "profiles",
     "restart",
     "secrets",
     "volumes",
@@ -126,6 +127,24 @@ fn the_order_rests_on_health() {
         let test = texts(&service["healthcheck"]["test"]);
         assert!(test.first().is_none_or(|first| first == "CMD"), "{name}: the image may have no shell");
     }
+}
+
+/// Guards `docker compose up` as the README tells it: what belongs to a profile is not waited for without it, and the broker
+/// is the release that the tests run.
+#[test]
+fn kafka_is_there_on_request_and_as_tested() {
+    let services = services();
+    let (_, kafka) = services.iter().find(|(name, _)| name == "kafka").expect("a service kafka");
+    assert_eq!(texts(&kafka["profiles"]), ["kafka"]);
+    for (name, service) in &services {
+        assert!(
+            service["profiles"].is_array() || service["depends_on"]["kafka"].is_null(),
+            "{name} waits for it"
+        );
+    }
+    let image = kafka["image"].as_str().expect("an image");
+    let release = image.rsplit_once(":-").expect("a pinned tag").1.trim_end_matches('}');
+    assert!(exists(&format!("dev/jars/kafka-{release}.lock")), "{image} is not the release in dev/jars");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::tree::{assert_none, root, rust_files};
 
 /// Every edge that the house allows. A crate that is missing here may depend on nothing of ours.
-const ALLOWED: [(&str, &[&str]); 14] = [
+const ALLOWED: [(&str, &[&str]); 15] = [
     ("understudy-model", &[]),
     ("understudy-contract", &["understudy-model"]),
     ("understudy-observe", &[]),
@@ -18,6 +18,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
     ("understudy-cutover", &["understudy-contract"]),
     ("understudy-control", &["understudy-model", "understudy-observe"]),
     ("understudy-postgres", &["understudy-model", "understudy-contract", "understudy-pgoutput"]),
+    ("understudy-kafka", &["understudy-model", "understudy-contract"]),
     (
         "understudy-testkit",
         &["understudy-model", "understudy-contract", "understudy-transform", "understudy-replicate"],
@@ -34,6 +35,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
             "understudy-observe",
             "understudy-control",
             "understudy-postgres",
+            "understudy-kafka",
         ],
     ),
     (
@@ -44,6 +46,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
             "understudy-contract",
             "understudy-transform",
             "understudy-postgres",
+            "understudy-kafka",
             "understudy-observe",
         ],
     ),

@@ -58,5 +58,8 @@ mod owners;
 #[path = "sink/persisting.rs"]
 mod persisting;
 
+#[path = "sink/cursors.rs"]
+mod cursors;
+
 #[path = "sink/suite.rs"]
 mod suite;

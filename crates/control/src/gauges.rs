@@ -79,6 +79,9 @@ fn lag(recorder: &Recorder, report: &StatusReport, extra: Extra) {
     // A lag that is not known is not zero.
     let seconds = report.lag_seconds.filter(|_| report.source_connected);
     recorder.set(&names::APPLY_LAG_SECONDS, &[], seconds.unwrap_or(f64::NAN));
+    if let Some(through) = &report.through {
+        recorder.set(&names::LOG_LAG, &[], through.records_behind.map_or(f64::NAN, figure));
+    }
     let bytes: [(&Metric, Option<u64>); 3] = [
         (&names::APPLY_LAG_BYTES, report.lag_bytes),
         (&names::RECEIVED_LAG, extra.received_lag),

@@ -23,7 +23,7 @@ pub use lag::MarkerLag;
 pub use server::{Metrics, MetricsError, serve};
 pub use status::{
     Phase, Positions, ProjectStatus, SlotStatus, Status, StatusHandle, StatusReport, TableState, TableStatus,
-    WalStatus,
+    ThroughStatus, WalStatus,
 };
 pub use summary::{GateSummary, VerifySummary};
 pub use verify::{ByEnd, ByKind, MismatchEntry, VerifyChanged, VerifyDocument, VerifyRule, VerifyTable};

@@ -169,6 +169,23 @@ impl Positions {
     }
 }
 
+/// The log between blue and green, and the part of the sidecar that fills it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ThroughStatus {
+    /// What kind of log it is: `kafka`.
+    pub log: String,
+    /// What the names of its topics start with.
+    pub topic_prefix: String,
+    /// Which parts of the sidecar run in this process: `all`, `capture` or `apply`.
+    pub role: String,
+    /// What the capture is doing; `None` where it does not run here.
+    pub capture: Option<Phase>,
+    /// The furthest point of blue that the log holds, `X/Y`; `None` where the capture does not run here.
+    pub captured: Option<String>,
+    /// Records of the log that green has yet to take, over all partitions; `None` where no apply runs here.
+    pub records_behind: Option<u64>,
+}
+
 /// Everything there is to say of a migration at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StatusReport {
@@ -180,6 +197,8 @@ pub struct StatusReport {
     pub version: String,
     /// The version of the project that it serves; `None` for a file by itself.
     pub project: Option<ProjectStatus>,
+    /// The log between blue and green; `None` where there is none.
+    pub through: Option<ThroughStatus>,
     /// When the sidecar started, RFC 3339.
     pub started_at: String,
     /// When this report was made, RFC 3339.
@@ -266,6 +285,7 @@ impl Status {
             migration: migration.to_owned(),
             version: version.to_owned(),
             project: None,
+            through: None,
             started_at: now.clone(),
             reported_at: now,
             phase: Phase::default(),

@@ -55,6 +55,9 @@ metrics_table! {
     CONFIRMED_LAG: Gauge, Bytes, "understudy_confirmed_lag_bytes", [];
     /// Age of the newest moment of blue that green is proved to hold; zero only when a marker proves it, NaN when unknown.
     APPLY_LAG_SECONDS: Gauge, Seconds, "understudy_apply_lag_seconds", [];
+    /// Records of the log between blue and green that green has yet to take, over all partitions; NaN when unknown, absent
+    /// without a log.
+    LOG_LAG: Gauge, Count, "understudy_log_lag_records", [];
     /// Commit time on blue of the newest transaction that green shows, as a Unix time.
     APPLIED_COMMIT_TIMESTAMP: Gauge, Seconds, "understudy_applied_commit_timestamp_seconds", [];
     /// When the newest marker was sent, or came back applied, as a Unix time.

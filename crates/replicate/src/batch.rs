@@ -91,6 +91,30 @@ impl BatchBuilder {
         }
     }
 
+    /// Drops what has been gathered of the open transaction, which starts again. `false`: some of it has been handed out.
+    pub(crate) fn take_back_open(&mut self) -> bool {
+        let before = self.batch.commits.last().map_or(0, |mark| mark.changes_before);
+        let Some(open) = &mut self.open else { return false };
+        if open.changes != (self.batch.changes.len() - before) as u64 {
+            return false;
+        }
+        open.changes = 0;
+        self.drop_from(before);
+        true
+    }
+
+    /// The open transaction, of which nothing is gathered, does not go on.
+    pub(crate) fn abandon_open(&mut self) {
+        self.open = None;
+    }
+
+    fn drop_from(&mut self, whole: usize) {
+        self.batch.changes.truncate(whole);
+        if let Some(names) = &mut self.batch.blue_names {
+            names.retain(|row| row.change < whole);
+        }
+    }
+
     /// The open transaction ends.
     pub(crate) fn commit(&mut self, end: Lsn) {
         let Some(open) = self.open.take() else { return };
@@ -123,6 +147,11 @@ impl BatchBuilder {
         );
     }
 
+    /// A mark at the last checkpoint once more, so that what else a checkpoint says can be recorded.
+    pub(crate) fn mark_again(&mut self) {
+        self.mark_here(self.last_checkpoint);
+    }
+
     fn mark_here(&mut self, checkpoint: Checkpoint) {
         let position = Position { commit: checkpoint.lsn(), ordinal: 0 };
         let changes_before = self.batch.changes.len();
@@ -144,6 +173,11 @@ impl BatchBuilder {
     /// Whether the batch holds anything that ends at a commit.
     pub(crate) fn ends_at_commit(&self) -> bool {
         self.open.is_none() && !self.batch.commits.is_empty()
+    }
+
+    /// Whether a transaction ends in the batch, be it an empty one.
+    pub(crate) fn has_marks(&self) -> bool {
+        !self.batch.commits.is_empty()
     }
 
     /// Whether the batch has reached its limit and must be sealed wherever it stands.
@@ -195,10 +229,7 @@ impl BatchBuilder {
     /// Hands out whole transactions only, and drops the changes of one that is open. `None`: there are none.
     pub(crate) fn seal_whole(&mut self, unseen: Option<Vec<Xid>>) -> Option<Batch> {
         let whole = self.batch.commits.last()?.changes_before;
-        self.batch.changes.truncate(whole);
-        if let Some(names) = &mut self.batch.blue_names {
-            names.retain(|row| row.change < whole);
-        }
+        self.drop_from(whole);
         self.open = None;
         Some(self.seal(unseen))
     }

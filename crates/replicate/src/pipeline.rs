@@ -18,16 +18,16 @@ use crate::tally::{Healed, Tally};
 use crate::writer::{Report, Writer};
 
 /// Events taken from the stream before other branches get their turn.
-const EVENTS_PER_TURN: usize = 1_024;
+pub(crate) const EVENTS_PER_TURN: usize = 1_024;
 
 /// Changes from which on a batch is worth sealing although more are at hand.
-const BATCH_WORTHWHILE_CHANGES: usize = 1_000;
+pub(crate) const BATCH_WORTHWHILE_CHANGES: usize = 1_000;
 
 /// Ticks between looks at the catalog: a second.
-const CATALOG_TICKS: u32 = 20;
+pub(crate) const CATALOG_TICKS: u32 = 20;
 
 /// Pieces of sealed work that may wait for the writer while the stream is read on.
-const SEALED_MAX: usize = 2;
+pub(crate) const SEALED_MAX: usize = 2;
 
 /// A steady beat of the caller's clock, every 50 ms.
 pub trait Ticks: Send {
@@ -57,6 +57,11 @@ pub trait Observer: Send + Sync {
     fn heartbeat_sent(&self, nonce: Nonce);
     /// A heartbeat has come back; green shows it from `checkpoint` on.
     fn heartbeat_seen(&self, nonce: Nonce, checkpoint: Checkpoint);
+    /// The same of a heartbeat that came through a log, from a capture that may be another process: it was sent at
+    /// `sent_us`, microseconds since 1970-01-01 UTC.
+    fn beat_seen(&self, nonce: Nonce, _sent_us: i64, checkpoint: Checkpoint) {
+        self.heartbeat_seen(nonce, checkpoint);
+    }
     /// How far everything has come.
     fn progress(&self, progress: &Progress);
     /// Transactions on blue that the copy waits for.
@@ -174,7 +179,8 @@ where
         drop(helpers);
         // What is whole is kept, however the run ended; only a writer that has failed itself takes no more.
         turn.core.seal_last();
-        let last = finish(turn.core, work, inputs.reports, &mut writer);
+        let mut core = turn.core;
+        let last = finish(|| core.next_work(), work, inputs.reports, &mut writer);
         let drained = tokio::select! {
             biased;
             drained = last => drained.map(|()| End::InOrder),
@@ -185,13 +191,13 @@ where
 }
 
 /// Hands the writer what is left and waits until it is durable.
-async fn finish(
-    mut core: Core,
+pub(crate) async fn finish(
+    mut next_work: impl FnMut() -> Option<Work>,
     work: mpsc::Sender<Work>,
     mut reports: mpsc::Receiver<Report>,
     writer: &mut JoinSet<Result<(), Failure>>,
 ) -> Result<(), Failure> {
-    while let Some(next) = core.next_work() {
+    while let Some(next) = next_work() {
         tokio::select! {
             sent = work.send(next) => if sent.is_err() { break },
             Some(_) = reports.recv() => {}
@@ -207,13 +213,13 @@ async fn finish(
 }
 
 /// Resolves after so many beats.
-async fn after(count: u32, mut ticks: impl Ticks) {
+pub(crate) async fn after(count: u32, mut ticks: impl Ticks) {
     for _ in 0..count.max(1) {
         ticks.tick().await;
     }
 }
 
-fn joined(ended: Result<Result<(), Failure>, tokio::task::JoinError>) -> Result<(), Failure> {
+pub(crate) fn joined(ended: Result<Result<(), Failure>, tokio::task::JoinError>) -> Result<(), Failure> {
     ended.unwrap_or_else(|crash| {
         Err(Failure::new(Class::Internal, "a task ended unexpectedly").caused_by(crash))
     })

@@ -2,7 +2,7 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use understudy_contract::{Class, Failure, Unit};
-use understudy_model::{OldImage, Relation, RelationId, ReplicaIdentity, RouteId, Tuple, UnitId};
+use understudy_model::{Relation, RelationId, ReplicaIdentity, RouteId, SourceChange, UnitId};
 use understudy_transform::RouteSpec;
 
 use crate::effect::{BoundRoute, Effect, RowEvent, Watching};
@@ -102,6 +102,20 @@ impl Relations {
         }
     }
 
+    /// A table of a log goes to these routes from now on, once it is announced: there its leaves are one table with it.
+    pub(crate) fn gather(&mut self, relation: RelationId, routes: impl Iterator<Item = RouteId>) {
+        let home = |route| Home {
+            route,
+            unit: UnitId::new(relation.0, route),
+            is_root: true,
+            conditions: Vec::new(),
+            is_default: false,
+            first_look: self.looks,
+        };
+        self.homes.insert(relation, routes.map(home).collect());
+        self.bound.remove(&relation);
+    }
+
     /// A leaf has gone, and all that it published is gathered: should it be attached again, wherever that is, it is looked for.
     pub(crate) fn forget(&mut self, unit: UnitId) {
         let relation = unit.relation();
@@ -161,7 +175,8 @@ impl Relations {
         Ok(before.is_some_and(|before| before != identity))
     }
 
-    fn bound(&self, relation: RelationId) -> Result<&[BoundRoute], Failure> {
+    /// The routes of a relation, as they are bound to its columns.
+    pub(crate) fn bound(&self, relation: RelationId) -> Result<&[BoundRoute], Failure> {
         match self.bound.get(&relation) {
             Some(Bound::To { routes, .. }) => Ok(routes),
             Some(Bound::Ignored) => Ok(&[]),
@@ -172,49 +187,24 @@ impl Relations {
         }
     }
 
-    /// A new row.
-    pub(crate) fn insert(
+    /// What a change of one row comes to. Whole tables that are emptied are none of its concern.
+    pub(crate) fn row_change(
         &self,
-        relation: RelationId,
-        new: &Tuple,
+        change: &SourceChange,
         (routes, watching): (&[RouteSpec], &Watching<'_>),
         out: &mut Vec<Effect>,
     ) -> Result<(), Failure> {
-        self.effects(relation, &RowEvent::Insert { new }, (routes, watching), out)
-    }
-
-    /// A changed row.
-    pub(crate) fn update(
-        &self,
-        relation: RelationId,
-        (old, new): (Option<&OldImage>, &Tuple),
-        (routes, watching): (&[RouteSpec], &Watching<'_>),
-        out: &mut Vec<Effect>,
-    ) -> Result<(), Failure> {
-        self.effects(relation, &RowEvent::Update { old, new }, (routes, watching), out)
-    }
-
-    /// A vanished row.
-    pub(crate) fn delete(
-        &self,
-        relation: RelationId,
-        old: &OldImage,
-        (routes, watching): (&[RouteSpec], &Watching<'_>),
-        out: &mut Vec<Effect>,
-    ) -> Result<(), Failure> {
-        self.effects(relation, &RowEvent::Delete { old }, (routes, watching), out)
-    }
-
-    fn effects(
-        &self,
-        relation: RelationId,
-        event: &RowEvent<'_>,
-        (routes, watching): (&[RouteSpec], &Watching<'_>),
-        out: &mut Vec<Effect>,
-    ) -> Result<(), Failure> {
+        let (relation, event) = match change {
+            SourceChange::Insert { relation, new } => (*relation, RowEvent::Insert { new }),
+            SourceChange::Update { relation, old, new } => {
+                (*relation, RowEvent::Update { old: old.as_ref(), new })
+            }
+            SourceChange::Delete { relation, old } => (*relation, RowEvent::Delete { old }),
+            SourceChange::Truncate { .. } => return Ok(()),
+        };
         for bound in self.bound(relation)? {
             let spec = &routes[bound.route.index()];
-            out.push(bound.effect_of(event, watching).map_err(|why| why.failure(spec))?);
+            out.push(bound.effect_of(&event, watching).map_err(|why| why.failure(spec))?);
         }
         Ok(())
     }

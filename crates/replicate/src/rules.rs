@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use understudy_model::{Before, RowChange};
+
 /// One rule that keeps green equal to blue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rule {
@@ -74,11 +76,23 @@ pub enum Rule {
     BlueKeys,
     /// A route that computes reads its columns in those types only that it was compiled for.
     Types,
+    /// What a checkpoint says of the place in a log lies before every chunk of it that is not yet on green.
+    LogCursor,
+    /// A chunk of a log that is on green already is passed over when it comes again.
+    LogDone,
+    /// Rows read again by key that come again from a log are passed over: they are asked for once more.
+    LogHeals,
+    /// Changes of a transaction that comes again in a log are passed over as far as they have been taken.
+    LogOrdinals,
+    /// What a log says of the copy is recorded once every chunk before it is on green, and a checkpoint says so.
+    LogEntries,
+    /// Keys that a log has settled without a row wait on, unless a whole change of them has come meanwhile.
+    LogWhole,
 }
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Rule; 33] = [
+    pub const ALL: [Rule; 39] = [
         Rule::TouchedKeys,
         Rule::LateVisible,
         Rule::SlotBirth,
@@ -112,6 +126,12 @@ impl Rule {
         Rule::Refused,
         Rule::BlueKeys,
         Rule::Types,
+        Rule::LogCursor,
+        Rule::LogDone,
+        Rule::LogHeals,
+        Rule::LogOrdinals,
+        Rule::LogEntries,
+        Rule::LogWhole,
     ];
 }
 
@@ -135,5 +155,20 @@ impl Rules {
     /// Whether a rule is in force.
     pub fn holds(&self, rule: Rule) -> bool {
         !self.broken.contains(&rule)
+    }
+    /// A change as the rules leave it: as it is, outside tests.
+    pub(crate) fn leave(&self, mut change: RowChange) -> Option<RowChange> {
+        match &mut change {
+            RowChange::Delete { before: Before::Unknown, .. } if !self.holds(Rule::Exit) => return None,
+            RowChange::Update { before: before @ Before::Unknown, .. }
+                if !self.holds(Rule::UnknownBefore) =>
+            {
+                *before = Before::There;
+            }
+            RowChange::Reread { .. } if !self.holds(Rule::Reread) => return None,
+            RowChange::Refused { .. } if !self.holds(Rule::Refused) => return None,
+            _ => {}
+        }
+        Some(change)
     }
 }

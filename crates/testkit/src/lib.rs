@@ -6,6 +6,7 @@
 mod dice;
 
 pub mod blue;
+pub mod fake_log;
 pub mod green;
 pub mod sim;
 pub mod suite;

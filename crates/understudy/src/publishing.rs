@@ -1,16 +1,15 @@
 //! The publication before the stream starts: made, compared with what green counts on, and brought in line with the file.
 
 use understudy_contract::{Class, Failure, Lineage, Saved, SavedRoute, Unit};
-use understudy_model::RouteId;
+use understudy_model::{RouteId, TableName};
 use understudy_postgres::ident::quote_table;
-use understudy_postgres::preflight::{self, Known, PlannedTable, PreflightPlan, TableDescription};
-use understudy_postgres::sink::PostgresSink;
+use understudy_postgres::preflight::{self, Finding, Known, PlannedTable, PreflightPlan, TableDescription};
 use understudy_postgres::source::followed::{Followed, FollowedTable};
 use understudy_postgres::source::publication::{self, PublicationState, PublishedTable};
 use understudy_postgres::wire::Client;
 use understudy_transform::RouteSpec;
 
-use crate::assemble::Attempt;
+use crate::assemble::{Attempt, Keeper};
 use crate::mapping::Drawn;
 use crate::prepare::{self, PublicationChanges};
 use crate::{opinion, routes, settings};
@@ -52,13 +51,7 @@ impl Attempt<'_> {
             findings
         };
         green.close().await;
-        let errors = findings.iter().filter(|finding| finding.severity == preflight::Severity::Error);
-        let errors = errors.map(|f| format!("{}: {} ({})", f.subject, f.what, f.remedy)).collect::<Vec<_>>();
-        if errors.is_empty() {
-            return Ok(());
-        }
-        Err(Failure::new(Class::Configuration, errors.join("\n"))
-            .remedy("mend these, then see: understudy check FILE"))
+        refuse(findings)
     }
 
     /// Tables whose changes were missed join anew, so they are looked at like new ones. A refusal comes later, once it is
@@ -94,10 +87,10 @@ impl Attempt<'_> {
 
     /// Makes the publication anew. Its versions are read before the slot is made, so that whatever happens to it from the
     /// slot's first change on is noticed.
-    pub(crate) async fn make_publication(
+    pub(crate) async fn make_publication<K: Keeper>(
         &self,
         blue: &mut Client,
-        sink: &mut PostgresSink,
+        sink: &mut K,
         (routes, tables): (&[RouteSpec], &[PublishedTable]),
     ) -> Result<PublicationState, Failure> {
         let name = self.settings.name.slot();
@@ -111,16 +104,20 @@ impl Attempt<'_> {
 
     /// Compares the publication with what green counts on. Tables whose changes were missed are forgotten where an operator
     /// has asked for a new copy, so that they join anew.
-    pub(crate) async fn close_gap(
+    pub(crate) async fn close_gap<K: Keeper>(
         &self,
         blue: &mut Client,
-        sink: &mut PostgresSink,
+        sink: &mut K,
         (saved, routes): (&mut Saved, &[RouteSpec]),
     ) -> Result<(), Failure> {
         let name = self.settings.name.slot();
         let there = publication::inspect(blue, &name).await?;
         let followed = prepare::followed(saved, &name);
-        let missed = prepare::missed(&followed, there.as_ref(), &self.options.recopy)?;
+        let missed = if K::HOLDS_ROWS {
+            prepare::missed(&followed, there.as_ref(), &self.options.recopy)?
+        } else {
+            missed_in_log(&followed, there.as_ref())?
+        };
         let version = there.ok_or_else(|| gone(&name))?.version;
         let anew = routes.iter().filter(|route| missed.contains(&route.source)).map(|route| route.id);
         let anew = anew.collect::<Vec<_>>();
@@ -136,10 +133,10 @@ impl Attempt<'_> {
     }
 
     /// Brings the publication in line with the file. Returns whether tables were added, and what is followed from now on.
-    pub(crate) async fn publish(
+    pub(crate) async fn publish<K: Keeper>(
         &self,
         blue: &mut Client,
-        sink: &mut PostgresSink,
+        sink: &mut K,
         (saved, routes, tables): (&Saved, &[RouteSpec], &[PublishedTable]),
     ) -> Result<(bool, Followed), Failure> {
         let name = self.settings.name.slot();
@@ -234,6 +231,24 @@ impl Attempt<'_> {
         green.close().await;
         Ok(())
     }
+}
+
+/// Fails when an error is among the findings.
+pub(crate) fn refuse(findings: Vec<Finding>) -> Result<(), Failure> {
+    let errors = findings.iter().filter(|finding| finding.severity == preflight::Severity::Error);
+    let errors = errors.map(|f| format!("{}: {} ({})", f.subject, f.what, f.remedy)).collect::<Vec<_>>();
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(Class::Configuration, errors.join("\n"))
+        .remedy("mend these, then see: understudy check FILE"))
+}
+
+/// Changes that a log lacks are lost to every green behind it, and none of them can say which rows to remove for that: no
+/// copy into the log closes such a gap. So nothing is ever missed, or it is refused.
+fn missed_in_log(followed: &Followed, there: Option<&PublicationState>) -> Result<Vec<TableName>, Failure> {
+    prepare::missed(followed, there, &[])
+        .map_err(|failure| Failure::new(failure.class(), failure.to_string()).remedy(publication::START_OVER))
 }
 
 /// What green remembers once a migration has begun with this publication.

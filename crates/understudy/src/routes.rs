@@ -132,12 +132,17 @@ pub fn preflight_plan(
             filter: mapping::filter_inputs(settings, one, both)?,
         });
     }
-    Ok(PreflightPlan {
+    Ok(PreflightPlan { tables, ..plan_without_tables(settings) })
+}
+
+/// The same, apart from what goes where.
+pub(crate) fn plan_without_tables(settings: &Settings) -> PreflightPlan {
+    PreflightPlan {
         migration: settings.name.to_string(),
         slot: settings.name.slot(),
         publication: settings.name.slot(),
         reader: settings.name.application_name(STREAM_ROLE),
-        tables,
+        tables: Vec::new(),
         replica_role: match settings.apply.replica_role {
             settings::ReplicaRole::Auto => ReplicaRole::Auto,
             settings::ReplicaRole::Never => ReplicaRole::Never,
@@ -148,7 +153,8 @@ pub fn preflight_plan(
         },
         wal_waiver: settings.wal.waiver.is_some(),
         decoding_memory_bytes: settings.stream.decoding_memory,
-    })
+        by_log: settings.through.is_some(),
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use understudy_observe::Recorder;
 use understudy_replicate::{Decision, End, decide};
 
 use crate::assemble;
+use crate::reporting::Beats;
 use crate::settings::Settings;
 use crate::verifying::Shared;
 
@@ -26,11 +27,38 @@ const STEADY: Duration = Duration::from_secs(60);
 /// Until the first attempt has connected both sides, passing failures are given up after this long.
 const FIRST_CONNECT_MAX: Duration = Duration::from_secs(30);
 
+/// Which parts of a migration a process runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Role {
+    /// Everything
+    #[default]
+    All,
+    /// From blue into the log that `through` names; green may be away
+    Capture,
+    /// From the log into green, and the comparison of both sides
+    Apply,
+}
+
+impl Role {
+    /// Its name, as it is typed.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Role::All => "all",
+            Role::Capture => "capture",
+            Role::Apply => "apply",
+        }
+    }
+}
+
 /// How a run differs from what the file says.
 #[derive(Debug, Clone, Default)]
 pub struct RunOptions {
+    /// Which parts run.
+    pub role: Role,
     /// Tables of blue to be copied again from the start.
     pub recopy: Vec<TableName>,
+    /// An earlier attempt of an apply has recorded that they are.
+    pub(crate) recopy_recorded: bool,
 }
 
 /// Asks a run to end.
@@ -73,63 +101,213 @@ pub(crate) async fn run(
     options: RunOptions,
     status: StatusHandle,
     shared: Shared,
-    mut shutdown: Shutdown,
+    shutdown: Shutdown,
 ) -> Result<End, Failure> {
     let recorder = Recorder::new(settings.name.as_str());
-    let first = Instant::now();
-    let mut options = options;
-    let (instance, has_owned) = (rand::random(), AtomicBool::new(false));
     shared.faults.warn();
-    let mut was_connected = false;
-    let mut pause = PAUSE_MIN;
-    loop {
-        let began = Instant::now();
-        let attempt = assemble::Attempt {
-            settings: &settings,
-            options: &options,
-            status: &status,
-            recorder: &recorder,
-            instance,
-            has_owned: &has_owned,
-            shared: &shared,
+    let run = Run {
+        instance: rand::random(),
+        first: Instant::now(),
+        has_reached: AtomicBool::new(false),
+        beats: Beats::default(),
+        settings,
+        options,
+        status,
+        recorder,
+        shared,
+    };
+    match (run.settings.through.is_some(), run.options.role) {
+        (false, _) => run.keep(Part::Whole, shutdown).await,
+        (true, Role::Capture) => run.keep(Part::Capture, shutdown).await,
+        (true, Role::Apply) => run.keep(Part::Apply, shutdown).await,
+        (true, Role::All) => run.both(shutdown).await,
+    }
+}
+
+/// A part of a run that is kept going by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// From blue straight into green.
+    Whole,
+    /// From blue into the log.
+    Capture,
+    /// From the log into green.
+    Apply,
+}
+
+/// What all parts of a run have in common.
+struct Run {
+    settings: Settings,
+    options: RunOptions,
+    status: StatusHandle,
+    recorder: Recorder,
+    shared: Shared,
+    /// Tells this process from others that run the same migration.
+    instance: u64,
+    first: Instant,
+    /// Whether any part has reached both of its ends.
+    has_reached: AtomicBool,
+    beats: Beats,
+}
+
+impl Run {
+    /// Keeps the capture and the apply going beside each other, each after its own failures: with green away, blue is
+    /// followed all the same. What needs a person in one of them ends both.
+    ///
+    /// In order: 1. the capture, so that blue hears what the log holds; 2. the apply. What is in the log then, and not on
+    /// green, is there at the next start.
+    async fn both(&self, mut shutdown: Shutdown) -> Result<End, Failure> {
+        let ((stop_capture, of_capture), (stop_apply, of_apply)) = (shutdown_channel(), shutdown_channel());
+        let mut capture = Box::pin(self.keep(Part::Capture, of_capture));
+        let mut apply = Box::pin(self.keep(Part::Apply, of_apply));
+        let first = tokio::select! {
+            biased;
+            // 1. The end that was asked for.
+            () = shutdown.requested() => None,
+            // 2. One that came by itself.
+            ended = &mut apply => Some((Part::Apply, ended)),
+            ended = &mut capture => Some((Part::Capture, ended)),
         };
-        let ended = attempt.run(shutdown.clone()).await;
-        let report = status.report();
-        if report.source_connected && report.target_connected {
-            was_connected = true;
-            // What was to be copied again has been recorded on green by now.
-            options.recopy.clear();
-        }
-        status.source_connected(false);
-        status.target_connected(false);
-        let failure = match ended {
-            Ok(end) => return Ok(end),
-            Err(failure) if shutdown.is_requested() && failure.class() == Class::Transient => {
-                return Ok(End::InOrder);
+        let (captured, applied) = match first {
+            None => {
+                stop_capture.pull();
+                let captured = async {
+                    let ended = capture.await;
+                    stop_apply.pull();
+                    ended
+                };
+                tokio::join!(captured, apply)
             }
-            Err(failure) => failure,
+            Some((Part::Apply, applied)) => {
+                stop_capture.pull();
+                (capture.await, applied)
+            }
+            Some((_, captured)) => {
+                stop_apply.pull();
+                (captured, apply.await)
+            }
         };
-        status.failed(failure.to_string());
-        // Once green has been claimed, both sides have answered.
-        let was_reached = was_connected || has_owned.load(Ordering::Relaxed);
-        let hopeless = !was_reached && first.elapsed() > FIRST_CONNECT_MAX;
-        match decide(failure.class()) {
-            Decision::Retry if !hopeless => {}
-            Decision::Retry | Decision::Stop => {
-                status.phase(Phase::Failed);
-                return Err(failure);
+        match (captured?, applied?) {
+            (End::InOrder, End::InOrder) => Ok(End::InOrder),
+            (End::GivenUp, _) | (_, End::GivenUp) => Ok(End::GivenUp),
+        }
+    }
+
+    /// Keeps a part going: one attempt after another.
+    async fn keep(&self, part: Part, mut shutdown: Shutdown) -> Result<End, Failure> {
+        let mut options = self.options.clone();
+        let has_owned = AtomicBool::new(false);
+        let mut pause = PAUSE_MIN;
+        let mut refused = None;
+        loop {
+            let began = Instant::now();
+            let attempt = assemble::Attempt {
+                settings: &self.settings,
+                options: &options,
+                status: &self.status,
+                recorder: &self.recorder,
+                instance: self.instance,
+                has_owned: &has_owned,
+                shared: &self.shared,
+                beats: &self.beats,
+            };
+            let ended = match part {
+                Part::Whole => Box::pin(attempt.direct(shutdown.clone())).await,
+                Part::Capture => Box::pin(attempt.capture(shutdown.clone())).await,
+                Part::Apply => Box::pin(attempt.apply(shutdown.clone())).await,
+            };
+            if self.leave(part) {
+                self.has_reached.store(true, Ordering::Relaxed);
+                // What was to be copied again has been recorded by now; an apply still waits for the log to bring it.
+                options.recopy_recorded = part == Part::Apply;
+                if part != Part::Apply {
+                    options.recopy.clear();
+                }
             }
+            let failure = match ended {
+                Ok(end) => return Ok(end),
+                Err(failure) if shutdown.is_requested() && failure.class() == Class::Transient => {
+                    return Ok(End::InOrder);
+                }
+                Err(failure) => failure,
+            };
+            self.status.failed(failure.to_string());
+            // Once the migration has been claimed, both ends have answered.
+            let was_reached = self.has_reached.load(Ordering::Relaxed) || has_owned.load(Ordering::Relaxed);
+            let hopeless = !was_reached && self.first.elapsed() > FIRST_CONNECT_MAX;
+            match decide(failure.class()) {
+                Decision::Retry if !hopeless => {}
+                Decision::Stop if part == Part::Capture && adapts(&failure, &mut refused) => {}
+                Decision::Retry | Decision::Stop => {
+                    self.status.phase(Phase::Failed);
+                    self.phase_of(part, Phase::Failed);
+                    return Err(failure);
+                }
+            }
+            if began.elapsed() > STEADY {
+                pause = PAUSE_MIN;
+            }
+            tracing::warn!(error = %failure, pause_ms = pause.as_millis() as u64, "connecting again");
+            self.recorder.retry("transient");
+            self.phase_of(part, Phase::Retrying);
+            tokio::select! {
+                () = shutdown.requested() => return Ok(End::InOrder),
+                () = tokio::time::sleep(pause) => {}
+            }
+            pause = (pause * 2).min(PAUSE_MAX);
         }
-        if began.elapsed() > STEADY {
-            pause = PAUSE_MIN;
+    }
+
+    /// Shows what a part is at. The whole is as its apply is, where there is one.
+    fn phase_of(&self, part: Part, phase: Phase) {
+        let is_beside = part == Part::Capture && self.options.role == Role::All;
+        self.status.update(|report| {
+            if let (Part::Capture, Some(through)) = (part, &mut report.through) {
+                through.capture = Some(phase);
+            }
+            if !is_beside {
+                report.phase = phase;
+            }
+        });
+    }
+
+    /// After an attempt nothing of its part is connected. Returns whether all of it was.
+    fn leave(&self, part: Part) -> bool {
+        let report = self.status.report();
+        // With both parts in one process each tells of the server that only it talks to; alone, of the log as well.
+        let alone = self.options.role != Role::All;
+        let (source, target) = (part != Part::Apply || alone, part != Part::Capture || alone);
+        let was_connected = (!source || report.source_connected) && (!target || report.target_connected);
+        if source {
+            self.status.source_connected(false);
         }
-        tracing::warn!(error = %failure, pause_ms = pause.as_millis() as u64, "connecting again");
-        recorder.retry("transient");
-        status.phase(Phase::Retrying);
-        tokio::select! {
-            () = shutdown.requested() => return Ok(End::InOrder),
-            () = tokio::time::sleep(pause) => {}
+        if target {
+            self.status.target_connected(false);
         }
-        pause = (pause * 2).min(PAUSE_MAX);
+        was_connected
+    }
+}
+
+/// Whether another attempt of a capture may get past a failure. It takes every table as it is, so that the next one takes a
+/// table that has changed as it is then; what comes up again just the same is none of that kind.
+fn adapts(failure: &Failure, refused: &mut Option<String>) -> bool {
+    let told = failure.to_string();
+    failure.class() == Class::SchemaChange && refused.replace(told.clone()) != Some(told)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A column that comes in on blue must not stop a capture, or blue keeps its log until somebody looks; what no new look
+    /// at blue gets past must not be tried for ever.
+    #[test]
+    fn a_capture_takes_tables_as_they_have_become() {
+        let mut refused = None;
+        let failure = |class, what: &str| Failure::new(class, what);
+        assert!(adapts(&failure(Class::SchemaChange, "a column is new"), &mut refused));
+        assert!(adapts(&failure(Class::SchemaChange, "another column is new"), &mut refused));
+        assert!(!adapts(&failure(Class::SchemaChange, "another column is new"), &mut refused));
+        assert!(!adapts(&failure(Class::Diverged, "the slot is gone"), &mut refused));
     }
 }

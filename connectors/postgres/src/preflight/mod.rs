@@ -62,8 +62,9 @@ pub async fn check(
     standbys::check_standbys(on_blue.setting(standbys::SETTING), &plan.reader, &mut out);
     server::check_green(green, &on_green, &mut out).await?;
     alive::check_alive(green, plan, &on_green, (&known, None), &mut out).await?;
-    slot::check_slot(blue, plan, &on_blue, known.started, &mut out).await?;
-    let published = slot::check_publication(blue, plan, &on_blue, &known, &mut out).await?;
+    let of_blue = if plan.by_log { known_by_slot(blue, plan).await? } else { known.clone() };
+    slot::check_slot(blue, plan, &on_blue, of_blue.started, &mut out).await?;
+    let published = slot::check_publication(blue, plan, &on_blue, &of_blue, &mut out).await?;
 
     let routes = Routes { plan, tables: &plan.tables, published: &published, started: known.started };
     routes.check((blue, &on_blue), (green, &on_green), &mut out).await?;
@@ -91,6 +92,56 @@ pub async fn check_joining(
     Ok(out.sorted())
 }
 
+/// What an apply needs: green, and how it fits to blue's tables. Slot, publication and rights on blue are the capture's.
+pub async fn check_green(
+    blue: &mut Client,
+    green: &mut Client,
+    plan: &PreflightPlan,
+    known: &Known,
+    joining: &[PlannedTable],
+) -> Result<Vec<Finding>, Failure> {
+    let mut out = Findings::default();
+    let (on_blue, on_green) = sides(blue, green).await?;
+    if !known.started {
+        server::check_servers(&on_blue, &on_green, &mut out);
+        server::check_green(green, &on_green, &mut out).await?;
+    }
+    alive::check_alive(green, plan, &on_green, (known, Some(joining)), &mut out).await?;
+    let published = joining.iter().map(|table| table.source.clone()).collect::<Vec<_>>();
+    let routes = Routes { plan, tables: joining, published: &published, started: known.started };
+    routes.check((blue, &on_blue), (green, &on_green), &mut out).await?;
+    Ok(out.sorted())
+}
+
+/// What a capture needs of blue alone: green may be away, and what it has to say is asked by whoever fills it. `joining` are
+/// the tables that are not followed yet.
+pub async fn check_blue(
+    blue: &mut Client,
+    plan: &PreflightPlan,
+    started: bool,
+    joining: &[PlannedTable],
+) -> Result<Vec<Finding>, Failure> {
+    let mut out = Findings::default();
+    let on_blue = Side::read("blue", blue).await.map_err(|failure| failure.while_doing("look at blue"))?;
+    standbys::check_standbys(on_blue.setting(standbys::SETTING), &plan.reader, &mut out);
+    let mut published = Vec::new();
+    if started {
+        let there = publication::inspect(blue, &plan.publication).await?;
+        published.extend(there.into_iter().flat_map(|there| there.tables).map(|table| table.name));
+    } else {
+        server::check_replication(&on_blue, plan.decoding_memory_bytes, &mut out);
+        slot::check_slot(blue, plan, &on_blue, started, &mut out).await?;
+        published = slot::check_publication(blue, plan, &on_blue, &Known::default(), &mut out).await?;
+    }
+    sources::check_sources(joining, &on_blue, &mut out);
+    sources::check_source_rights(blue, joining, &on_blue, &published, &mut out).await?;
+    partitions::check_partitions(blue, joining, &on_blue, &mut out).await?;
+    rereads::check_rereads(blue, joining, &on_blue, &mut out).await?;
+    let tables = sources(joining, &on_blue).into_iter().map(|(table, _)| table).collect::<Vec<_>>();
+    collations::check_collations(blue, &on_blue, &tables, &mut out).await?;
+    Ok(out.sorted())
+}
+
 /// The same for what can become wrong at any time while a migration is under way, whether or not something joins.
 pub async fn check_always(blue: &mut Client, plan: &PreflightPlan) -> Result<Vec<Finding>, Failure> {
     let mut out = Findings::default();
@@ -98,6 +149,12 @@ pub async fn check_always(blue: &mut Client, plan: &PreflightPlan) -> Result<Vec
     let names = rows.first().and_then(|row| row.text(0)).unwrap_or_default();
     standbys::check_standbys(names, &plan.reader, &mut out);
     Ok(out.sorted())
+}
+
+/// What is known of a capture without asking its log: where its slot is, it has begun.
+async fn known_by_slot(blue: &mut Client, plan: &PreflightPlan) -> Result<Known, Failure> {
+    let started = crate::source::slot::inspect(blue, &plan.slot).await?.is_some();
+    Ok(Known { started, ..Known::default() })
 }
 
 async fn sides(blue: &mut Client, green: &mut Client) -> Result<(Side, Side), Failure> {

@@ -26,6 +26,8 @@ pub struct PreflightPlan {
     pub wal_waiver: bool,
     /// How much memory of blue's a large transaction may be gathered in.
     pub decoding_memory_bytes: u64,
+    /// Whether a log lies between the two: then green does not know how slot and publication must be.
+    pub by_log: bool,
 }
 
 impl PreflightPlan {

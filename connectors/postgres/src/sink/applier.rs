@@ -2,9 +2,9 @@
 
 use rustc_hash::FxHashSet;
 use understudy_contract::{Applied, Batch, Class, Failure};
-use understudy_model::{Checkpoint, Key, Position, RouteId, RowChange, Xid};
+use understudy_model::{Checkpoint, Key, Position, RouteId, RowChange};
 
-use super::books::Books;
+use super::books::{Books, Reached};
 use super::heals::Heals;
 use super::plan::plan;
 use super::script::{Expect, Script, Verdict, unknown_route};
@@ -51,8 +51,8 @@ pub(super) struct Piece<'a> {
     pub(super) batch: &'a Batch,
     pub(super) from: usize,
     pub(super) to: usize,
-    /// Where it ends, when it ends at a commit, with the transactions not yet seen visible there.
-    pub(super) end: Option<(Checkpoint, Option<&'a [Xid]>)>,
+    /// Where it ends, when it ends at a commit.
+    pub(super) end: Option<Reached<'a>>,
 }
 
 impl Piece<'_> {
@@ -67,7 +67,9 @@ impl Applier {
         let mut applied = Applied::default();
         let closed = batch.commits.last().map_or(0, |mark| mark.changes_before.min(batch.changes.len()));
         if let Some(mark) = batch.commits.last() {
-            let end = Some((mark.checkpoint, batch.unseen.as_deref()));
+            // With a transaction open behind it, the place in the log may be one that only its end reaches.
+            let cursor = batch.cursor.as_ref().filter(|_| batch.open.is_none());
+            let end = Some(Reached { checkpoint: mark.checkpoint, unseen: batch.unseen.as_deref(), cursor });
             self.piece(Piece { batch, from: 0, to: closed, end }, &mut applied).await?;
         }
         if batch.open.is_some() && closed < batch.changes.len() {
@@ -134,9 +136,9 @@ impl Applier {
         let fresh = !self.open;
         let mut script = Script::default();
         match (fresh, piece.end) {
-            (true, Some((to, unseen))) => {
+            (true, Some(end)) => {
                 script.simple("BEGIN", Expect::Any);
-                script.simple(&self.books.advance(self.applied, to, unseen), Expect::Fence);
+                script.simple(&self.books.advance(self.applied, end), Expect::Fence);
             }
             (true, None) => {
                 script.simple("BEGIN", Expect::Any);
@@ -145,12 +147,12 @@ impl Applier {
             (false, _) => script.simple("SAVEPOINT understudy_batch", Expect::Any),
         }
         let mut verdict = self.add_piece(&mut script, piece).await?;
-        if let (Verdict::Good, false, Some((to, unseen))) = (&verdict, fresh, piece.end) {
+        if let (Verdict::Good, false, Some(end)) = (&verdict, fresh, piece.end) {
             if self.has_deferred() {
                 // Refused at the commit, the parts that came before would be lost with it, and nobody could say where.
                 script.simple("SET CONSTRAINTS ALL IMMEDIATE", Expect::Any);
             }
-            script.simple(&self.books.advance(self.applied, to, unseen), Expect::Fence);
+            script.simple(&self.books.advance(self.applied, end), Expect::Fence);
         }
         if let Verdict::Good = verdict {
             verdict = self.flush(&mut script).await?;
@@ -164,7 +166,7 @@ impl Applier {
         self.need_heals(piece.batch, std::mem::take(&mut script.missing), &mut found).await?;
         self.renew(piece.batch, piece.from..piece.to, &mut found).await?;
         match piece.end {
-            Some((to, _)) if !self.commit(to, fresh).await? => {
+            Some(end) if !self.commit(end.checkpoint, fresh).await? => {
                 self.heals.undo();
                 return Ok(false);
             }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use sha2::{Digest, Sha256};
-use understudy_contract::{Class, Failure};
+use understudy_contract::{Class, Cursor, Failure};
 use understudy_model::{Checkpoint, HealKey, Key, Position, Refusal, Xid};
 
 use super::target::Target;
@@ -41,6 +41,17 @@ impl Role {
             Role::Flush => "flush",
         }
     }
+}
+
+/// What green stands at once a transaction of ours is committed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reached<'a> {
+    /// Everything before it is applied.
+    pub(super) checkpoint: Checkpoint,
+    /// Transactions not yet seen visible there; `None` when too many to list, or not known.
+    pub(super) unseen: Option<&'a [Xid]>,
+    /// Where to go on in a log; `None` leaves what is recorded, which is further back at most.
+    pub(super) cursor: Option<&'a Cursor>,
 }
 
 /// Why a change is set aside.
@@ -82,13 +93,19 @@ impl Books {
     }
 
     /// Moves the checkpoint. Affects one row while this instance owns the migration and nobody else has moved it.
-    pub(super) fn advance(&self, from: Checkpoint, to: Checkpoint, unseen: Option<&[Xid]>) -> String {
-        let unseen = match unseen {
+    pub(super) fn advance(&self, from: Checkpoint, reached: Reached<'_>) -> String {
+        let to = reached.checkpoint;
+        let unseen = match reached.unseen {
             Some(xids) => format!("'{}'", ranges(xids)),
             None => "NULL".to_owned(),
         };
+        let cursor = match reached.cursor {
+            Some(cursor) => format!(", cursor = decode('{:x}', 'hex')", cursor.0),
+            None => String::new(),
+        };
         format!(
-            "UPDATE understudy.migration SET checkpoint = '{to}', unseen = {unseen} WHERE {} AND checkpoint = '{from}'",
+            "UPDATE understudy.migration SET checkpoint = '{to}', unseen = {unseen}{cursor} \
+             WHERE {} AND checkpoint = '{from}'",
             self.this()
         )
     }
@@ -316,6 +333,20 @@ pub(crate) fn xids(text: &str) -> Result<Vec<Xid>, Failure> {
     }
     Ok(xids)
 }
+
+/// A cursor from the hexadecimal digits that [`CURSOR_SQL`] gives.
+pub(super) fn cursor(digits: &str) -> Result<Cursor, Failure> {
+    let unreadable = || Failure::new(Class::Diverged, "the saved place in the log on green is not readable");
+    let byte = |at: usize| {
+        let pair = digits.get(at..at + 2).ok_or_else(unreadable)?;
+        u8::from_str_radix(pair, 16).map_err(|_| unreadable())
+    };
+    let bytes = (0..digits.len()).step_by(2).map(byte).collect::<Result<Vec<u8>, _>>()?;
+    Ok(Cursor(bytes.into()))
+}
+
+/// The cursor as text, whatever the session says of such columns.
+pub(super) const CURSOR_SQL: &str = "encode(cursor, 'hex')";
 
 /// Another instance has claimed the migration.
 pub(super) fn superseded() -> Failure {

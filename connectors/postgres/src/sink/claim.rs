@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use understudy_contract::{Class, ColumnMarks, Failure, Lineage, Saved, SavedRoute, SavedUnit};
 use understudy_model::{BlockRange, Checkpoint, Key, Lsn, RelationId, RouteId, TableName, UnitId};
 
-use super::books::{Books, heal_keys_from, keys_from, superseded, xids};
+use super::books::{Books, CURSOR_SQL, cursor, heal_keys_from, keys_from, superseded, xids};
 use super::ledger::check_fence;
 use super::schema;
 use super::target::Target;
@@ -84,9 +84,11 @@ pub(super) async fn claim(
     }
     let flush = "INSERT INTO understudy.flush (name, flushed_at) VALUES ($1, now()) ON CONFLICT DO NOTHING";
     client.execute_with(flush, &[Some(name)]).await?;
-    let own = "UPDATE understudy.migration SET owner = $2, claimed_at = now() WHERE name = $1 \
-        RETURNING system_id, timeline, database, slot, checkpoint, unseen, publication";
-    let rows = client.query_with(own, &[Some(name), Some(token)]).await?;
+    let own = format!(
+        "UPDATE understudy.migration SET owner = $2, claimed_at = now() WHERE name = $1 \
+         RETURNING system_id, timeline, database, slot, checkpoint, unseen, publication, {CURSOR_SQL}"
+    );
+    let rows = client.query_with(&own, &[Some(name), Some(token)]).await?;
     let row = rows
         .first()
         .ok_or_else(|| Failure::new(Class::Internal, "the migration's row vanished while it was locked"))?;
@@ -137,7 +139,7 @@ async fn read(
         departed,
         heals,
         quarantined: count.first().map_or(Ok(0), |row| row.parse(0))?,
-        cursor: None,
+        cursor: row.text(7).map(cursor).transpose()?,
     };
     Ok(Claimed { saved: Some(saved), quarantined })
 }

@@ -8,7 +8,7 @@ use understudy_contract::{Applied, Class, Failure};
 use understudy_model::{Checkpoint, Key, RowChange, TableName};
 
 use super::applier::{Applier, DEFERRED_REMEDY, Piece, merge, position};
-use super::books::{Why, key_hash};
+use super::books::{Reached, Why, key_hash};
 use super::park::Parked;
 use super::plan::row_op;
 use super::script::{Expect, Script, Verdict, unknown_route};
@@ -72,11 +72,11 @@ impl Applier {
             }
         }
         match piece.end {
-            Some((to, unseen)) => {
+            Some(end) => {
                 let mut script = Script::default();
-                script.simple(&self.books.advance(self.applied, to, unseen), Expect::Fence);
+                script.simple(&self.books.advance(self.applied, end), Expect::Fence);
                 self.flush(&mut script).await?;
-                self.commit(to, false).await?;
+                self.commit(end.checkpoint, false).await?;
             }
             None => {
                 if saved {
@@ -192,8 +192,9 @@ impl Applier {
         };
         self.client.batch("ROLLBACK TO understudy_tx").await?;
         let mut script = Script::default();
-        // Which transactions were not yet visible there is not known: nothing is assumed.
-        script.simple(&self.books.advance(self.applied, to, None), Expect::Fence);
+        // Which transactions were not yet visible there is not known, nor the place in the log: nothing is assumed.
+        let reached = Reached { checkpoint: to, unseen: None, cursor: None };
+        script.simple(&self.books.advance(self.applied, reached), Expect::Fence);
         self.flush(&mut script).await?;
         self.commit(to, false).await.map(drop)
     }

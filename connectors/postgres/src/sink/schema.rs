@@ -23,6 +23,7 @@ CREATE TABLE IF NOT EXISTS understudy.migration (
     publication text,
     checkpoint pg_lsn,
     unseen text,
+    cursor bytea,
     claimed_at timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 10, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0);
 CREATE TABLE IF NOT EXISTS understudy.flush (

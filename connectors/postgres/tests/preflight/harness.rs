@@ -44,6 +44,7 @@ pub async fn case_on(cluster: Arc<Cluster>, name: &str, on_blue: &str, on_green:
         existing_rows: ExistingRows::Refuse,
         wal_waiver: true,
         decoding_memory_bytes: 0,
+        by_log: false,
     };
     Some(Case { cluster, name: name.to_owned(), blue, green, plan })
 }

@@ -1,12 +1,13 @@
 //! Chunks: which to read next, what came of a read, and where its rows are placed.
 
 use understudy_contract::{
-    ChunkOutcome, ChunkRequest, ChunkRows, ChunkScope, Class, Failure, PlacedChunk, PlacedKind,
+    ChunkOutcome, ChunkRequest, ChunkRows, ChunkScope, Failure, PlacedChunk, PlacedKind,
 };
-use understudy_model::{Checkpoint, ChunkId, Key, Refusal, RouteId, Tuple};
-use understudy_transform::{Binding, ColumnSource, Mapped, RouteSpec};
+use understudy_model::{Checkpoint, ChunkId, Key, Tuple};
+use understudy_transform::Binding;
 
 use super::{Core, PlacedNote, ReadJob};
+use crate::green_rows::{GreenRows, green_rows, names_one_row};
 use crate::rules::{Rule, Rules};
 use crate::window::{Placement, Window, WindowStart, WindowWork};
 
@@ -168,7 +169,9 @@ impl Core {
                 return Ok(None);
             }
         };
-        let GreenRows { rows, mut left_out, refused } = self.green_rows(route, rows)?;
+        let spec = &self.routes[route.index()];
+        let GreenRows { rows, mut left_out, refused } =
+            green_rows(spec, &self.chunk_bindings[route.index()], &rows)?;
         let rule = match kind {
             PlacedKind::Heal { .. } => Rule::HealCondition,
             PlacedKind::Copy { .. } => Rule::CopyCondition,
@@ -180,77 +183,10 @@ impl Core {
         self.placed.insert(id, note);
         Ok(Some(PlacedChunk { id, route, at, kind, rows, left_out, refused }))
     }
-
-    /// Whole rows of blue as green has them.
-    fn green_rows(&self, route: RouteId, rows: Vec<Tuple>) -> Result<GreenRows, Failure> {
-        let binding = &self.chunk_bindings[route.index()];
-        let mut green = GreenRows { rows: Vec::with_capacity(rows.len()), ..GreenRows::default() };
-        for row in &rows {
-            let refusal = match binding.holds(row) {
-                Ok(Some(true)) => match binding.up(row) {
-                    Ok(Mapped::Row(row)) => {
-                        green.rows.push(row);
-                        continue;
-                    }
-                    Ok(Mapped::Unknown) => return Err(self.outdated(route)),
-                    Err(refusal) => refusal,
-                },
-                Ok(Some(false)) => {
-                    // Without a key it is not on green; and another row may be what green has under its key.
-                    let key =
-                        if binding.narrows_key() { None } else { binding.green_key(row).ok().flatten() };
-                    green.left_out.extend(key);
-                    continue;
-                }
-                Ok(None) => return Err(self.outdated(route)),
-                Err(refusal) => refusal,
-            };
-            green.refused.push((self.green_key(route, binding, row)?, refusal));
-        }
-        Ok(green)
-    }
-
-    /// A row that was read has every value, so one of them is a label that its enum did not have before.
-    fn outdated(&self, route: RouteId) -> Failure {
-        let source = &self.routes[route.index()].source;
-        let cause =
-            format!("an enum that {source} has on blue has new labels: its expressions are compiled again");
-        Failure::new(Class::Transient, cause)
-    }
-
-    fn green_key(&self, route: RouteId, binding: &Binding, row: &Tuple) -> Result<Key, Failure> {
-        let key = binding.green_key(row);
-        key.map_err(crate::effect::Nameless::Refused)
-            .and_then(|key| key.ok_or(crate::effect::Nameless::Null))
-            .map_err(|why| why.failure(&self.routes[route.index()]))
-    }
-}
-
-/// Whether blue's key stands in green's, column by column, so that no other row of blue can have the same key on green.
-///
-/// Then a row that blue does not have at the marker is none that green may have: nothing that was streamed before it is still
-/// to come, and the chunk takes effect before anything later. Of other routes such a row is left where it is. Its key may be
-/// another row's by now, and replication cannot know: what to do about it is told by comparing both sides, and left to whoever
-/// looks after green.
-fn names_one_row(spec: &RouteSpec) -> bool {
-    let stands = |blue: &String| {
-        let is_it =
-            |at: &usize| matches!(&spec.columns[*at].from, ColumnSource::Column(name) if name == blue);
-        spec.key.iter().any(is_it)
-    };
-    spec.key_source.iter().all(stands)
 }
 
 /// How windows of a route know a row, given as chunks are read.
 pub(super) fn key_of<'a>(rules: &Rules, binding: &'a Binding) -> impl Fn(&Tuple) -> Option<Key> + use<'a> {
     let by_blue = rules.holds(Rule::BlueKeys);
     move |row| if by_blue { binding.blue_key(row) } else { binding.green_key(row).ok().flatten() }
-}
-
-/// What the rows of a chunk come to.
-#[derive(Default)]
-struct GreenRows {
-    rows: Vec<Tuple>,
-    left_out: Vec<Key>,
-    refused: Vec<(Key, Refusal)>,
 }

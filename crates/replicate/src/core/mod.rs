@@ -109,6 +109,8 @@ pub struct Progress {
     pub units: Vec<UnitProgress>,
     /// Routes whose copy is not complete.
     pub incomplete: Vec<RouteId>,
+    /// Those of them that a log has yet to bring the plan of: nothing of theirs is applied before.
+    pub unplanned: Vec<RouteId>,
     /// Rows waiting to be read again by key.
     pub heals: usize,
     /// Transactions on blue that must end before the copy goes on.
@@ -357,6 +359,7 @@ impl Core {
         Progress {
             units: self.plan.progress(),
             incomplete: self.incomplete.iter().copied().collect(),
+            unplanned: Vec::new(),
             heals: self.heals.pending(),
             waiting_for,
             windows: self.windows.len(),

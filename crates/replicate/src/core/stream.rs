@@ -1,12 +1,12 @@
 //! Events of the stream: transactions into batches, markers into placed chunks.
 
 use understudy_contract::{Class, Failure, PlacedChunk, StreamEvent, Unit};
-use understudy_model::{Before, Nonce, Relation, RelationId, RouteId, RowChange, SourceChange, UnitId};
+use understudy_model::{Nonce, Relation, RelationId, RouteId, RowChange, SourceChange, UnitId};
 
 use super::{Core, PlacedNote, Work};
 use crate::effect::{Effect, Watching};
 use crate::relations::Home;
-use crate::rules::{Rule, Rules};
+use crate::rules::Rule;
 use crate::window::Touch;
 
 /// What every marker's prefix begins with; the migration's name follows.
@@ -84,17 +84,11 @@ impl Core {
             names_rows: self.batch.names_rows(),
         };
         let with = (self.routes.as_slice(), &watching);
-        match change {
-            SourceChange::Insert { relation, new } => {
-                self.relations.insert(relation, &new, with, &mut effects).map_err(place)?;
+        match &change {
+            SourceChange::Truncate { relations } => self.on_truncate(relations).map_err(place)?,
+            SourceChange::Insert { .. } | SourceChange::Update { .. } | SourceChange::Delete { .. } => {
+                self.relations.row_change(&change, with, &mut effects).map_err(place)?;
             }
-            SourceChange::Update { relation, old, new } => {
-                self.relations.update(relation, (old.as_ref(), &new), with, &mut effects).map_err(place)?;
-            }
-            SourceChange::Delete { relation, old } => {
-                self.relations.delete(relation, &old, with, &mut effects).map_err(place)?;
-            }
-            SourceChange::Truncate { relations } => self.on_truncate(&relations).map_err(place)?,
         }
         let routes_max = if self.settings.rules.holds(Rule::EveryRoute) { usize::MAX } else { 1 };
         for effect in effects.drain(..).take(routes_max) {
@@ -114,7 +108,7 @@ impl Core {
             self.observe(route, &touch);
         }
         let rules = &self.settings.rules;
-        let changes = changes.into_iter().flatten().filter_map(|change| by_rules(rules, change));
+        let changes = changes.into_iter().flatten().filter_map(|change| rules.leave(change));
         for change in changes {
             if let Some(names) = &names {
                 self.batch.name(names);
@@ -261,18 +255,4 @@ impl Core {
             }
         }
     }
-}
-
-/// A change as the rules leave it: as it is, outside tests.
-fn by_rules(rules: &Rules, mut change: RowChange) -> Option<RowChange> {
-    match &mut change {
-        RowChange::Delete { before: Before::Unknown, .. } if !rules.holds(Rule::Exit) => return None,
-        RowChange::Update { before: before @ Before::Unknown, .. } if !rules.holds(Rule::UnknownBefore) => {
-            *before = Before::There;
-        }
-        RowChange::Reread { .. } if !rules.holds(Rule::Reread) => return None,
-        RowChange::Refused { .. } if !rules.holds(Rule::Refused) => return None,
-        _ => {}
-    }
-    Some(change)
 }

@@ -2,6 +2,7 @@
 //! contract leaves: chunks are committed when the caller says so, and a crash may take back what was not persisted.
 
 mod damage;
+mod raw;
 mod sink;
 mod state;
 
@@ -18,6 +19,7 @@ use understudy_contract::{
 use understudy_model::{Checkpoint, HealKey, Key, RouteId, RowChange};
 use understudy_replicate::Rules;
 
+use crate::fake_log::FakeLog;
 use state::{State, cells, key_of};
 
 /// The store itself, which outlives its sessions.
@@ -32,6 +34,8 @@ pub struct Green {
     /// What befalls rows as soon as they are asked to be read again.
     damages: BTreeMap<(RouteId, Key), Damage>,
     damaged: u64,
+    /// What is written instead of rows.
+    log: Option<FakeLog>,
 }
 
 /// One instance's connection to green.
@@ -64,7 +68,7 @@ impl Green {
     /// An empty store that may break a rule.
     pub fn with_rules(tables: Vec<GreenTable>, rules: Rules) -> Green {
         let commits = VecDeque::from([State::empty(tables.len())]);
-        Green { tables, commits, owner: 0, rules, damages: BTreeMap::new(), damaged: 0 }
+        Green { tables, commits, owner: 0, rules, damages: BTreeMap::new(), damaged: 0, log: None }
     }
 
     /// Takes ownership away from every earlier session.
@@ -100,7 +104,9 @@ impl Green {
 
     /// Stops the server at once: keeps what was persisted, and as many later commits, in order, as `keep` allows.
     pub fn crash(&mut self, keep: usize) {
-        self.commits.truncate(keep.max(1));
+        if self.log.is_none() {
+            self.commits.truncate(keep.max(1));
+        }
         self.owner += 1;
     }
 
@@ -198,8 +204,14 @@ impl Session {
             if let RowChange::Reread { route, key } = change {
                 green.damage(&mut state, *route, &key.green);
             }
-            let around = (&green.tables[..], &green.rules);
-            state.apply(around, change, &mut applied)?;
+            if green.log.is_some() {
+                state.observe(&green.tables, change, &mut applied)?;
+            } else {
+                state.apply((&green.tables, &green.rules), change, &mut applied)?;
+            }
+        }
+        if let Some(log) = &mut green.log {
+            log.batch(batch)?;
         }
         match batch.checkpoint() {
             Some(checkpoint) => {
@@ -238,12 +250,18 @@ impl Session {
     }
 
     /// Starts writing a chunk.
-    pub fn place(&mut self, green: &Green, chunk: PlacedChunk) -> Result<(), Failure> {
+    pub fn place(&mut self, green: &mut Green, chunk: PlacedChunk) -> Result<(), Failure> {
         green.check_owner(self.owner)?;
         if self.open.is_some() || chunk.at != green.checkpoint() {
             let cause =
                 format!("a chunk of {} is placed while green stands at {}", chunk.at, green.checkpoint());
             return Err(Failure::new(Class::Internal, cause));
+        }
+        if let Some(log) = &mut green.log {
+            // Written at once; only the bookkeeping is kept here.
+            log.chunk(&chunk);
+            self.writing.push(PlacedChunk { rows: Vec::new(), left_out: Vec::new(), ..chunk });
+            return self.finish(green, self.writing.len() - 1);
         }
         self.writing.push(chunk);
         Ok(())
@@ -290,6 +308,9 @@ impl Session {
         }
         let inside = self.open.take();
         let alone = inside.is_none();
+        if let Some(log) = &mut green.log {
+            log.entry(entry);
+        }
         let mut state = inside.unwrap_or_else(|| green.current().clone());
         match entry {
             LedgerEntry::Plan(unit) => state.plan(unit),

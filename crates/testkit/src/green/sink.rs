@@ -51,8 +51,8 @@ impl ChangeSink for MemorySink {
     }
 
     async fn place(&mut self, chunk: PlacedChunk) -> Result<(), Failure> {
-        let (session, green) = self.both()?;
-        session.place(&green, chunk)
+        let (session, mut green) = self.both()?;
+        session.place(&mut green, chunk)
     }
 
     async fn placed(&mut self) -> Result<ChunkDone, Failure> {

@@ -138,7 +138,7 @@ impl State {
     }
 
     /// A row is to be read again, unless it waits for that already.
-    fn heal(&mut self, route: RouteId, key: HealKey, applied: &mut Applied) {
+    pub(super) fn heal(&mut self, route: RouteId, key: HealKey, applied: &mut Applied) {
         if self.heals.insert((route, key.clone())) {
             applied.heals.push((route, key));
         }
@@ -186,7 +186,7 @@ impl State {
     }
 
     /// Whether a row waits to be read again.
-    fn waits(&self, route: RouteId, key: &Key) -> bool {
+    pub(super) fn waits(&self, route: RouteId, key: &Key) -> bool {
         self.heals.iter().any(|(of, heal)| *of == route && heal.green == *key)
     }
 

@@ -10,13 +10,17 @@ mod outdated;
 mod scenario;
 mod seen;
 mod sidecar;
+mod through_log;
 mod trace;
 
+#[cfg(test)]
+mod log_tests;
 #[cfg(test)]
 mod tests;
 
 pub use scenario::Class;
 pub use seen::Seen;
+pub use through_log::run_through_log;
 
 use understudy_contract::{Failure, Lineage, Unit};
 use understudy_model::{Checkpoint, RouteId};
@@ -124,6 +128,9 @@ impl Sim {
     }
 
     fn add_routes_of(&mut self, table: usize) -> Result<(), String> {
+        if self.green.log().is_some() {
+            return self.add_logged_table(table);
+        }
         let mappings = self.scenario.mappings[table].clone();
         self.seen.splits += u64::from(mappings.len() > 1);
         for mapping in mappings {

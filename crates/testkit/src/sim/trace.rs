@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use understudy_contract::{ChunkOutcome, StreamEvent};
+use understudy_contract::{ChunkOutcome, LogEvent, LoggedKind, StreamEvent};
 use understudy_model::{HealKey, Key, OldImage, RouteId, RowChange, SourceChange, Tuple, Value};
 use understudy_replicate::Work;
 
@@ -36,6 +36,30 @@ pub(super) fn event(event: &StreamEvent) -> String {
         }
         StreamEvent::Commit { end, .. } => format!("commit, end {end}"),
         StreamEvent::Keepalive { end } => format!("keepalive {end}"),
+    }
+}
+
+pub(super) fn log_event(event: &LogEvent) -> String {
+    match event {
+        LogEvent::Begin { commit, xid, from_ordinal, .. } => {
+            format!("begin x{xid} at {commit} from {from_ordinal}")
+        }
+        LogEvent::Table(relation) => format!("table {} {}", relation.id.0, relation.name),
+        LogEvent::Change(change) => source_change(change),
+        LogEvent::Commit { end, .. } => format!("commit, end {end}"),
+        LogEvent::Rows(chunk) => {
+            let rows = chunk.rows.iter().map(tuple).collect::<Vec<_>>().join(" ");
+            let kind = match &chunk.kind {
+                LoggedKind::Copy { unit, range } => format!("copy {} {}..{}", unit.0, range.from, range.to),
+                LoggedKind::Heal { keys, gone } => {
+                    let text = |keys: &[Key]| keys.iter().map(key).collect::<Vec<_>>().join(" ");
+                    format!("heal {} gone {}", text(keys), text(gone))
+                }
+            };
+            format!("rows of {} at {} {kind}: {rows}", chunk.table.0, chunk.at)
+        }
+        LogEvent::Whole { cursor } => format!("whole {}", String::from_utf8_lossy(&cursor.0)),
+        other => format!("{other:?}"),
     }
 }
 

@@ -18,8 +18,8 @@ use std::fmt::Display;
 use std::future::Future;
 
 use understudy_contract::{
-    Batch, ChangeSink, ColumnMarks, Failure, GreenTable, LedgerEntry, Lineage, PlacedChunk, PlacedKind,
-    Saved, Unit,
+    Batch, ChangeSink, ColumnMarks, Cursor, Failure, GreenTable, LedgerEntry, Lineage, PlacedChunk,
+    PlacedKind, Saved, Unit,
 };
 use understudy_model::{
     Before, Checkpoint, ChunkId, CommitMark, HealKey, Key, Lsn, Position, ReplicaIdentity, RouteId,
@@ -61,6 +61,7 @@ where
         progress::rows_and_progress_are_committed_together,
         progress::a_part_of_a_transaction_waits_for_its_end,
         progress::what_was_not_committed_is_forgotten,
+        progress::the_place_in_a_log_is_committed_with_the_checkpoint,
         progress::persist_names_what_is_applied,
         progress::changes_are_applied_while_persisting,
         progress::persists_follow_each_other,

@@ -61,6 +61,26 @@ pub(super) async fn what_was_not_committed_is_forgotten<S: SinkUnderTest>(store:
     holds(store, ITEMS, &[["1", "a", "x"]]).await
 }
 
+pub(super) async fn the_place_in_a_log_is_committed_with_the_checkpoint<S: SinkUnderTest>(
+    store: &S,
+) -> Verdict {
+    let place = |text: &'static [u8]| Some(Cursor(text.into()));
+    // Neither text nor short: whatever a log has to say is kept as it is.
+    let (first, second) = (place(b"{\"at\": '1'}\\\0\xff"), place(b""));
+    let mut sink = begun(store).await?;
+    let changes = vec![insert(ITEMS, ["1", "a", "x"])];
+    sink.apply(Batch { cursor: first.clone(), ..transaction(1, changes) }).await.map_err(failed)?;
+    let more = vec![insert(ITEMS, ["2", "b", "y"])];
+    sink.apply(Batch { cursor: second.clone(), ..part(2, 0, more) }).await.map_err(failed)?;
+    drop(sink);
+    let mut sink = store.connect().await;
+    let saved = sink.claim().await.map_err(failed)?.ok_or("nothing is saved")?;
+    ensure(saved.checkpoint == checkpoint(1) && saved.cursor == first, "it is not that of the last commit")?;
+    sink.apply(Batch { cursor: second.clone(), ..transaction(2, Vec::new()) }).await.map_err(failed)?;
+    drop(sink);
+    ensure(self::saved(store).await?.cursor == second, "it is not that of a transaction without changes")
+}
+
 pub(super) async fn persist_names_what_is_applied<S: SinkUnderTest>(store: &S) -> Verdict {
     let mut sink = begun(store).await?;
     sink.apply(transaction(1, vec![insert(ITEMS, ["1", "a", "x"])])).await.map_err(failed)?;

@@ -10,6 +10,7 @@ use understudy_verify::VerifyLimits;
 
 use crate::demo::{DemoArgs, LoadgenArgs};
 use crate::settings;
+use crate::supervise::Role;
 
 /// Where the sidecar's HTTP interface is looked for unless told otherwise.
 pub(super) const CONTROL_DEFAULT: &str = "127.0.0.1:7070";
@@ -99,6 +100,8 @@ Passwords come from libpq's password file or from the URL; they are never writte
   understudy run shop.yaml
   understudy run shop.yaml --until-caught-up
   understudy run shop.yaml --recopy public.orders
+  understudy run shop.yaml --role capture           with `through`: blue into Kafka only
+  understudy run shop.yaml --role apply             with `through`: Kafka into green, elsewhere
 
 It goes on where it stopped, however it stopped. The first Ctrl-C or SIGTERM ends it in order, the second at once.")]
     Run(RunArgs),
@@ -380,6 +383,9 @@ pub struct RunArgs {
     /// Copy a table of blue again from its start; may be given several times
     #[arg(long, value_name = "SCHEMA.TABLE")]
     pub recopy: Vec<String>,
+    /// Which parts to run
+    #[arg(long, value_enum, default_value_t, value_name = "ROLE")]
+    pub role: Role,
     /// End as soon as everything is copied and green has what blue had at that moment
     #[arg(long)]
     pub until_caught_up: bool,

@@ -1,9 +1,11 @@
 //! `understudy check`: every requirement on both sides, with its remedy.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use understudy_contract::Failure;
-use understudy_postgres::preflight::{self, Finding, Severity};
+use understudy_kafka::KafkaSettings;
+use understudy_postgres::preflight::{self, Finding, PlannedTable, Severity};
 use understudy_postgres::source::followed::{Fate, Left};
 use understudy_postgres::source::publication;
 
@@ -78,8 +80,44 @@ pub(super) async fn findings(
     let followed = known.followed(&plan.publication).tables;
     findings.extend(routes::left(settings, (tables, there.as_ref()), followed)?.iter().map(forgotten));
     findings.extend(crate::project::findings(settings.project.as_ref()));
+    if let Some(kafka) = &settings.through {
+        findings.extend(drawn.iter().filter_map(|one| needs_old_rows(one)));
+        findings.extend(log(kafka, &plan.tables).await);
+    }
     findings.sort_by_key(|finding| finding.severity);
     Ok(findings)
+}
+
+/// A route that takes more of an old row than its key, which is all that a log keeps of it.
+fn needs_old_rows(one: &Drawn<'_>) -> Option<Finding> {
+    let spec = &one.spec;
+    let fits = spec.tells_key() && (!spec.narrows_key() || spec.tells_filter());
+    (!fits).then(|| Finding {
+        severity: Severity::Error,
+        code: "log-lacks-old-rows",
+        subject: format!("mapping of {} to {}", spec.source, spec.target),
+        what: "needs old rows of blue to tell which row of green is meant, and a log keeps their keys only"
+            .to_owned(),
+        remedy: format!("take green's key from the key of {} alone, or leave `through` out", spec.source),
+    })
+}
+
+/// What is said of the log between blue and green.
+async fn log(kafka: &KafkaSettings, tables: &[PlannedTable]) -> Vec<Finding> {
+    let tables = tables.iter().map(|table| table.source.clone()).collect::<BTreeSet<_>>();
+    let found = understudy_kafka::preflight::preflight(kafka, &tables.into_iter().collect::<Vec<_>>()).await;
+    let finding = |found: understudy_kafka::preflight::Finding| Finding {
+        severity: match found.severity {
+            understudy_kafka::preflight::Severity::Error => Severity::Error,
+            understudy_kafka::preflight::Severity::Warning => Severity::Warning,
+            understudy_kafka::preflight::Severity::Info => Severity::Info,
+        },
+        code: found.code,
+        subject: found.subject,
+        what: found.what,
+        remedy: found.remedy,
+    };
+    found.into_iter().map(finding).collect()
 }
 
 /// The compiled routes. Those into tables that expand.sql is yet to make or change are compiled where that can be done without

@@ -7,7 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use understudy_contract::Failure;
-use understudy_control::{BulletinHandle, Metrics, Status, StatusHandle};
+use understudy_control::{BulletinHandle, Metrics, Phase, Status, StatusHandle, ThroughStatus};
 use understudy_model::TableName;
 use understudy_replicate::End;
 
@@ -18,7 +18,7 @@ use crate::faults::TestFaults;
 use crate::gate::{self, Evaluator, VerifyBoard};
 use crate::project;
 use crate::settings::{self, Secrets, Settings};
-use crate::supervise::{self, RunOptions, Shutdown, ShutdownTrigger};
+use crate::supervise::{self, Role, RunOptions, Shutdown, ShutdownTrigger};
 use crate::verifying::Shared;
 
 /// How often `--until-caught-up` looks.
@@ -29,7 +29,9 @@ pub(super) async fn run(args: &RunArgs, output: Output) -> Result<(), CliError> 
     let file = args.file.file.display().to_string();
     let settings = settings::load(&args.file.file, Secrets::Read);
     let settings = settings.map_err(|error| CliError::of_settings(&error))?;
-    let options = RunOptions { recopy: recopy(&args.recopy, &file)? };
+    may_be_divided(&settings, args, &file)?;
+    let options =
+        RunOptions { role: args.role, recopy: recopy(&args.recopy, &file)?, ..RunOptions::default() };
     let internal = |what: String| CliError::new(Exit::Internal, what, format!("understudy run {file}"));
 
     // 1. Signals first: from here on a stop is a request.
@@ -37,7 +39,10 @@ pub(super) async fn run(args: &RunArgs, output: Output) -> Result<(), CliError> 
         Signals::listen().map_err(|error| internal(format!("cannot listen for signals: {error}")))?;
     // 2. The HTTP interface next, so that waiting for servers can be watched.
     let metrics = Metrics::install().map_err(|error| internal(error.to_string()))?;
-    let status = Status::new(settings.name.as_str(), env!("CARGO_PKG_VERSION"), settings.stream.heartbeat);
+    // Which markers are under way an apply does not hear: by itself it counts only on those that have come.
+    let marker_interval = if args.role == Role::Apply { Duration::ZERO } else { settings.stream.heartbeat };
+    let status = Status::new(settings.name.as_str(), env!("CARGO_PKG_VERSION"), marker_interval);
+    status.update(|report| report.through = through(&settings, args.role));
     status.update(|report| report.project = settings.project.as_ref().map(project::status));
     let bulletin = gate::bulletin(&settings);
     let interface = Interface::open(&settings, status.clone(), bulletin.clone(), metrics).await?;
@@ -178,6 +183,40 @@ impl Interface {
         let _ = tokio::time::timeout(Duration::from_secs(1), self.task.join_next()).await;
         self.task.shutdown().await;
     }
+}
+
+/// What there is to say of the log before anything is connected.
+fn through(settings: &Settings, role: Role) -> Option<ThroughStatus> {
+    let kafka = settings.through.as_ref()?;
+    Some(ThroughStatus {
+        log: "kafka".to_owned(),
+        topic_prefix: kafka.topic_prefix.clone(),
+        role: role.as_str().to_owned(),
+        capture: (role != Role::Apply).then(Phase::default),
+        captured: None,
+        records_behind: None,
+    })
+}
+
+/// Only a log between blue and green makes two parts of a run.
+fn may_be_divided(settings: &Settings, args: &RunArgs, file: &str) -> Result<(), CliError> {
+    let role = args.role.as_str();
+    let refuse = |what: String, remedy: &str| {
+        Err(CliError::new(Exit::Configuration, what, format!("understudy check {file}")).remedy(remedy))
+    };
+    if args.role != Role::All && settings.through.is_none() {
+        return refuse(
+            format!("--role {role}: the migration goes straight into green, so there is nothing to divide"),
+            "leave --role out; or add `through: { kafka: { brokers: [...] } }` to the migration file before its first run",
+        );
+    }
+    if args.role == Role::Capture && args.until_caught_up {
+        return refuse(
+            "--until-caught-up: a capture does not know what green has".to_owned(),
+            "give it to the apply: understudy run FILE --role apply --until-caught-up",
+        );
+    }
+    Ok(())
 }
 
 fn recopy(names: &[String], file: &str) -> Result<Vec<TableName>, CliError> {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use understudy_control::{ProjectStatus, SlotStatus, StatusReport};
+use understudy_control::{ProjectStatus, SlotStatus, StatusReport, ThroughStatus};
 
 use super::args::{ControlArgs, StatusArgs};
 use super::exit::{CliError, Exit};
@@ -106,6 +106,19 @@ fn line(report: &StatusReport) -> String {
     line
 }
 
+/// The log between blue and green.
+fn log(through: &ThroughStatus) -> String {
+    let mut line = format!("through {} {}.*, role {}", through.log, through.topic_prefix, through.role);
+    if let Some(phase) = through.capture {
+        let _ = write!(line, ": capture {}, to {}", phase.as_str(), known(through.captured.clone()));
+    }
+    if through.role != "capture" {
+        let behind = through.records_behind.map(|behind| format!("{behind} records"));
+        let _ = write!(line, "; green is behind by {}", known(behind));
+    }
+    line
+}
+
 /// Everything of one moment.
 fn whole(report: &StatusReport) -> String {
     let mut text = format!("{}\n", line(report));
@@ -115,6 +128,9 @@ fn whole(report: &StatusReport) -> String {
     if let Some(SlotStatus { name, active, wal_status, .. }) = &report.slot {
         let wal = wal_status.map_or("unknown", |status| status.as_str());
         let _ = writeln!(text, "slot {name}: {}, wal {wal}", if *active { "in use" } else { "not in use" });
+    }
+    if let Some(through) = &report.through {
+        let _ = writeln!(text, "{}", log(through));
     }
     if let Some(marks) = &report.positions {
         let _ = writeln!(

@@ -13,6 +13,7 @@ mod shape;
 mod sql;
 mod tables;
 mod text;
+mod through;
 mod verify;
 mod warnings;
 mod yaml;
@@ -28,6 +29,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use understudy_kafka::KafkaSettings;
 use understudy_model::TableName;
 use understudy_postgres::wire::{ConnectOptions, Secret};
 use understudy_transform::ColumnSource;
@@ -53,6 +55,8 @@ pub struct Settings {
     pub blue: ConnectOptions,
     /// The shadow store, with its password.
     pub green: GreenSettings,
+    /// The log between the two; `None`: straight into green.
+    pub through: Option<KafkaSettings>,
     /// Which tables move, in the order of the file. Patterns meet blue's catalog in
     /// [`Settings::entries_for`].
     pub tables: Vec<TableSettings>,

@@ -13,6 +13,7 @@ use serde::{Deserialize as DeriveDeserialize, Serialize};
 
 use super::gate::RawGate;
 use super::probes::RawProbe;
+use super::through::RawThrough;
 use super::verify::{RawCompare, RawVerify};
 use super::yaml::Placed;
 
@@ -31,6 +32,9 @@ pub(super) struct RawSettings {
     pub(super) blue: RawServer,
     /// The shadow store that is to take over.
     pub(super) green: RawGreen,
+    /// A log between the two, so that blue need not keep what green has not taken yet. Left out: straight into green.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) through: Option<RawThrough>,
     /// Which tables move, and how.
     #[schemars(length(min = 1))]
     pub(super) tables: Placed<Vec<RawTable>>,
@@ -317,9 +321,9 @@ pub(super) struct RawControl {
     pub(super) listen: Placed<String>,
 }
 
-/// A duration with its unit: `500ms`, `5s`, `2m`, `1h30m`.
+/// A duration with its unit: `500ms`, `5s`, `2m`, `1h30m`, `7d`.
 #[derive(Debug, Clone, PartialEq, Eq, DeriveDeserialize, Serialize, JsonSchema)]
-#[schemars(inline, extend("pattern" = r"^([0-9]+(ms|s|m|h))+$|\$\{"))]
+#[schemars(inline, extend("pattern" = r"^([0-9]+(ms|s|m|h|d))+$|\$\{"))]
 pub(super) struct Span(pub(super) String);
 
 /// A number of bytes with its unit: `64MiB`, `1GiB`, `500kB`, `1024B`.

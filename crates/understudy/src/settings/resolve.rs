@@ -28,6 +28,7 @@ pub(super) fn resolve(
     let name = to.name(&raw.name);
     let blue = to.server(&raw.blue.url, raw.blue.password.as_ref(), "blue");
     let green = &raw.green.postgres;
+    let through = raw.through.as_ref().zip(name.as_ref()).map(|(through, name)| to.through(through, name));
     let green_server = to.server(&green.url, green.password.as_ref(), "green.postgres");
     let mask_key = raw.mask.as_ref().and_then(|mask| to.mask_key(mask));
     let tables = to.tables(&raw.tables.value, raw.mask.is_some());
@@ -43,14 +44,6 @@ pub(super) fn resolve(
     let standby =
         |(at, name): (usize, &Placed<String>)| to.filled(name, &format!("green.postgres.standbys[{at}]"));
     let standbys = green.standbys.iter().enumerate().filter_map(standby).collect();
-    let existing_rows = match raw.existing_rows {
-        RawExistingRows::Refuse => ExistingRows::Refuse,
-        RawExistingRows::Adopt => ExistingRows::Adopt,
-    };
-    let on_detach = match raw.partitions.on_detach {
-        RawOnDetach::Stop => OnDetach::Stop,
-        RawOnDetach::Delete => OnDetach::Delete,
-    };
     let ready = (copy, apply, stream, verify, gate);
     match (name, blue, green_server, ready, listen) {
         (
@@ -67,10 +60,11 @@ pub(super) fn resolve(
                 name,
                 blue,
                 green,
+                through: through.flatten(),
                 tables,
                 mask_key,
-                existing_rows,
-                on_detach,
+                existing_rows: raw.existing_rows.into(),
+                on_detach: raw.partitions.on_detach.into(),
                 copy,
                 apply,
                 stream,
@@ -87,8 +81,26 @@ pub(super) fn resolve(
     }
 }
 
+impl From<RawExistingRows> for ExistingRows {
+    fn from(raw: RawExistingRows) -> ExistingRows {
+        match raw {
+            RawExistingRows::Refuse => ExistingRows::Refuse,
+            RawExistingRows::Adopt => ExistingRows::Adopt,
+        }
+    }
+}
+
+impl From<RawOnDetach> for OnDetach {
+    fn from(raw: RawOnDetach) -> OnDetach {
+        match raw {
+            RawOnDetach::Stop => OnDetach::Stop,
+            RawOnDetach::Delete => OnDetach::Delete,
+        }
+    }
+}
+
 pub(super) struct Resolver<'a> {
-    surroundings: &'a Surroundings,
+    pub(super) surroundings: &'a Surroundings,
     /// The lines of the file.
     pub(super) lines: &'a [&'a str],
     pub(super) problems: Vec<Problem>,

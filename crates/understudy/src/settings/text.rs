@@ -52,12 +52,12 @@ pub enum Target {
 /// A text that is not what its place asks for: what is wrong, and what to write instead.
 pub(super) type Refusal = (String, String);
 
-/// `1h30m`, `500ms`.
+/// `1h30m`, `500ms`, `7d`.
 pub(super) fn duration(text: &str) -> Result<Duration, Refusal> {
     let refusal = || {
         (
             format!("`{text}` is not a duration"),
-            "write a number with its unit: 500ms, 5s, 2m, 1h30m".to_owned(),
+            "write a number with its unit: 500ms, 5s, 2m, 1h30m, 7d".to_owned(),
         )
     };
     let mut rest = text.trim();
@@ -70,6 +70,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, Refusal> {
             "s" => 1_000,
             "m" => 60_000,
             "h" => 3_600_000,
+            "d" => 86_400_000,
             _ => return Err(refusal()),
         };
         let part = number.checked_mul(unit_ms).map(Duration::from_millis).ok_or_else(refusal)?;

@@ -10,14 +10,15 @@ use understudy_transform::{ColumnSource, Requested};
 
 use super::problem::Problem;
 use super::text::TablePattern;
-use super::{Settings, TableSettings};
+use super::{Settings, TableSettings, through};
 
 impl Settings {
     /// What somebody should look at before the file is used, in the order of the file.
     pub fn warnings(&self) -> Vec<Problem> {
         let servers = [("blue.url", &self.blue), ("green.postgres.url", self.green_postgres())];
         let mut warnings =
-            servers.iter().filter_map(|(path, server)| open_to_readers(path, server)).collect();
+            servers.iter().filter_map(|(path, server)| open_to_readers(path, server)).collect::<Vec<_>>();
+        warnings.extend(self.through.as_ref().and_then(through::open_to_readers));
         take_nothing(&self.tables, &mut warnings);
         warnings.extend(self.tables.iter().filter_map(decides_nothing));
         warnings

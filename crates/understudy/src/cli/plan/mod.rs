@@ -4,10 +4,12 @@ mod layout;
 mod route;
 mod sample;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use serde_json::{Value as Json, json};
 use understudy_contract::Failure;
+use understudy_kafka::TopicNames;
 use understudy_postgres::preflight::{Finding, Severity};
 
 use super::args::PlanArgs;
@@ -95,6 +97,12 @@ impl<'a> Plan<'a> {
         for object in on_blue(settings) {
             let _ = writeln!(text, "  {object}");
         }
+        if let Some(kafka) = &settings.through {
+            let _ = writeln!(text, "Created in Kafka ({}):", kafka.brokers.join(", "));
+        }
+        for object in self.in_log(settings) {
+            let _ = writeln!(text, "  {object}");
+        }
         let _ = writeln!(text, "Created on green ({}):", settings.green_postgres());
         for object in on_green(settings, self.to_make) {
             let _ = writeln!(text, "  {object}");
@@ -150,16 +158,29 @@ impl<'a> Plan<'a> {
         text
     }
 
+    /// The topics, unless they are there.
+    fn in_log(&self, settings: &Settings) -> Vec<String> {
+        let Some(kafka) = &settings.through else { return Vec::new() };
+        let names = TopicNames::new(&kafka.topic_prefix);
+        let tables = self.routes.iter().map(|route| &route.drawn.spec.source).collect::<BTreeSet<_>>();
+        let plural = if kafka.partitions == 1 { "" } else { "s" };
+        let of_table =
+            |table| format!("topic {} of {} partition{plural}", names.table(table), kafka.partitions);
+        let own = [names.order(), names.schema(), names.state(), names.requests()];
+        tables.into_iter().map(of_table).chain(own.map(|name| format!("topic {name}"))).collect()
+    }
+
     fn json(&self, settings: &Settings) -> Json {
         let findings = |findings: &[Finding]| {
             let one = |finding: &Finding| json!({ "code": finding.code, "subject": finding.subject, "what": finding.what });
             findings.iter().map(one).collect::<Vec<_>>()
         };
+        let (blue, green) = (on_blue(settings), on_green(settings, self.to_make));
         json!({
             "schema": "understudy/v1/plan",
             "migration": settings.name.as_str(),
             "version": crate::project::json(settings.project.as_ref()),
-            "created": { "blue": on_blue(settings), "green": on_green(settings, self.to_make) },
+            "created": { "blue": blue, "log": self.in_log(settings), "green": green },
             "tables": self.routes.iter().map(Route::json).collect::<Vec<_>>(),
             "effects": findings(&self.effects),
             "not_moved": findings(&self.not_moved),

@@ -1,8 +1,10 @@
 //! What the pipeline does, turned into status and metrics. The only place of the pipeline that looks at the clock.
 
+pub(crate) mod capture;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use understudy_contract::{Applied, Blocker, ChunkDone, RowName};
@@ -24,6 +26,8 @@ pub(crate) struct Reporting {
     shared: Option<Shared>,
     tables: Vec<String>,
     received: AtomicU64,
+    /// Of a capture in this process.
+    beats: Beats,
     inner: Mutex<Inner>,
 }
 
@@ -38,6 +42,40 @@ struct Inner {
     returned: VecDeque<(Checkpoint, Instant)>,
 }
 
+/// When the beats were sent that a capture in this process has sent and no apply has seen, by the clock of this process.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Beats(Arc<Mutex<HashMap<Nonce, Instant>>>);
+
+impl Beats {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Nonce, Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sent(&self, nonce: Nonce, at: Instant) {
+        let mut beats = self.lock();
+        if beats.len() >= HEARTBEATS_MAX {
+            // Lost with a log that was cut off, or with an apply that stands still: the newest tell as much.
+            beats.retain(|_, sent| at.saturating_duration_since(*sent) < BEAT_AGE_MAX);
+        }
+        if beats.len() < HEARTBEATS_MAX {
+            beats.insert(nonce, at);
+        }
+    }
+
+    /// When a beat was sent; of another process's, as well as both clocks agree.
+    fn sent_at(&self, nonce: Nonce, sent_us: i64) -> Option<Instant> {
+        if let Some(at) = self.lock().remove(&nonce) {
+            return Some(at);
+        }
+        let sent = SystemTime::UNIX_EPOCH + Duration::from_micros(u64::try_from(sent_us).ok()?);
+        let age = SystemTime::now().duration_since(sent).unwrap_or_default();
+        Instant::now().checked_sub(age)
+    }
+}
+
+/// A beat that is older is not waited for.
+const BEAT_AGE_MAX: Duration = Duration::from_secs(600);
+
 /// Heartbeats that are remembered while none comes back.
 const HEARTBEATS_MAX: usize = 1_024;
 
@@ -51,7 +89,13 @@ impl Reporting {
         let inner = Inner { marks: Watermarks::resume_at(checkpoint), ..Inner::default() };
         status.watermarks(inner.marks);
         let received = AtomicU64::new(checkpoint.lsn().raw());
-        Reporting { status, recorder, shared, tables, received, inner: Mutex::new(inner) }
+        let (beats, inner) = (Beats::default(), Mutex::new(inner));
+        Reporting { status, recorder, shared, tables, received, beats, inner }
+    }
+
+    /// The same, where a capture may run in this process.
+    pub(crate) fn with_beats(self, beats: Beats) -> Reporting {
+        Reporting { beats, ..self }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -184,6 +228,12 @@ impl Observer for Reporting {
         }
     }
 
+    fn beat_seen(&self, nonce: Nonce, sent_us: i64, checkpoint: Checkpoint) {
+        if let Some(sent) = self.beats.sent_at(nonce, sent_us) {
+            self.inner().returned.push_back((checkpoint, sent));
+        }
+    }
+
     fn progress(&self, progress: &Progress) {
         let incomplete: HashSet<_> = progress.incomplete.iter().copied().collect();
         self.copied(&incomplete);
@@ -233,9 +283,14 @@ impl Observer for Reporting {
     }
 
     fn waiting_for(&self, blockers: &[Blocker]) {
-        let sentence = |blocker: &Blocker| format!("transaction {}: {}", blocker.xid, blocker.description);
-        self.status.waiting_for(blockers.iter().map(sentence).collect());
+        self.status.waiting_for(sentences(blockers));
     }
+}
+
+/// What is waited for, for people.
+fn sentences(blockers: &[Blocker]) -> Vec<String> {
+    let sentence = |blocker: &Blocker| format!("transaction {}: {}", blocker.xid, blocker.description);
+    blockers.iter().map(sentence).collect()
 }
 
 #[cfg(test)]
@@ -317,6 +372,7 @@ mod tests {
         let progress = |incomplete: &[RouteId]| Progress {
             units: Vec::new(),
             incomplete: incomplete.to_vec(),
+            unplanned: Vec::new(),
             heals: 0,
             waiting_for: Vec::new(),
             windows: 0,

@@ -1,0 +1,27 @@
+//! What stands in the topics, byte by byte. No network, no clock: everything here is a plain function of its arguments.
+
+mod envelope;
+mod partition;
+mod schema;
+
+mod group;
+mod request;
+mod state;
+
+mod error;
+mod wire;
+
+pub use envelope::{
+    DataHeaders, DataRecord, Joiner, RecordOrder, Records, RowEvent, Stamp, TableCodec, UNAVAILABLE,
+};
+pub use partition::{colliding_tables, partition_of};
+pub use schema::{SchemaColumn, SchemaRecord};
+
+pub use group::{Beat, GROUP_BYTES_MAX, Group, GroupTable, LeafOrTables, Part, Truncated, Work};
+pub use request::Request;
+pub use state::{
+    DoneRange, DoneRanges, FoldedState, Progress, RouteState, StateFold, StateKey, StateRecord, UnitState,
+    progress_records,
+};
+
+pub use error::CodecError;

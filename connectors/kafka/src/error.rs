@@ -1,0 +1,299 @@
+//! What goes wrong with Kafka, turned into failures with a class and a remedy, and without row values.
+
+use std::fmt;
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use understudy_contract::{Class, Failure};
+
+/// Something that Kafka, or the way to it, did not do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Error {
+    /// No broker answers, or one that is needed is busy.
+    Unreachable {
+        /// What the client says of it.
+        why: String,
+    },
+    /// A broker does not let us in.
+    Login {
+        /// What the client says of it.
+        why: String,
+    },
+    /// A broker does not let us do something.
+    NotAllowed {
+        /// With what: a topic, or the cluster.
+        subject: String,
+        /// What the client says of it.
+        why: String,
+    },
+    /// Something that was set is not taken.
+    Settings {
+        /// What it was set for: a topic, or the client.
+        subject: String,
+        /// What the client says of it.
+        why: String,
+    },
+    /// Another capture of the migration has begun since this one did.
+    Superseded,
+    /// A record is larger than its topic takes.
+    TooLarge {
+        /// The topic.
+        topic: String,
+        /// Bytes of the record; zero when not known.
+        bytes: usize,
+    },
+    /// What an earlier capture has written is neither committed nor given up.
+    Unfinished {
+        /// The topic.
+        topic: String,
+    },
+    /// A topic is gone.
+    NoTopic {
+        /// The topic.
+        topic: String,
+    },
+    /// A topic has another number of partitions.
+    Partitions {
+        /// The topic.
+        topic: String,
+        /// How many it should have.
+        expected: usize,
+        /// How many it has.
+        found: usize,
+    },
+    /// What was to be read next is gone, because nobody took it in time.
+    Expired {
+        /// The topic.
+        topic: String,
+        /// What is amiss.
+        why: String,
+    },
+    /// The place to go on from is none of this log.
+    AnotherLog {
+        /// How that shows.
+        why: String,
+    },
+    /// What a topic holds does not fit the rest, or cannot be understood.
+    Torn {
+        /// The topic.
+        topic: String,
+        /// What is amiss.
+        why: String,
+    },
+    /// A defect of ours.
+    Internal {
+        /// What should never be.
+        why: String,
+    },
+}
+
+impl Error {
+    /// What an error of the client means for a subject: the name of a topic, or what else it was about.
+    pub fn of(error: &KafkaError, subject: &str) -> Error {
+        let why = error.to_string();
+        match error {
+            KafkaError::AdminOp(code) => Error::of_code(*code, subject),
+            KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_) | KafkaError::AdminOpCreation(_) => {
+                Error::Settings { subject: subject.to_owned(), why }
+            }
+            KafkaError::Nul(_) => Error::Internal { why },
+            other => match other.rdkafka_error_code() {
+                Some(code) => Error::of_code(code, subject),
+                None => Error::Unreachable { why },
+            },
+        }
+    }
+
+    /// What a code means for a subject. Whatever is not known to need an operator is tried again.
+    pub fn of_code(code: RDKafkaErrorCode, subject: &str) -> Error {
+        use RDKafkaErrorCode as Code;
+        let (subject, why) = (subject.to_owned(), code.to_string());
+        match code {
+            Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch => Error::Superseded,
+            Code::Authentication
+            | Code::SSL
+            | Code::SaslAuthenticationFailed
+            | Code::UnsupportedSASLMechanism
+            | Code::IllegalSASLState
+            | Code::SecurityDisabled => Error::Login { why },
+            Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::TransactionalIdAuthorizationFailed => Error::NotAllowed { subject, why },
+            Code::MessageSizeTooLarge | Code::InvalidMessageSize | Code::MessageBatchTooLarge => {
+                Error::TooLarge { topic: subject, bytes: 0 }
+            }
+            Code::UnknownTopic
+            | Code::UnknownTopicOrPartition
+            | Code::UnknownPartition
+            | Code::UnknownTopicId => Error::NoTopic { topic: subject },
+            Code::InvalidTopic
+            | Code::InvalidPartitions
+            | Code::InvalidReplicationFactor
+            | Code::InvalidReplicaAssignment
+            | Code::InvalidConfig
+            | Code::InvalidRequest
+            | Code::PolicyViolation
+            | Code::InvalidTransactionTimeout
+            | Code::InvalidTimestamp
+            | Code::InvalidRecord
+            | Code::UnsupportedVersion
+            | Code::UnsupportedFeature
+            | Code::UnsupportedCompressionType
+            | Code::UnsupportedForMessageFormat => Error::Settings { subject, why },
+            Code::InvalidArgument | Code::State | Code::NotConfigured => Error::Internal { why },
+            _ => Error::Unreachable { why },
+        }
+    }
+
+    /// The class, and what an operator does next.
+    fn judge(&self) -> (Class, Option<String>) {
+        match self {
+            Error::Unreachable { .. } => (Class::Transient, None),
+            Error::Unfinished { .. } => (
+                Class::Transient,
+                Some("bring back the brokers that are down: they finish what is committed by themselves".to_owned()),
+            ),
+            Error::Login { .. } => (
+                Class::Configuration,
+                Some("mend `tls` and `sasl` under `through.kafka`, or the user on the brokers".to_owned()),
+            ),
+            Error::NotAllowed { subject, .. } => (
+                Class::Configuration,
+                Some(format!("grant the user what it needs on {subject}: understudy check FILE lists it")),
+            ),
+            Error::Settings { .. } => (Class::Configuration, None),
+            Error::Superseded => (Class::Superseded, None),
+            Error::TooLarge { topic, .. } => (Class::Configuration, Some(raise_record_size(topic))),
+            Error::NoTopic { .. } => (
+                Class::Diverged,
+                Some(
+                    "what the topic held is lost: begin anew, with understudy abort FILE and another \
+                     `topic_prefix` under `through.kafka`"
+                        .to_owned(),
+                ),
+            ),
+            Error::Partitions { expected, .. } => (
+                Class::Diverged,
+                Some(format!(
+                    "the number of partitions is fixed for the life of a migration: set `partitions: {expected}` \
+                     again, or begin anew under another `topic_prefix`"
+                )),
+            ),
+            Error::Expired { .. } => (
+                Class::Diverged,
+                Some(
+                    "what is gone cannot be applied any more: begin anew, with understudy abort FILE, another \
+                     `topic_prefix` and a longer `retention` under `through.kafka`"
+                        .to_owned(),
+                ),
+            ),
+            Error::AnotherLog { .. } => (
+                Class::Diverged,
+                Some(
+                    "set `brokers` and `topic_prefix` under `through.kafka` to those that green was filled from, or \
+                     begin anew, with understudy abort FILE"
+                        .to_owned(),
+                ),
+            ),
+            Error::Torn { .. } => (
+                Class::Diverged,
+                Some(
+                    "begin anew, with understudy abort FILE and another `topic_prefix` under `through.kafka`"
+                        .to_owned(),
+                ),
+            ),
+            Error::Internal { .. } => (Class::Internal, None),
+        }
+    }
+}
+
+/// How the largest record of a topic is raised.
+pub(crate) fn raise_record_size(topic: &str) -> String {
+    format!(
+        "raise its max.message.bytes: kafka-configs --bootstrap-server BROKER --alter --entity-type topics \
+         --entity-name {topic} --add-config max.message.bytes=BYTES"
+    )
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Unreachable { why } => write!(f, "Kafka is away or busy: {why}"),
+            Error::Unfinished { topic } => {
+                write!(
+                    f,
+                    "the brokers have not finished a transaction of an earlier capture in topic {topic}"
+                )
+            }
+            Error::Login { why } => write!(f, "the brokers do not let us in: {why}"),
+            Error::NotAllowed { subject, why } => write!(f, "not allowed on {subject}: {why}"),
+            Error::Settings { subject, why } => {
+                write!(f, "Kafka does not take what is set for {subject}: {why}")
+            }
+            Error::Superseded => f.write_str("another capture of this migration writes to Kafka now"),
+            Error::TooLarge { topic, bytes: 0 } => write!(f, "a record is larger than topic {topic} takes"),
+            Error::TooLarge { topic, bytes } => {
+                write!(f, "a record of {bytes} bytes is larger than topic {topic} takes")
+            }
+            Error::NoTopic { topic } => write!(f, "topic {topic} is gone, or lacks a partition"),
+            Error::Partitions { topic, expected, found } => {
+                write!(f, "topic {topic} has {found} partitions instead of {expected}")
+            }
+            Error::Expired { topic, why } => write!(f, "topic {topic} has been shortened: {why}"),
+            Error::AnotherLog { why } => write!(f, "green was filled from another log: {why}"),
+            Error::Torn { topic, why } => write!(f, "topic {topic} is not as it was left: {why}"),
+            Error::Internal { why } => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        let (class, remedy) = error.judge();
+        let failure = Failure::new(class, error.to_string());
+        match remedy {
+            Some(remedy) => failure.remedy(remedy).caused_by(error),
+            None => failure.caused_by(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guards what happens after a failure: trying again, stopping for good, or asking an operator.
+    #[test]
+    fn codes_have_their_class() {
+        use RDKafkaErrorCode as Code;
+        let expected = [
+            (Code::AllBrokersDown, Class::Transient),
+            (Code::OperationTimedOut, Class::Transient),
+            (Code::MessageTimedOut, Class::Transient),
+            (Code::NotEnoughReplicas, Class::Transient),
+            (Code::ConcurrentTransactions, Class::Transient),
+            (Code::InvalidProducerIdMapping, Class::Transient),
+            (Code::SaslAuthenticationFailed, Class::Configuration),
+            (Code::TransactionalIdAuthorizationFailed, Class::Configuration),
+            (Code::MessageSizeTooLarge, Class::Configuration),
+            (Code::InvalidReplicationFactor, Class::Configuration),
+            (Code::ProducerFenced, Class::Superseded),
+            (Code::Fenced, Class::Superseded),
+            (Code::UnknownTopicOrPartition, Class::Diverged),
+        ];
+        for (code, class) in expected {
+            let failure = Failure::from(Error::of(&KafkaError::AdminOp(code), "shop.public.orders"));
+            assert_eq!(failure.class(), class, "{code:?}");
+        }
+    }
+
+    /// Guards that who finds a record too large is told which topic, and what to do.
+    #[test]
+    fn an_oversized_record_comes_with_its_remedy() {
+        let failure = Failure::from(Error::TooLarge { topic: "shop.public.orders".to_owned(), bytes: 12 });
+        let remedy = failure.remedy_text().unwrap_or_default();
+        assert!(remedy.contains("max.message.bytes") && remedy.contains("shop.public.orders"), "{remedy}");
+    }
+}

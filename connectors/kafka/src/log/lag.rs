@@ -1,0 +1,91 @@
+//! How far behind the log is read.
+
+use std::collections::BTreeMap;
+use std::sync::{PoisonError, Weak};
+
+use rdkafka::Offset;
+use rdkafka::consumer::Consumer;
+use understudy_contract::Failure;
+
+use super::start::{LogClient, LogConsumer, Starts};
+use crate::client::{Watcher, blocking};
+use crate::error::Error;
+
+/// How far one partition has been read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionLag {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: u32,
+    /// The offset of the next record to be read.
+    pub position: i64,
+    /// The offset at which what readers see ends.
+    pub high: i64,
+}
+
+impl PartitionLag {
+    /// How many records are still to be read, with the marks of transactions between them. Where the last ones were never
+    /// committed, they count until something comes after them.
+    pub fn records(&self) -> u64 {
+        // Behind the last record stands the mark of its transaction, which is passed over only with the next one.
+        match u64::try_from(self.high - self.position).unwrap_or(0) {
+            1 => 0,
+            behind => behind,
+        }
+    }
+}
+
+/// Tells how far behind a log is read, as long as it is.
+#[derive(Clone)]
+pub struct LagProbe {
+    consumer: Weak<LogConsumer>,
+    watcher: Watcher,
+    starts: Starts,
+}
+
+impl std::fmt::Debug for LagProbe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LagProbe").finish_non_exhaustive()
+    }
+}
+
+impl LagProbe {
+    pub(super) fn new(client: &LogClient) -> LagProbe {
+        let LogClient { consumer, watcher, starts } = client.clone();
+        LagProbe { consumer: std::sync::Arc::downgrade(&consumer), watcher, starts }
+    }
+
+    /// Every partition of the log, asked of the brokers. None once the log has been dropped.
+    pub async fn partitions(&self) -> Result<Vec<PartitionLag>, Failure> {
+        let Some(consumer) = self.consumer.upgrade() else { return Ok(Vec::new()) };
+        let client =
+            LogClient { consumer, watcher: self.watcher.clone(), starts: Starts::clone(&self.starts) };
+        let asked = blocking(move || look(&client)).await;
+        asked.map_err(|error| Failure::from(error).while_doing("ask how far the log reaches"))
+    }
+}
+
+/// Blocks its thread.
+fn look(client: &LogClient) -> Result<Vec<PartitionLag>, Error> {
+    let read = client.consumer.position().map_err(|error| Error::of(&error, "the topics"))?;
+    let mut topics = BTreeMap::<String, usize>::new();
+    for element in read.elements() {
+        let partitions = topics.entry(element.topic().to_owned()).or_default();
+        *partitions = (*partitions).max(element.partition() as usize + 1);
+    }
+    let topics = topics.into_iter().collect::<Vec<_>>();
+    let highs = client.offsets_at(&topics, Offset::End)?;
+    let starts = client.starts.lock().unwrap_or_else(PoisonError::into_inner);
+    let lags = read.elements().into_iter().filter_map(|element| {
+        let at = (element.topic().to_owned(), element.partition());
+        let high = *highs.get(&at)?;
+        let position = match element.offset() {
+            Offset::Offset(position) => position,
+            // Nothing of it was read in this session.
+            _ => *starts.get(&at)?,
+        };
+        Some(PartitionLag { topic: at.0, partition: at.1 as u32, position, high })
+    });
+    Ok(lags.collect())
+}

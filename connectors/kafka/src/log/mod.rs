@@ -1,0 +1,281 @@
+//! The log as an apply reads it: the order topic tells what each group holds, and the topics of the tables hold it.
+
+mod assembler;
+mod cursor;
+mod emit;
+mod lag;
+mod shapes;
+mod stall;
+mod start;
+pub(crate) mod trouble;
+mod whole;
+
+#[cfg(test)]
+mod tests;
+
+pub use lag::{LagProbe, PartitionLag};
+
+use std::collections::HashMap;
+use std::fmt;
+use std::pin::Pin;
+
+use futures_util::{FutureExt, StreamExt};
+use rdkafka::Message;
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Headers};
+use understudy_contract::{ChangeLog, Cursor, Failure, LogEvent};
+use understudy_model::TableName;
+
+use crate::client::blocking;
+use crate::codec::SchemaRecord;
+use crate::error::Error;
+use crate::names::TopicNames;
+use crate::settings::KafkaSettings;
+use assembler::{Assembler, At, Wants};
+use stall::Awaited;
+use start::{LogClient, Queue, Started};
+use trouble::{Trouble, judge};
+
+/// Something that takes several steps and must not start anew each time that nobody waits for it any longer.
+type Chore<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What a chore has brought.
+enum Brought {
+    /// The shapes that the schema topic holds.
+    Shapes(Vec<SchemaRecord>),
+    /// The queues of a table's topic.
+    Table(TableName, Vec<Queue>),
+}
+
+/// The log of a migration, read from Kafka.
+pub struct KafkaLog {
+    settings: KafkaSettings,
+    client: LogClient,
+    order: Queue,
+    tables: HashMap<TableName, Vec<Queue>>,
+    assembler: Assembler,
+    chore: Option<Chore<Result<Brought, Failure>>>,
+    /// Records that do not come, and who looks for them.
+    missing: Option<Chore<Error>>,
+    /// What went wrong while somebody took an event that was at hand.
+    failed: Option<Failure>,
+}
+
+impl fmt::Debug for KafkaLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaLog").field("place", self.assembler.place()).finish_non_exhaustive()
+    }
+}
+
+/// As whom a reader of the log shows itself.
+fn client_id(settings: &KafkaSettings) -> String {
+    format!("{}.understudy.apply", settings.topic_prefix)
+}
+
+impl KafkaLog {
+    /// Opens the log of the migration with these tables, behind a place or at its start. Fails as transient while the capture
+    /// has not made its topics, and as diverged where the log no longer holds what follows the place.
+    pub async fn open(
+        settings: &KafkaSettings,
+        tables: &[TableName],
+        from: Option<Cursor>,
+    ) -> Result<KafkaLog, Failure> {
+        let opening = |failure: Failure| failure.while_doing("open the log in Kafka");
+        let place = start::place_of(settings, from.as_ref()).map_err(opening)?;
+        let (settings, tables) = (settings.clone(), tables.to_vec());
+        let started = blocking({
+            let settings = settings.clone();
+            move || start::start(&settings, &tables, place)
+        });
+        let Started { client, order, tables, place } =
+            started.await.map_err(|error| opening(error.into()))?;
+        let shapes = whole::read_shapes(&settings).await.map_err(opening)?;
+        let mut assembler = Assembler::new(TopicNames::new(settings.topic_prefix.clone()), place);
+        assembler.learn(shapes)?;
+        Ok(KafkaLog { settings, client, order, tables, assembler, chore: None, missing: None, failed: None })
+    }
+
+    /// Tells how far behind this log is read, for as long as it is open.
+    pub fn lag(&self) -> LagProbe {
+        LagProbe::new(&self.client)
+    }
+
+    /// Reads on. Cancel-safe: everything that is taken from a queue is put in its place before anything is waited for.
+    async fn read(&mut self) -> Result<(), Failure> {
+        if let Some(chore) = &mut self.chore {
+            let brought = chore.await;
+            self.chore = None;
+            match brought? {
+                Brought::Shapes(shapes) => self.assembler.learn(shapes)?,
+                Brought::Table(table, queues) => {
+                    self.assembler.on_table(&table, queues.len());
+                    self.tables.insert(table, queues);
+                }
+            }
+        }
+        match self.assembler.wants() {
+            Wants::Group => {
+                let topic = TopicNames::new(self.settings.topic_prefix.clone()).order();
+                let message = tokio::select! {
+                    // 1. What the client complains of. 2. What it brings.
+                    biased;
+                    trouble = trouble(&self.client, &topic) => return Err(trouble),
+                    message = received(&self.order, &self.client, &topic) => message?,
+                };
+                self.assembler.on_group(message.offset(), message.payload())
+            }
+            Wants::Shape { table, version } => {
+                tracing::debug!(%table, version, "a new shape is in the log");
+                self.chore = Some(Box::pin(learn(self.settings.clone(), table.clone(), version)));
+                Ok(())
+            }
+            Wants::Record(next) => match self.tables.get(next.table) {
+                Some(_) => self.read_records().await,
+                None => {
+                    let (table, topic) = (next.table.clone(), next.topic.to_string());
+                    let (client, place) = (self.client.clone(), self.assembler.place().clone());
+                    self.chore = Some(Box::pin(async move {
+                        let queues = blocking(move || start::start_table(&client, &topic, &place)).await?;
+                        Ok(Brought::Table(table, queues))
+                    }));
+                    Ok(())
+                }
+            },
+        }
+    }
+
+    /// Reads the records that are counted of one partition, as far as they are at hand, and waits if none is.
+    async fn read_records(&mut self) -> Result<(), Failure> {
+        let Wants::Record(next) = self.assembler.wants() else { return Ok(()) };
+        let (topic, partition, left) = (next.topic.clone(), next.partition, next.left);
+        let awaited = Awaited::of(next);
+        let queue = self.tables.get(next.table).and_then(|queues| queues.get(partition as usize));
+        let Some(queue) = queue else {
+            let why = format!("a group counts records of partition {partition}, which there is not");
+            return Err(Error::Torn { topic: topic.to_string(), why }.into());
+        };
+        let mut stream = queue.stream();
+        for _ in 0..left {
+            let message = match stream.next().now_or_never() {
+                Some(message) => message,
+                None => {
+                    let missing = self.missing.get_or_insert_with(|| {
+                        Box::pin(stall::missing(self.settings.clone(), awaited.clone()))
+                    });
+                    let waited = tokio::select! {
+                        // 1. What comes. 2. What the client complains of. 3. That nothing will come.
+                        biased;
+                        message = stream.next() => message,
+                        trouble = trouble(&self.client, &topic) => return Err(trouble),
+                        error = missing => return Err(error.into()),
+                    };
+                    waited
+                }
+            };
+            let Some(message) = message else { return Ok(()) };
+            let Some(message) = taken(message, &self.client, &topic)? else { return Ok(()) };
+            self.missing = None;
+            let at = At { topic: &topic, partition, offset: message.offset() };
+            let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+            let headers = headers.map(|header| (header.key, header.value));
+            self.assembler.on_record(at, headers, (message.key(), message.payload()))?;
+        }
+        Ok(())
+    }
+
+    /// Puts the next group together as far as that takes no waiting.
+    fn read_ahead(&mut self) {
+        while self.failed.is_none() && !self.assembler.has_event() {
+            match self.read().now_or_never() {
+                Some(Ok(())) => {}
+                Some(Err(failure)) => self.failed = Some(failure),
+                None => return,
+            }
+        }
+    }
+}
+
+impl ChangeLog for KafkaLog {
+    async fn next(&mut self) -> Result<LogEvent, Failure> {
+        loop {
+            if let Some(event) = self.assembler.pop() {
+                self.read_ahead();
+                return Ok(event);
+            }
+            if let Some(failure) = self.failed.take() {
+                return Err(failure.while_doing("read the log in Kafka"));
+            }
+            self.read().await.map_err(|failure| failure.while_doing("read the log in Kafka"))?;
+        }
+    }
+
+    fn ready(&self) -> bool {
+        self.assembler.has_event() || self.failed.is_some()
+    }
+}
+
+/// The next record of a queue.
+async fn received<'a>(
+    queue: &'a Queue,
+    client: &LogClient,
+    topic: &str,
+) -> Result<BorrowedMessage<'a>, Failure> {
+    loop {
+        if let Some(message) = taken(queue.recv().await, client, topic)? {
+            return Ok(message);
+        }
+    }
+}
+
+/// What came, unless it is a complaint that passes.
+fn taken<'a>(
+    message: Result<BorrowedMessage<'a>, KafkaError>,
+    client: &LogClient,
+    topic: &str,
+) -> Result<Option<BorrowedMessage<'a>>, Failure> {
+    match message {
+        Ok(message) => Ok(Some(message)),
+        Err(error) => match judge(&error, topic, &client.watcher) {
+            Trouble::Passes => Ok(None),
+            Trouble::Stays(error) => Err(error.into()),
+        },
+    }
+}
+
+/// Waits for a complaint that does not pass.
+async fn trouble(client: &LogClient, topic: &str) -> Failure {
+    loop {
+        match client.consumer.recv().await {
+            Ok(message) => {
+                let why = format!("a record of topic {} came by a way of its own", message.topic());
+                return Error::Internal { why }.into();
+            }
+            Err(error) => {
+                if let Trouble::Stays(error) = judge(&error, topic, &client.watcher) {
+                    return error.into();
+                }
+            }
+        }
+    }
+}
+
+/// Reads the schema topic until it holds a shape. It is written together with the group that needs it, so that it is there,
+/// or about to be seen.
+async fn learn(settings: KafkaSettings, table: TableName, version: u32) -> Result<Brought, Failure> {
+    for _ in 0..LOOKS_MAX {
+        let shapes = whole::read_shapes(&settings).await?;
+        if shapes.iter().any(|shape| shape.table == table && shape.version == version) {
+            return Ok(Brought::Shapes(shapes));
+        }
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
+    let topic = TopicNames::new(settings.topic_prefix.clone()).schema();
+    let why = format!("it lacks version {version} of the shape of {table}, in which rows are written");
+    Err(Error::Torn { topic, why }.into())
+}
+
+/// How often the schema topic is read for a shape, at least.
+const LOOKS_MAX: u32 = 100;
+
+/// The pause between two looks.
+const LOOK_PAUSE: std::time::Duration = std::time::Duration::from_millis(200);

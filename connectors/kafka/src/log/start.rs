@@ -1,0 +1,295 @@
+//! Opens the log at a place, once everything that stands behind it is seen to be there.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::FutureExt;
+use rdkafka::consumer::stream_consumer::StreamPartitionQueue;
+use rdkafka::consumer::{Consumer, StreamConsumer};
+use rdkafka::error::KafkaError;
+use rdkafka::{Offset, TopicPartitionList};
+use understudy_contract::{Cursor, Failure};
+use understudy_model::TableName;
+
+use super::cursor::{NotACursor, Place};
+use crate::client::{ANSWER_MAX, Watcher, reader_config};
+use crate::error::Error;
+use crate::names::TopicNames;
+use crate::settings::KafkaSettings;
+use crate::topics::{Found, layout};
+
+pub(crate) type LogConsumer = StreamConsumer<Watcher>;
+pub(crate) type Queue = StreamPartitionQueue<Watcher>;
+
+/// Bytes that all queues of fetched records may hold together, as far as [`QUEUE_BYTES_MIN`] allows.
+const QUEUES_BYTES: usize = 32 * 1024 * 1024;
+
+/// A queue smaller than this would be refilled all the time.
+const QUEUE_BYTES_MIN: usize = 64 * 1024;
+
+/// A queue larger than this makes nothing faster.
+const QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// By topic and partition the offset at which reading has started.
+pub(super) type Starts = Arc<Mutex<HashMap<(String, i32), i64>>>;
+
+/// What reads the log.
+#[derive(Clone)]
+pub(super) struct LogClient {
+    pub(super) consumer: Arc<LogConsumer>,
+    pub(super) watcher: Watcher,
+    pub(super) starts: Starts,
+}
+
+impl LogClient {
+    /// What an error means, in the light of what else the client has complained of.
+    fn judge(&self, error: &KafkaError, subject: &str) -> Error {
+        // Complaints wait to be heard.
+        while self.consumer.recv().now_or_never().is_some() {}
+        self.watcher.judge(error, subject)
+    }
+
+    /// The first or the last offset of every partition of these topics. The last one is where what readers see ends. Blocks
+    /// its thread.
+    pub(super) fn offsets_at(
+        &self,
+        topics: &[(String, usize)],
+        end: Offset,
+    ) -> Result<HashMap<(String, i32), i64>, Error> {
+        let mut asked = TopicPartitionList::new();
+        for (topic, partitions) in topics {
+            for partition in 0..*partitions {
+                let added = asked.add_partition_offset(topic, partition as i32, end);
+                added.map_err(|error| Error::of(&error, topic))?;
+            }
+        }
+        let answered = self.consumer.offsets_for_times(asked, ANSWER_MAX);
+        let answered = answered.map_err(|error| self.judge(&error, "the topics"))?;
+        let mut offsets = HashMap::new();
+        for element in answered.elements() {
+            element.error().map_err(|error| Error::of(&error, element.topic()))?;
+            if let Offset::Offset(offset) = element.offset() {
+                offsets.insert((element.topic().to_owned(), element.partition()), offset);
+            }
+        }
+        for (topic, partitions) in topics {
+            let is_known = |partition| offsets.contains_key(&(topic.clone(), partition as i32));
+            if !(0..*partitions).all(is_known) {
+                return Err(Error::Unreachable {
+                    why: format!("no broker tells the offsets of topic {topic}"),
+                });
+            }
+        }
+        Ok(offsets)
+    }
+}
+
+/// A client for the log's partitions.
+fn client(settings: &KafkaSettings, partitions: usize) -> Result<LogClient, Error> {
+    let watcher = Watcher::default();
+    let mut config = reader_config(settings, &super::client_id(settings));
+    config.set("enable.partition.eof", "false");
+    let bytes = (QUEUES_BYTES / partitions.max(1)).clamp(QUEUE_BYTES_MIN, QUEUE_BYTES_MAX);
+    config.set("fetch.message.max.bytes", bytes.to_string());
+    config.set("fetch.max.bytes", QUEUE_BYTES_MAX.to_string());
+    // Each partition has its own queue, so that the one with the most records does not fill the memory of all.
+    config.set("queued.max.messages.kbytes", (bytes / 1024).to_string());
+    config.set("queued.min.messages", "10000000");
+    // A partition whose queue was full waits for the answer to the request that left it out, and then for this.
+    config.set("fetch.wait.max.ms", "50");
+    config.set("fetch.queue.backoff.ms", "1");
+    let consumer: LogConsumer =
+        config.create_with_context(watcher.clone()).map_err(|error| Error::of(&error, "the Kafka client"))?;
+    Ok(LogClient { consumer: Arc::new(consumer), watcher, starts: Starts::default() })
+}
+
+/// The log, open.
+pub(super) struct Started {
+    pub(super) client: LogClient,
+    pub(super) order: Queue,
+    pub(super) tables: HashMap<TableName, Vec<Queue>>,
+    pub(super) place: Place,
+}
+
+/// Where to go on.
+pub(super) fn place_of(settings: &KafkaSettings, from: Option<&Cursor>) -> Result<Option<Place>, Failure> {
+    let Some(cursor) = from else { return Ok(None) };
+    let another = |why: String| Failure::from(Error::AnotherLog { why });
+    let place = Place::parse(cursor).map_err(|error| match error {
+        NotACursor::Form(form) => another(format!(
+            "its place there has form {form}, which this version of Understudy does not know"
+        )),
+        NotACursor::Malformed(error) => another("its place there cannot be read".to_owned()).caused_by(error),
+    })?;
+    if place.prefix != settings.topic_prefix {
+        return Err(another(format!(
+            "its place is in the topics of prefix `{}`, not `{}`",
+            place.prefix, settings.topic_prefix
+        )));
+    }
+    Ok(Some(place))
+}
+
+/// Looks at everything, then starts to fetch. Blocks its thread.
+pub(super) fn start(
+    settings: &KafkaSettings,
+    tables: &[TableName],
+    place: Option<Place>,
+) -> Result<Started, Error> {
+    let names = TopicNames::new(settings.topic_prefix.clone());
+    // Every table may turn out to have as many partitions as are set.
+    let partitions = 1 + tables.len() * usize::from(settings.partitions);
+    let client = client(settings, partitions)?;
+    let there = layout(client.consumer.client()).map_err(|error| client.judge(&error, "the cluster"))?;
+    let cluster = client.consumer.client().fetch_cluster_id(ANSWER_MAX);
+    let mut place = same_cluster(settings, cluster, place)?;
+    for own in [names.order(), names.schema()] {
+        own_topic(&there, own, &place)?;
+    }
+    let mut topics = vec![(names.order(), 1)];
+    let mut found = Vec::new();
+    for table in tables {
+        let topic = names.table(table);
+        if let Some(partitions) = table_topic(&there, &topic, &place)? {
+            topics.push((topic.clone(), partitions));
+            found.push((table.clone(), topic, partitions));
+        }
+    }
+    let starts = starts(&client, &topics, &place)?;
+    let mut queues = attach(&client, &topics, starts, Attach::All)?.into_iter();
+    let order = queues.next().and_then(|mut order| order.pop()).ok_or_else(no_queue)?;
+    for (_, topic, partitions) in &found {
+        place.topics.entry(topic.clone()).or_default().resize(*partitions, None);
+    }
+    let tables = found.into_iter().map(|(table, ..)| table).zip(queues).collect();
+    Ok(Started { client, order, tables, place })
+}
+
+/// Starts to fetch the topic of one more table. Blocks its thread.
+pub(super) fn start_table(client: &LogClient, topic: &str, place: &Place) -> Result<Vec<Queue>, Error> {
+    let there = layout(client.consumer.client()).map_err(|error| client.judge(&error, topic))?;
+    let partitions = table_topic(&there, topic, place)?;
+    let partitions = partitions.ok_or_else(|| Error::NoTopic { topic: topic.to_owned() })?;
+    let topics = [(topic.to_owned(), partitions)];
+    let starts = starts(client, &topics, place)?;
+    let queues = attach(client, &topics, starts, Attach::More)?;
+    queues.into_iter().next().ok_or_else(no_queue)
+}
+
+fn same_cluster(
+    settings: &KafkaSettings,
+    cluster: Option<String>,
+    place: Option<Place>,
+) -> Result<Place, Error> {
+    let Some(mut place) = place else { return Ok(Place::start(settings.topic_prefix.clone(), cluster)) };
+    match (&place.cluster, &cluster) {
+        (Some(before), Some(now)) if before != now => {
+            let why = format!("its place is in the cluster that calls itself {before}, and this is {now}");
+            Err(Error::AnotherLog { why })
+        }
+        _ => {
+            place.cluster = cluster.or(place.cluster);
+            Ok(place)
+        }
+    }
+}
+
+/// A topic of our own must be there, with its one partition.
+fn own_topic(there: &BTreeMap<String, Found>, topic: String, place: &Place) -> Result<(), Error> {
+    match there.get(&topic) {
+        Some(Found { partitions: 1, .. }) => Ok(()),
+        Some(Found { partitions, .. }) => Err(Error::Partitions { topic, expected: 1, found: *partitions }),
+        None if place.group == 0 => Err(Error::Unreachable {
+            why: format!("topic {topic} is not there yet: a capture makes it when it starts"),
+        }),
+        None => Err(Error::NoTopic { topic }),
+    }
+}
+
+/// The partitions of a table's topic. `None`: nothing was ever read of it, and it is not there.
+fn table_topic(there: &BTreeMap<String, Found>, topic: &str, place: &Place) -> Result<Option<usize>, Error> {
+    let before = place.topics.get(topic).map(Vec::len);
+    let topic = topic.to_owned();
+    match (before, there.get(&topic).map(|found| found.partitions)) {
+        (Some(_), None) => Err(Error::NoTopic { topic }),
+        (Some(expected), Some(found)) if expected != found => {
+            Err(Error::Partitions { topic, expected, found })
+        }
+        (_, found) => Ok(found),
+    }
+}
+
+/// For every partition of these topics the offset to start at.
+fn starts(
+    client: &LogClient,
+    topics: &[(String, usize)],
+    place: &Place,
+) -> Result<HashMap<(String, i32), i64>, Error> {
+    let lows = client.offsets_at(topics, Offset::Beginning)?;
+    let highs = client.offsets_at(topics, Offset::End)?;
+    let order = TopicNames::new(place.prefix.clone()).order();
+    let mut starts = HashMap::new();
+    for (at, low) in lows {
+        let high = highs.get(&at).copied().unwrap_or(low);
+        let (topic, partition) = &at;
+        let wanted = match *topic == order {
+            // The last one that was taken is read again, to know the log by it.
+            true => (place.group > 0).then_some(place.order),
+            false => place.next(topic, *partition as u32),
+        };
+        if let Some(wanted) = wanted
+            && wanted > high
+        {
+            let why = format!(
+                "partition {partition} ends at offset {high}, before {wanted}, where green is: it was made anew, or \
+                 brokers have lost what they held"
+            );
+            return Err(Error::Torn { topic: topic.clone(), why });
+        }
+        // What was deleted after its time may have been nothing but the marks of transactions: whether a record is
+        // missing shows by the group that the next one belongs to.
+        starts.insert(at, wanted.map_or(low, |wanted| wanted.max(low)));
+    }
+    Ok(starts)
+}
+
+/// Whether partitions are all there are, or come to others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attach {
+    All,
+    More,
+}
+
+/// Gives every partition a queue of its own, then starts to fetch.
+fn attach(
+    client: &LogClient,
+    topics: &[(String, usize)],
+    starts: HashMap<(String, i32), i64>,
+    attach: Attach,
+) -> Result<Vec<Vec<Queue>>, Error> {
+    let mut list = TopicPartitionList::new();
+    let mut queues = Vec::new();
+    for (topic, partitions) in topics {
+        let mut of_topic = Vec::new();
+        for partition in 0..*partitions {
+            let partition = partition as i32;
+            let start = starts.get(&(topic.clone(), partition)).copied().ok_or_else(no_queue)?;
+            let added = list.add_partition_offset(topic, partition, Offset::Offset(start));
+            added.map_err(|error| Error::of(&error, topic))?;
+            // Before anything is fetched: what comes earlier would go to the queue that all share.
+            of_topic.push(client.consumer.split_partition_queue(topic, partition).ok_or_else(no_queue)?);
+        }
+        queues.push(of_topic);
+    }
+    let assigned = match attach {
+        Attach::All => client.consumer.assign(&list),
+        Attach::More => client.consumer.incremental_assign(&list),
+    };
+    assigned.map_err(|error| Error::of(&error, "the topics"))?;
+    client.starts.lock().unwrap_or_else(PoisonError::into_inner).extend(starts);
+    Ok(queues)
+}
+
+fn no_queue() -> Error {
+    Error::Internal { why: "a partition of the log has no queue".to_owned() }
+}

@@ -1,0 +1,199 @@
+//! What preflight has to say of Kafka before anything is created: whether it is reached, and whether its topics can be, or are,
+//! as a migration needs them. Nothing is made and nobody is sent away.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::producer::{Producer, ThreadedProducer};
+use understudy_contract::Failure;
+use understudy_model::TableName;
+
+use crate::client::{Watcher, admin, blocking, prober};
+use crate::codec::colliding_tables;
+use crate::error::Error;
+use crate::names::TopicNames;
+use crate::settings::KafkaSettings;
+use crate::topics::{self, Found, Refused, TopicSpec};
+
+/// For how long at least topics should keep their records: over a weekend an apply may stand still unseen.
+pub const RETENTION_FLOOR: Duration = Duration::from_secs(3 * 24 * 3_600);
+
+/// How much a finding matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// The migration cannot run, or would lose something.
+    Error,
+    /// It can run, and may stop or mislead later.
+    Warning,
+    /// Worth knowing.
+    Info,
+}
+
+/// One finding. It never holds a row value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// How much it matters.
+    pub severity: Severity,
+    /// A stable name for this kind of finding.
+    pub code: &'static str,
+    /// Which object it is about: `Kafka topic shop.public.orders`.
+    pub subject: String,
+    /// What is the case.
+    pub what: String,
+    /// What to do about it; empty when nothing needs doing.
+    pub remedy: String,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Info => "info",
+        })
+    }
+}
+
+/// Looks at Kafka for a migration over these tables. The gravest findings come first.
+pub async fn preflight(settings: &KafkaSettings, tables: &[TableName]) -> Vec<Finding> {
+    let mut findings = Findings(Vec::new());
+    findings.settings(settings);
+    let names = TopicNames::new(&settings.topic_prefix);
+    findings.names(&names, tables);
+    let specs = TopicSpec::all(settings, &names, tables);
+    match look(settings, &specs).await {
+        Ok(cluster) => findings.cluster(settings, &specs, &cluster),
+        Err(error) => findings.unreached(settings, error),
+    }
+    findings.0.sort_by_key(|finding| finding.severity);
+    findings.0
+}
+
+/// What there is, and what could be.
+struct Cluster {
+    brokers: usize,
+    there: BTreeMap<String, Found>,
+    /// Missing topics that could not be made.
+    refused: Refused,
+}
+
+async fn look(settings: &KafkaSettings, specs: &[TopicSpec]) -> Result<Cluster, Error> {
+    let (prober, watcher): (ThreadedProducer<Watcher>, Watcher) = prober(settings)?;
+    let judge = watcher.clone();
+    let (brokers, mut there) = blocking(move || {
+        let judge = |error| judge.judge(&error, "the cluster");
+        let brokers = topics::brokers(prober.client()).map_err(judge)?;
+        Ok((brokers, topics::layout(prober.client()).map_err(judge)?))
+    })
+    .await?;
+    there.retain(|name, _| specs.iter().any(|spec| spec.name == *name));
+    let admin = admin(settings)?;
+    topics::describe(&admin, &mut there).await.map_err(|error| watcher.judge(&error, "the topics"))?;
+    let missing = specs.iter().filter(|spec| !there.contains_key(&spec.name)).cloned().collect::<Vec<_>>();
+    let refused = topics::create(&admin, settings, &missing, true).await;
+    let refused = refused.map_err(|error| watcher.judge(&error, "the topics"))?;
+    Ok(Cluster { brokers, there, refused })
+}
+
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(
+        &mut self,
+        severity: Severity,
+        code: &'static str,
+        subject: impl Into<String>,
+        what: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        let (subject, what, remedy) = (subject.into(), what.into(), remedy.into());
+        self.0.push(Finding { severity, code, subject, what, remedy });
+    }
+
+    /// What the settings alone tell.
+    fn settings(&mut self, settings: &KafkaSettings) {
+        if settings.retention.is_some_and(|kept| kept < RETENTION_FLOOR) {
+            let what = format!(
+                "its records are to be kept for less than {} days, and an apply that stands still for longer has to begin \
+                 anew",
+                RETENTION_FLOOR.as_secs() / 86_400
+            );
+            let remedy = "raise `retention` under `through.kafka`";
+            self.add(Severity::Warning, "kafka-retention", "the log in Kafka", what, remedy);
+        }
+    }
+
+    fn names(&mut self, names: &TopicNames, tables: &[TableName]) {
+        let Some((one, other)) = colliding_tables(names, tables) else { return };
+        let what = if one == other {
+            "it would have a topic that Understudy needs for itself".to_owned()
+        } else {
+            format!("Kafka takes its topic and that of {other} for one")
+        };
+        let remedy = "leave one of them out of `tables`, or rename it on blue";
+        self.add(Severity::Error, "kafka-topic-names", format!("blue table {one}"), what, remedy);
+    }
+
+    fn unreached(&mut self, settings: &KafkaSettings, error: Error) {
+        let (what, failure) = (error.to_string(), Failure::from(error));
+        let remedy =
+            failure.remedy_text().unwrap_or("see to the brokers, or mend `brokers` under `through.kafka`");
+        let subject = format!("Kafka at {}", settings.brokers.join(","));
+        self.add(Severity::Error, "kafka-access", subject, what, remedy.to_owned());
+    }
+
+    fn cluster(&mut self, settings: &KafkaSettings, specs: &[TopicSpec], cluster: &Cluster) {
+        for spec in specs {
+            let subject = format!("Kafka topic {}", spec.name);
+            if let Some(found) = cluster.there.get(&spec.name) {
+                self.topic(&subject, spec, found);
+            } else if let Some((_, code)) = cluster.refused.iter().find(|(name, _)| *name == spec.name) {
+                self.refused(&subject, &spec.command(settings), *code);
+            }
+        }
+        let fewest = cluster.there.values().map(|found| found.replicas).min();
+        let replicas = fewest.or(settings.replication_factor.map(usize::from));
+        if replicas == Some(1) || cluster.brokers == 1 {
+            let what =
+                "there is one replica of it only: with its broker everything is lost that no apply has taken";
+            let remedy = "set `replication_factor: 3` under `through.kafka` where there are brokers enough";
+            self.add(Severity::Warning, "kafka-replicas", "the log in Kafka", what, remedy);
+        }
+    }
+
+    fn topic(&mut self, subject: &str, spec: &TopicSpec, found: &Found) {
+        for difference in spec.compare(found) {
+            let severity = if difference.is_grave() { Severity::Error } else { Severity::Warning };
+            let remedy = difference.remedy(&spec.name);
+            self.add(severity, "kafka-topic", subject, difference.to_string(), remedy);
+        }
+        if found.config.is_none() {
+            let what = "its settings cannot be seen, so that nobody knows whether it keeps what it should";
+            let remedy = format!("grant DescribeConfigs on topic {}", spec.name);
+            self.add(Severity::Warning, "kafka-topic-hidden", subject, what, remedy);
+        }
+    }
+
+    fn refused(&mut self, subject: &str, command: &str, code: RDKafkaErrorCode) {
+        let remedy = match Error::of_code(code, subject) {
+            Error::NotAllowed { .. } => {
+                format!(
+                    "grant Create, Describe, DescribeConfigs, Read and Write on it, or all but Create and run: {command}"
+                )
+            }
+            _ => {
+                let settings = "`partitions` and `replication_factor` under `through.kafka`";
+                format!("mend {settings}, or what the brokers allow; by hand it is made by: {command}")
+            }
+        };
+        self.add(
+            Severity::Error,
+            "kafka-topic-refused",
+            subject,
+            format!("it cannot be made: {code}"),
+            remedy,
+        );
+    }
+}

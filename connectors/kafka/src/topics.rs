@@ -1,0 +1,382 @@
+//! The topics of a migration: made where they are missing, compared where they are there, never changed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication};
+use rdkafka::client::{Client, ClientContext, DefaultClientContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use understudy_model::TableName;
+
+use crate::client::{ANSWER_MAX, admin_options};
+use crate::error::Error;
+use crate::names::TopicNames;
+use crate::settings::KafkaSettings;
+
+/// The largest record that the topics of tables are made for. Brokers take a megabyte by default, and rows can be larger.
+pub(crate) const RECORD_BYTES: u64 = 8 * 1024 * 1024;
+
+/// How large the files of the bookkeeping's topic get: small, since only closed ones are compacted and every start reads
+/// what is left.
+const STATE_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Pause between looks at whether new topics are there.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a topic keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keeps {
+    /// Everything, for some time; `None` for ever.
+    Log(Option<Duration>),
+    /// The last record of every key.
+    Last,
+}
+
+/// A topic as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TopicSpec {
+    pub(crate) name: String,
+    pub(crate) partitions: usize,
+    pub(crate) keeps: Keeps,
+    /// Whether it holds rows.
+    pub(crate) rows: bool,
+}
+
+/// A topic as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) partitions: usize,
+    /// Replicas of the partition that has the fewest.
+    pub(crate) replicas: usize,
+    /// Its settings; `None` where we may not see them.
+    pub(crate) config: Option<HashMap<String, String>>,
+}
+
+/// How a topic is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Difference {
+    /// It has another number of partitions.
+    Partitions { expected: usize, found: usize },
+    /// It forgets what it should keep.
+    Policy { expected: &'static str, found: String },
+    /// It keeps records for a shorter time than is set.
+    Retention { expected: Option<Duration>, found: Duration },
+    /// It keeps no more than so many bytes.
+    RetentionBytes { found: u64 },
+    /// Writing waits for more replicas than there are.
+    InSync { needed: usize, replicas: usize },
+    /// It takes no larger records than this.
+    RecordSize { found: u64 },
+}
+
+impl Difference {
+    /// Whether nothing may be written to such a topic.
+    pub(crate) fn is_grave(&self) -> bool {
+        match self {
+            Difference::Partitions { .. } | Difference::Policy { .. } | Difference::InSync { .. } => true,
+            Difference::Retention { .. }
+            | Difference::RetentionBytes { .. }
+            | Difference::RecordSize { .. } => false,
+        }
+    }
+
+    /// What to do about it.
+    pub(crate) fn remedy(&self, topic: &str) -> String {
+        let set = |what: String| {
+            format!(
+                "kafka-configs --bootstrap-server BROKER --alter --entity-type topics --entity-name {topic} \
+                 --add-config {what}"
+            )
+        };
+        match self {
+            Difference::Partitions { found, .. } => {
+                format!(
+                    "set `partitions: {found}` under `through.kafka`, or delete the topic before the first run"
+                )
+            }
+            Difference::Policy { expected, .. } => set(format!("cleanup.policy={expected}")),
+            Difference::Retention { expected: Some(expected), .. } => {
+                set(format!("retention.ms={}", expected.as_millis()))
+            }
+            Difference::Retention { expected: None, .. } => set("retention.ms=-1".to_owned()),
+            Difference::RetentionBytes { .. } => set("retention.bytes=-1".to_owned()),
+            Difference::InSync { replicas, .. } => set(format!("min.insync.replicas={replicas}")),
+            Difference::RecordSize { .. } => set(format!("max.message.bytes={RECORD_BYTES}")),
+        }
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Difference::Partitions { expected, found } => {
+                write!(f, "it has {found} partitions instead of {expected}")
+            }
+            Difference::Policy { expected, found } => {
+                write!(
+                    f,
+                    "its cleanup.policy is `{found}` instead of `{expected}`, so that it would lose records"
+                )
+            }
+            Difference::Retention { found, .. } => {
+                write!(f, "it keeps records for {} hours only, less than is set", found.as_secs() / 3_600)
+            }
+            Difference::RetentionBytes { found } => {
+                write!(f, "it drops the oldest records of a partition beyond {found} bytes, however new")
+            }
+            Difference::InSync { needed, replicas } => write!(
+                f,
+                "writing needs {needed} replicas in step (min.insync.replicas), and its partitions have {replicas}"
+            ),
+            Difference::RecordSize { found } => write!(f, "it takes records of at most {found} bytes"),
+        }
+    }
+}
+
+impl TopicSpec {
+    /// Every topic of a migration over these tables, each table's in their order, then our own.
+    pub(crate) fn all<'a>(
+        settings: &KafkaSettings,
+        names: &TopicNames,
+        tables: impl IntoIterator<Item = &'a TableName>,
+    ) -> Vec<TopicSpec> {
+        let log = Keeps::Log(settings.retention);
+        let partitions = usize::from(settings.partitions);
+        let of_table = |table| TopicSpec { name: names.table(table), partitions, keeps: log, rows: true };
+        let own = |name, keeps| TopicSpec { name, partitions: 1, keeps, rows: false };
+        let mut specs = tables.into_iter().map(of_table).collect::<Vec<_>>();
+        specs.push(own(names.order(), log));
+        specs.push(own(names.schema(), Keeps::Last));
+        specs.push(own(names.state(), Keeps::Last));
+        specs.push(own(names.requests(), log));
+        specs
+    }
+
+    /// What it is made with, apart from partitions and replicas.
+    fn config(&self, settings: &KafkaSettings) -> Vec<(&'static str, String)> {
+        let mut config = match self.keeps {
+            Keeps::Log(retention) => vec![
+                ("cleanup.policy", "delete".to_owned()),
+                ("retention.ms", retention.map_or("-1".to_owned(), |kept| kept.as_millis().to_string())),
+                ("retention.bytes", "-1".to_owned()),
+            ],
+            Keeps::Last => vec![
+                ("cleanup.policy", "compact".to_owned()),
+                ("segment.bytes", STATE_SEGMENT_BYTES.to_string()),
+            ],
+        };
+        if self.rows {
+            config.push(("max.message.bytes", RECORD_BYTES.to_string()));
+        }
+        // With three replicas one may be away, and what was written is still in two places.
+        if settings.replication_factor.is_some_and(|factor| factor > 2) {
+            config.push(("min.insync.replicas", "2".to_owned()));
+        }
+        config
+    }
+
+    /// The command by which somebody else makes it.
+    pub(crate) fn command(&self, settings: &KafkaSettings) -> String {
+        let mut command = format!(
+            "kafka-topics --bootstrap-server BROKER --create --topic {} --partitions {}",
+            self.name, self.partitions
+        );
+        if let Some(factor) = settings.replication_factor {
+            command.push_str(&format!(" --replication-factor {factor}"));
+        }
+        for (key, value) in self.config(settings) {
+            command.push_str(&format!(" --config {key}={value}"));
+        }
+        command
+    }
+
+    /// How a topic that is there differs from this.
+    pub(crate) fn compare(&self, found: &Found) -> Vec<Difference> {
+        let mut differences = Vec::new();
+        if found.partitions != self.partitions {
+            differences.push(Difference::Partitions { expected: self.partitions, found: found.partitions });
+        }
+        let Some(config) = &found.config else { return differences };
+        let number = |name: &str| config.get(name).and_then(|value| value.parse::<i64>().ok());
+        let policy = config.get("cleanup.policy").map_or("delete", String::as_str);
+        let (expected, fits) = match self.keeps {
+            Keeps::Log(_) => ("delete", policy == "delete"),
+            Keeps::Last => ("compact", policy == "compact"),
+        };
+        if !fits {
+            differences.push(Difference::Policy { expected, found: policy.to_owned() });
+        }
+        if let Keeps::Log(expected) = self.keeps {
+            // A negative number stands for no limit, and what is not shown is taken to have none.
+            let kept =
+                number("retention.ms").and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis);
+            if let Some(found) = kept
+                && expected.is_none_or(|expected| found < expected)
+            {
+                differences.push(Difference::Retention { expected, found });
+            }
+            if let Some(found) = number("retention.bytes").and_then(|bytes| u64::try_from(bytes).ok()) {
+                differences.push(Difference::RetentionBytes { found });
+            }
+        }
+        if let Some(needed) = number("min.insync.replicas").and_then(|needed| usize::try_from(needed).ok())
+            && needed > found.replicas
+        {
+            differences.push(Difference::InSync { needed, replicas: found.replicas });
+        }
+        if self.rows
+            && let Some(found) = number("max.message.bytes").and_then(|bytes| u64::try_from(bytes).ok())
+            && found < RECORD_BYTES
+        {
+            differences.push(Difference::RecordSize { found });
+        }
+        differences
+    }
+}
+
+/// Partitions and replicas of every topic that we may see. Blocks its thread.
+pub(crate) fn layout<C: ClientContext>(client: &Client<C>) -> Result<BTreeMap<String, Found>, KafkaError> {
+    let metadata = client.fetch_metadata(None, ANSWER_MAX)?;
+    let is_there = |error: Option<RDKafkaErrorCode>| match error {
+        Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::TopicAuthorizationFailed) => false,
+        // It has no leader now, or the like: it must not be taken for missing.
+        None | Some(_) => true,
+    };
+    let topics = metadata.topics().iter().filter(|topic| is_there(topic.error().map(Into::into)));
+    let found = topics.map(|topic| {
+        let replicas = topic.partitions().iter().map(|partition| partition.replicas().len()).min();
+        let partitions = topic.partitions().len();
+        let found = Found { partitions, replicas: replicas.unwrap_or(0), config: None };
+        (topic.name().to_owned(), found)
+    });
+    Ok(found.collect())
+}
+
+/// How many brokers there are. Blocks its thread.
+pub(crate) fn brokers<C: ClientContext>(client: &Client<C>) -> Result<usize, KafkaError> {
+    Ok(client.fetch_metadata(None, ANSWER_MAX)?.brokers().len())
+}
+
+/// Adds the settings of topics that are there, as far as we may see them.
+pub(crate) async fn describe(
+    admin: &AdminClient<DefaultClientContext>,
+    topics: &mut BTreeMap<String, Found>,
+) -> Result<(), KafkaError> {
+    let names = topics.keys().cloned().collect::<Vec<_>>();
+    let asked = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect::<Vec<_>>();
+    if asked.is_empty() {
+        return Ok(());
+    }
+    for resource in admin.describe_configs(&asked, &admin_options()).await?.into_iter().flatten() {
+        let OwnedResourceSpecifier::Topic(name) = resource.specifier else { continue };
+        if let Some(found) = topics.get_mut(&name) {
+            let entries = resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?)));
+            found.config = Some(entries.collect());
+        }
+    }
+    Ok(())
+}
+
+/// What creating topics came to: for each that the brokers do not want, why.
+pub(crate) type Refused = Vec<(String, RDKafkaErrorCode)>;
+
+/// Makes topics, or only asks whether they could be made. One that is there by now is not refused.
+pub(crate) async fn create(
+    admin: &AdminClient<DefaultClientContext>,
+    settings: &KafkaSettings,
+    specs: &[TopicSpec],
+    only_ask: bool,
+) -> Result<Refused, KafkaError> {
+    if specs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let configs = specs.iter().map(|spec| spec.config(settings)).collect::<Vec<_>>();
+    let replication = settings.replication_factor.map_or(-1, i32::from);
+    let topics = specs.iter().zip(&configs).map(|(spec, config)| {
+        let topic = NewTopic::new(&spec.name, spec.partitions as i32, TopicReplication::Fixed(replication));
+        config.iter().fold(topic, |topic, (key, value)| topic.set(key, value))
+    });
+    let topics = topics.collect::<Vec<_>>();
+    let options = admin_options().validate_only(only_ask);
+    let results = admin.create_topics(&topics, &options).await?;
+    let refused = results.into_iter().filter_map(Result::err);
+    Ok(refused.filter(|(_, code)| *code != RDKafkaErrorCode::TopicAlreadyExists).collect())
+}
+
+/// Waits until every one of these topics is seen. Blocks its thread.
+pub(crate) fn await_topics<C: ClientContext>(
+    client: &Client<C>,
+    specs: &[TopicSpec],
+) -> Result<BTreeMap<String, Found>, Error> {
+    let started = Instant::now();
+    loop {
+        let there = layout(client).map_err(|error| Error::of(&error, "the cluster"))?;
+        let missing = specs.iter().find(|spec| !there.contains_key(&spec.name));
+        match missing {
+            None => return Ok(there),
+            Some(spec) if started.elapsed() > ANSWER_MAX => {
+                let why = format!("topic {} has been made and is not there yet", spec.name);
+                return Err(Error::Unreachable { why });
+            }
+            Some(_) => std::thread::sleep(LOOK_PAUSE),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> KafkaSettings {
+        KafkaSettings { partitions: 3, ..KafkaSettings::new(vec!["one:9092".to_owned()], "shop") }
+    }
+
+    fn specs() -> Vec<TopicSpec> {
+        TopicSpec::all(&settings(), &TopicNames::new("shop"), [&TableName::new("public", "orders")])
+    }
+
+    /// The topic that a spec would make.
+    fn made(spec: &TopicSpec) -> Found {
+        let config = spec.config(&settings()).into_iter().map(|(key, value)| (key.to_owned(), value));
+        Found { partitions: spec.partitions, replicas: 1, config: Some(config.collect()) }
+    }
+
+    /// Guards that topics we made ourselves are never complained of at the next start.
+    #[test]
+    fn what_we_make_is_as_it_should_be() {
+        for spec in specs() {
+            assert_eq!(spec.compare(&made(&spec)), [], "{}", spec.name);
+        }
+    }
+
+    /// Guards that a topic which would lose records, or which nobody could write to, is found before anything is written.
+    #[test]
+    fn differences_are_found() {
+        let spec = &specs()[0];
+        let with = |key: &str, value: &str| {
+            let mut found = made(spec);
+            found.config.as_mut().unwrap().insert(key.to_owned(), value.to_owned());
+            spec.compare(&found)
+        };
+        let day = Duration::from_secs(86_400);
+        assert_eq!(
+            with("cleanup.policy", "compact,delete"),
+            [Difference::Policy { expected: "delete", found: "compact,delete".to_owned() }]
+        );
+        assert_eq!(
+            with("retention.ms", "86400000"),
+            [Difference::Retention { expected: settings().retention, found: day }]
+        );
+        assert_eq!(with("retention.ms", "-1"), []);
+        assert_eq!(with("retention.bytes", "7"), [Difference::RetentionBytes { found: 7 }]);
+        assert_eq!(with("min.insync.replicas", "2"), [Difference::InSync { needed: 2, replicas: 1 }]);
+        assert_eq!(with("max.message.bytes", "1000"), [Difference::RecordSize { found: 1_000 }]);
+        let found = Found { partitions: 1, ..made(spec) };
+        assert_eq!(spec.compare(&found), [Difference::Partitions { expected: 3, found: 1 }]);
+        let state = specs().into_iter().find(|spec| spec.name.ends_with("state")).unwrap();
+        let mut deleted = made(&state);
+        deleted.config.as_mut().unwrap().insert("cleanup.policy".to_owned(), "delete".to_owned());
+        assert!(state.compare(&deleted).iter().any(Difference::is_grave));
+    }
+}

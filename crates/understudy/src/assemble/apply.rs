@@ -1,0 +1,296 @@
+//! From a log into green: the mapping, the copy as far as the log holds it, and the comparison of both sides beside it.
+//!
+//! Changes and rows come from the log alone. Blue is asked for its catalog, against which mappings are compiled, and by
+//! whoever compares both sides: without it a start waits, and says so.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use understudy_contract::{BlueCatalog, ChangeSink, Class, Failure, Lineage, Saved};
+use understudy_control::StatusHandle;
+use understudy_kafka::{KafkaLog, KafkaRequests, LagProbe};
+use understudy_model::{Checkpoint, Lsn, RouteId, TableName};
+use understudy_postgres::preflight::{self, Known, PreflightPlan};
+use understudy_postgres::sink::PostgresSink;
+use understudy_postgres::source::catalog::PostgresCatalog;
+use understudy_postgres::source::lineage;
+use understudy_postgres::source::publication::START_OVER;
+use understudy_postgres::wire::Client;
+use understudy_replicate::{End, LogCore, LogLimits, LogPipeline, LogSettings, LogStart, Rules};
+use understudy_transform::RouteSpec;
+
+use super::capture::{as_they_are, distinct};
+use super::sight::{Sight, Sighted};
+use super::{Attempt, REREADS_MAX, listed, ticks, ticks_per};
+use crate::comparing;
+use crate::mapping::{self, Both, Drawn};
+use crate::supervise::Shutdown;
+use crate::verifying::{Beside, Subject};
+use crate::{opinion, prepare, publishing, routes};
+
+/// Recorded with a route where a direct run records the state of its table in the publication: it is followed, by way of a log.
+const BY_LOG: &str = "log";
+
+/// After this long the capture is asked once more for rows that have not come.
+const ASK_AGAIN: Duration = Duration::from_secs(30);
+
+/// How often it is looked how far the log reaches.
+const LAG_EVERY: Duration = Duration::from_secs(2);
+
+/// Both sides compared, and green made ready.
+struct Ready {
+    routes: Vec<RouteSpec>,
+    /// The columns of each table's key, as the log has them.
+    keys: HashMap<TableName, Vec<String>>,
+    /// What verification compares.
+    subject: Subject,
+    sink: PostgresSink,
+    saved: Saved,
+    /// Where blue's log ended before its catalog was read.
+    compiled_at: Lsn,
+    /// Routes that the log is yet to bring a new copy of.
+    awaited: Vec<RouteId>,
+    /// What blue showed once green was claimed.
+    sight: Sight,
+}
+
+impl Attempt<'_> {
+    /// Follows the log until asked to end, or until something fails.
+    pub(crate) async fn apply(&self, mut shutdown: Shutdown) -> Result<End, Failure> {
+        let kafka = self.kafka()?;
+        let opened = async {
+            let ready = Box::pin(self.prepare_apply()).await?;
+            self.status.target_connected(true);
+            let tables = ready.keys.keys().cloned().collect::<Vec<_>>();
+            let log = KafkaLog::open(kafka, &tables, ready.saved.cursor.clone()).await?;
+            Ok::<_, Failure>((ready, log, KafkaRequests::new(kafka, self.settings.name.as_str())?))
+        };
+        let (ready, log, ask) = tokio::select! {
+            () = shutdown.requested() => return Ok(End::InOrder),
+            opened = opened => opened?,
+        };
+        if self.is_alone() {
+            self.status.source_connected(true);
+        }
+        let mut watching = JoinSet::new();
+        watching.spawn(watch_lag(log.lag(), self.status.clone()));
+        let observer = Arc::new(self.reporting(&ready.routes, ready.saved.checkpoint));
+        let judge = ready.sink.judge_alone();
+        let sink = self.shared.faults.sink(ready.sink, &ready.routes);
+        let sink = Sighted::new(sink, ready.sight.clone(), ready.saved.unseen.clone());
+        watching.spawn(ready.sight.watch(self.blue("sight"), self.prefix()));
+        let (rereads, wanted) = mpsc::channel(REREADS_MAX);
+        let start = LogStart {
+            routes: ready.routes,
+            keys: ready.keys,
+            saved: ready.saved,
+            compiled_at: ready.compiled_at,
+            awaited: ready.awaited,
+        };
+        let core = LogCore::new(self.log_settings(), start)?;
+        let limits = LogLimits {
+            grace_ticks: ticks_per(self.settings.apply.stop_grace),
+            ask_again_ticks: ticks_per(ASK_AGAIN),
+        };
+        let pipeline = LogPipeline { core, log, sink, ask, observer, rereads: wanted, limits };
+        let shown = (self.shared, self.status.clone(), self.recorder);
+        let beside = Beside::start(self.settings, ready.subject, shown, rereads);
+        let ended = Box::pin(pipeline.run(async { shutdown.requested().await }, ticks)).await;
+        beside.stop().await;
+        watching.shutdown().await;
+        match ended {
+            Ok(end) => Ok(end),
+            Err(failure) => Err(judge.judge(failure).await),
+        }
+    }
+
+    async fn prepare_apply(&self) -> Result<Ready, Failure> {
+        let blue = Client::connect(&self.blue("control")).await;
+        let mut blue =
+            blue.map_err(|f| f.while_doing("connect to blue, whose catalog mappings are compiled against"))?;
+        self.bring_up().await?;
+        let compiled_at = end_of_log(&mut blue).await?;
+        let both = self.describe(&mut blue).await?;
+        let taken = routes::taken(self.settings, &both.blue.tables)?;
+        let plan = routes::preflight_plan(self.settings, &taken, &both)?;
+        let drawn = mapping::draw(self.settings, &taken, &both)?;
+        self.check_apply(&mut blue, &plan, &drawn).await?;
+        let compared = comparing::compared_routes(self.settings, &drawn, &both)?;
+        let subject = Subject::of(self.settings, &drawn, compared);
+        let keys = keys_in_log(&both, drawn.iter().map(|one| one.taken.clone()).collect())?;
+        let routes = drawn.into_iter().map(|one| one.spec).collect::<Vec<_>>();
+        self.show_tables(&routes);
+        let mut sink = self.connect_green(&routes).await?;
+        sink.set_published(routes.iter().map(|route| (route.id, BY_LOG.to_owned())).collect());
+        let saved = match self.take_over(&mut sink).await {
+            Ok(saved) => saved,
+            Err(failure) => return Err(sink.judge(failure).await),
+        };
+        let awaited = self.catch_up(&mut sink, &saved, &routes).await?;
+        let mut catalog = PostgresCatalog::connect(&self.blue("sight"), self.prefix(), &[]).await?;
+        let sight = Sight::new(catalog.snapshot().await?);
+        blue.close().await;
+        Ok(Ready { sight, routes, keys, subject, sink, saved, compiled_at, awaited })
+    }
+
+    /// Takes the migration over on green, and goes on from what it remembers or begins it.
+    async fn take_over(&self, sink: &mut PostgresSink) -> Result<Saved, Failure> {
+        let saved = sink.claim().await?;
+        self.has_owned.store(true, Ordering::Relaxed);
+        let mut replication = Client::connect_replication(&self.blue("control")).await?;
+        let slot = self.settings.name.slot();
+        let now = match &saved {
+            Some(saved) => lineage::verify(&mut replication, &saved.lineage, saved.checkpoint).await?,
+            None => lineage::identify(&mut replication, &slot).await?.lineage,
+        };
+        replication.close().await;
+        let Some(saved) = saved else {
+            sink.begin(&now, Checkpoint::default()).await?;
+            return Ok(begun(now));
+        };
+        if saved.lineage.publication.is_some() {
+            let cause =
+                "green has been filled straight from blue so far, without the log that the file names now";
+            return Err(Failure::new(Class::Configuration, cause)
+                .remedy(format!("take `through` out of the migration file, or {START_OVER}")));
+        }
+        sink.forget_absent().await?;
+        if saved.lineage.timeline != now.timeline {
+            sink.begin(&now, saved.checkpoint).await?;
+        }
+        self.status.update(|report| report.quarantined = saved.quarantined);
+        Ok(Saved { lineage: now, ..saved })
+    }
+
+    /// Compares the file's routes with what green remembers. Returns those of which a new copy was asked for, which only the
+    /// capture can put into the log.
+    async fn catch_up(
+        &self,
+        sink: &mut PostgresSink,
+        saved: &Saved,
+        routes: &[RouteSpec],
+    ) -> Result<Vec<RouteId>, Failure> {
+        let changes = prepare::compare_routes(saved, routes, &self.options.recopy)?;
+        if saved.checkpoint != Checkpoint::default() {
+            self.may_join((saved, routes), &changes.added).await?;
+        }
+        // An attempt after the first finds what was asked for recorded, and may find rows of the new copy.
+        let is_recorded = |id: &RouteId| self.options.recopy_recorded && self.is_asked(&routes[id.index()]);
+        let anew = changes.recopied.iter().copied().filter(|id| !is_recorded(id)).collect::<Vec<_>>();
+        if !anew.is_empty() {
+            let listed = routes.iter().map(listed).collect::<Vec<_>>();
+            let blue = self.blue("catalog");
+            let units = PostgresCatalog::connect(&blue, self.prefix(), &listed).await?.units().await?;
+            self.may_copy_again(saved, routes, (&anew, &units)).await?;
+        }
+        for route in &anew {
+            sink.start_again(*route).await?;
+        }
+        for route in anew.iter().map(|id| &routes[id.index()]).filter(|route| !self.is_asked(route)) {
+            tracing::warn!(
+                table = %route.source,
+                "columns have come in: the log has to hold the table anew. Where it is blue that has new columns, the capture sees \
+                 to it when it starts; else start it once with --recopy"
+            );
+        }
+        let again = changes.recopied.iter().chain(&changes.added).copied();
+        Ok(again.filter(|id| self.is_asked(&routes[id.index()])).collect())
+    }
+
+    /// Whether the operator has asked for a new copy of a route's table.
+    fn is_asked(&self, route: &RouteSpec) -> bool {
+        self.options.recopy.contains(&route.source)
+    }
+
+    /// What green lacks, and what does not fit between the two. What the capture needs of blue is its own to see to.
+    async fn check_apply(
+        &self,
+        blue: &mut Client,
+        plan: &PreflightPlan,
+        drawn: &[Drawn<'_>],
+    ) -> Result<(), Failure> {
+        let green = Client::connect(&self.green("control")).await;
+        let mut green = green.map_err(|failure| failure.while_doing("connect to green"))?;
+        let known = preflight::known(&mut green, &plan.migration).await?;
+        let ids = if known.started {
+            unfamiliar(&known, drawn)
+        } else {
+            drawn.iter().map(|one| one.spec.id).collect()
+        };
+        let joining = ids.iter().map(|id| plan.tables[id.index()].clone()).collect::<Vec<_>>();
+        let mut findings = preflight::check_green(blue, &mut green, plan, &known, &joining).await?;
+        let drawn = drawn.iter().filter(|one| ids.contains(&one.spec.id)).collect::<Vec<_>>();
+        findings.extend(opinion::second_opinion(blue, &drawn).await?);
+        green.close().await;
+        publishing::refuse(findings)
+    }
+
+    fn log_settings(&self) -> LogSettings {
+        let apply = &self.settings.apply;
+        LogSettings {
+            batch_changes_max: apply.batch_changes,
+            batch_bytes_max: apply.batch_bytes,
+            rules: Rules::all(),
+        }
+    }
+}
+
+/// What green remembers of a migration that has just begun.
+fn begun(lineage: Lineage) -> Saved {
+    Saved {
+        lineage,
+        checkpoint: Checkpoint::default(),
+        unseen: None,
+        routes: Vec::new(),
+        units: Vec::new(),
+        departed: Vec::new(),
+        heals: Vec::new(),
+        quarantined: 0,
+        cursor: None,
+    }
+}
+
+fn unfamiliar(known: &Known, drawn: &[Drawn<'_>]) -> Vec<RouteId> {
+    prepare::unfamiliar(known, &drawn.iter().map(|one| one.spec.clone()).collect::<Vec<_>>())
+}
+
+/// The columns of the keys by which a capture names the rows of these tables.
+fn keys_in_log(
+    both: &Both,
+    taken: Vec<routes::Taken<'_>>,
+) -> Result<HashMap<TableName, Vec<String>>, Failure> {
+    let names = |route: RouteSpec| {
+        let names = route.key.iter().map(|at| route.columns[*at].name.clone()).collect();
+        (route.source, names)
+    };
+    Ok(as_they_are(&distinct(taken), &both.blue)?.into_iter().map(names).collect())
+}
+
+async fn end_of_log(blue: &mut Client) -> Result<Lsn, Failure> {
+    let rows = blue.query("SELECT pg_catalog.pg_current_wal_lsn()").await?;
+    Ok(rows.first().map(|row| row.parse::<Lsn>(0)).transpose()?.unwrap_or_default())
+}
+
+/// Shows how much of the log is still to be taken, until the log is dropped.
+async fn watch_lag(probe: LagProbe, status: StatusHandle) {
+    let mut tick = tokio::time::interval(LAG_EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        match probe.partitions().await {
+            Ok(partitions) => {
+                let behind = partitions.iter().map(understudy_kafka::PartitionLag::records).sum();
+                status.update(|report| {
+                    if let Some(through) = &mut report.through {
+                        through.records_behind = Some(behind);
+                    }
+                });
+            }
+            Err(failure) => tracing::debug!(error = %failure, "cannot ask how far the log reaches"),
+        }
+    }
+}

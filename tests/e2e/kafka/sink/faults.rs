@@ -1,0 +1,85 @@
+//! What goes wrong with topics and brokers, and what an operator is told.
+
+use understudy_contract::Class;
+use understudy_kafka::Compression;
+
+use super::*;
+
+/// Guards that a row too large for its topic stops the capture with what to do, and that no part of its transaction is seen;
+/// once the topic takes it, the same transaction goes through.
+#[tokio::test]
+async fn an_oversized_record_stops_with_its_remedy() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let subject = Subject::on(kafka, "oversized").with(|settings| settings.compression = Compression::None);
+    subject.topics.make(&subject.items(), &[("max.message.bytes", "10000")]).await;
+    let mut sink = subject.begun().await;
+    let large = "x".repeat(20_000);
+    let changes = vec![insert(PLACES, &["1", "east"]), insert(ITEMS, &["1", "a", &large])];
+    let failure = sink.apply(transaction(1, changes)).await.unwrap_err();
+    assert_eq!(failure.class(), Class::Configuration, "{failure}");
+    let remedy = failure.remedy_text().unwrap_or_default();
+    assert!(remedy.contains("max.message.bytes") && remedy.contains(&subject.items()), "{remedy}");
+    assert!(!failure.to_string().contains("xxx"), "a failure shows a row");
+    drop(sink);
+    let places = subject.topics.names.table(&TableName::new("public", "places"));
+    assert!(subject.topics.records(&places, 1).await.is_empty(), "a part of a failed transaction is seen");
+    let (mut sink, saved) = subject.again().await;
+    assert_eq!(saved.checkpoint, checkpoint(0));
+    sink.apply(transaction(1, vec![insert(ITEMS, &["1", "a", "small"])])).await.unwrap();
+    subject.groups().await;
+}
+
+/// Guards that a lost topic is not quietly made anew, which would lose what nobody can write again.
+#[tokio::test]
+async fn a_deleted_topic_is_not_made_again() {
+    let Some(kafka) = Kafka::shared() else { return };
+    for test in ["items", "order", "state"] {
+        let subject = Subject::on(kafka, &format!("deleted-{test}"));
+        let names = &subject.topics.names;
+        let lost = match test {
+            "items" => subject.items(),
+            "order" => names.order(),
+            _ => names.state(),
+        };
+        let mut sink = subject.begun().await;
+        sink.apply(transaction(1, vec![insert(ITEMS, &["1", "a", "x"])])).await.unwrap();
+        drop(sink);
+        subject.topics.delete(&lost).await;
+        let failure = subject.connect().await.unwrap().claim().await.unwrap_err();
+        assert_eq!(failure.class(), Class::Diverged, "{test}: {failure}");
+        assert!(failure.remedy_text().is_some(), "{test}: {failure}");
+    }
+}
+
+/// Guards that partitions stay as they are for the life of a migration: a row would go to another one, and readers would not
+/// know of it.
+#[tokio::test]
+async fn another_number_of_partitions_is_refused() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let subject = Subject::on(kafka, "partitions");
+    drop(subject.begun().await);
+    let items = subject.items();
+    let subject = subject.with(|settings| settings.partitions = 3);
+    let failure = subject.connect().await.unwrap().claim().await.unwrap_err();
+    assert_eq!(failure.class(), Class::Diverged, "{failure}");
+    let subject = subject.with(|settings| settings.partitions = 1);
+    subject.again().await;
+    subject.topics.widen(&items, 2).await;
+    let failure = subject.connect().await.unwrap().claim().await.unwrap_err();
+    assert_eq!(failure.class(), Class::Diverged, "{failure}");
+    assert!(failure.to_string().contains(&items), "{failure}");
+}
+
+/// Guards that a topic which would forget records is refused before the first of them is written.
+#[tokio::test]
+async fn a_topic_that_forgets_is_refused() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let subject = Subject::on(kafka, "forgets");
+    subject.topics.make(&subject.items(), &[("cleanup.policy", "compact")]).await;
+    let failure = subject.connect().await.unwrap().claim().await.unwrap_err();
+    assert_eq!(failure.class(), Class::Configuration, "{failure}");
+    assert!(
+        failure.remedy_text().is_some_and(|remedy| remedy.contains("cleanup.policy=delete")),
+        "{failure}"
+    );
+}
