@@ -119,7 +119,7 @@ async fn the_status_is_json_of_a_named_shape() {
             "name": "understudy_shop_v2", "active": true, "wal_status": "extended", "retained_bytes": 4096,
             "safe_bytes": null,
         },
-        "changes_total": 0, "transactions_total": 0, "last_error": null,
+        "through": null, "changes_total": 0, "transactions_total": 0, "last_error": null,
         "verify": { "coverage_ratio": null, "open": 0, "pending": 0, "suspended": 0, "held_back": null },
         "gate": { "gate": "cutover", "verdict": "unknown", "reason": "it was not evaluated yet" },
     });
