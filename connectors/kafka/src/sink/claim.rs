@@ -174,6 +174,9 @@ fn left_behind(
     if let (Ok(folded), true) = (&folded, there.contains_key(&pen.topics.order)) {
         check_order(pen, settings, folded.as_ref())?;
     }
+    if let Ok(None) = &folded {
+        check_rows(pen, &there)?;
+    }
     let mut shapes = HashMap::new();
     if matches!(folded, Ok(Some(_))) && there.contains_key(&pen.topics.schema) {
         let mut torn = false;
@@ -214,4 +217,21 @@ fn check_order(pen: &Pen, settings: &KafkaSettings, folded: Option<&FoldedState>
             if holds_some { Err(Error::Torn { topic, why }) } else { Ok(()) }
         }
     }
+}
+
+/// Rows come after books. Those of a migration that was finished may stay for others to read; the groups of another one would
+/// begin at the same numbers, and whoever reads could not tell its rows from these.
+fn check_rows(pen: &Pen, there: &BTreeMap<String, Found>) -> Result<(), Error> {
+    for topic in &pen.topics.tables {
+        let partitions = there.get(topic).map_or(0, |found| found.partitions);
+        for partition in 0..partitions as i32 {
+            let ends = pen.producer.client().fetch_watermarks(topic, partition, ANSWER_MAX);
+            let (first, end) = ends.map_err(|error| pen.watcher.judge(&error, topic))?;
+            if first < end {
+                let why = format!("it holds rows, but {} knows of none", pen.topics.state);
+                return Err(Error::Torn { topic: topic.clone(), why });
+            }
+        }
+    }
+    Ok(())
 }

@@ -137,7 +137,8 @@ impl<'a> Groups<'a> {
             time_us: span.time_us,
             xid: span.xid,
         };
-        let changes = batch.changes.get(span.changes.clone()).unwrap_or_default();
+        let beyond = || Failure::new(Class::Internal, "a transaction goes beyond its batch");
+        let changes = batch.changes.get(span.changes.clone()).ok_or_else(beyond)?;
         for change in changes.iter().filter(|change| counts(change)) {
             if self.is_full() {
                 if at.written > part_from {

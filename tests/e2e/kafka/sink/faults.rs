@@ -1,7 +1,7 @@
 //! What goes wrong with topics and brokers, and what an operator is told.
 
 use understudy_contract::Class;
-use understudy_kafka::Compression;
+use understudy_kafka::{Compression, forget};
 
 use super::*;
 
@@ -49,6 +49,24 @@ async fn a_deleted_topic_is_not_made_again() {
         assert_eq!(failure.class(), Class::Diverged, "{test}: {failure}");
         assert!(failure.remedy_text().is_some(), "{test}: {failure}");
     }
+}
+
+/// Guards that rows which a finished migration has left for others are not mixed with those of a new one, whose groups begin at
+/// the same numbers.
+#[tokio::test]
+async fn rows_of_a_finished_migration_are_not_gone_on_with() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let subject = Subject::on(kafka, "finished");
+    let mut sink = subject.begun().await;
+    sink.apply(transaction(1, vec![insert(ITEMS, &["1", "a", "x"])])).await.unwrap();
+    drop(sink);
+    forget(&subject.settings, true).await.unwrap();
+    let failure = subject.connect().await.unwrap().claim().await.unwrap_err();
+    assert_eq!(failure.class(), Class::Diverged, "{failure}");
+    let remedy = failure.remedy_text().unwrap_or_default();
+    assert!(remedy.contains("topic_prefix"), "{remedy}");
+    forget(&subject.settings, false).await.unwrap();
+    subject.begun().await;
 }
 
 /// Guards that partitions stay as they are for the life of a migration: a row would go to another one, and readers would not
