@@ -2,14 +2,14 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint fmt bench campaign docs binary servers
+.PHONY: help demo test check lint fmt bench bench-kafka campaign docs binary servers
 
 # Cargo is found where rustup puts it, also by a shell that has not read its profile.
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 BINARY = $(or $(CARGO_TARGET_DIR),target)/release/understudy
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Set this machine up, build, and show the whole story on throw-away servers
 	@dev/setup demo
@@ -34,6 +34,9 @@ fmt: ## Format all sources
 
 bench: binary servers ## Measure against Postgres' own replication, side by side
 	cargo run --locked --release --package understudy-bench
+
+bench-kafka: binary servers ## Measure the way through Kafka against Debezium with its JDBC sink, side by side
+	cargo run --locked --release --package understudy-bench -- kafka
 
 campaign: binary servers ## Properties and end-to-end tests with large counts; resumable, results in results/campaign.json
 	dev/test campaign

@@ -12,7 +12,7 @@ use crate::rig::Rig;
 use crate::say;
 
 /// The tables of pgbench, with a key for the history as replication needs one, and a table for large transactions.
-const SCHEMA: &str = "
+pub(crate) const SCHEMA: &str = "
     CREATE TABLE bench.branches (bid int PRIMARY KEY, bbalance int NOT NULL, filler char(88));
     CREATE TABLE bench.tellers (tid int PRIMARY KEY, bid int NOT NULL, tbalance int NOT NULL, filler char(84));
     CREATE TABLE bench.accounts (aid int PRIMARY KEY, bid int NOT NULL, abalance int NOT NULL, filler char(84));
@@ -21,7 +21,8 @@ const SCHEMA: &str = "
     CREATE TABLE bench.wide (id bigint PRIMARY KEY, name text NOT NULL, amount numeric(12,2) NOT NULL, counter int NOT NULL,
         changed_at timestamptz NOT NULL, note text);";
 
-const TABLES: &[&str] = &["bench.branches", "bench.tellers", "bench.accounts", "bench.history", "bench.wide"];
+pub(crate) const TABLES: &[&str] =
+    &["bench.branches", "bench.tellers", "bench.accounts", "bench.history", "bench.wide"];
 
 /// One client's share of the transactions, each committed by itself.
 const TPCB: &str = "
@@ -42,31 +43,66 @@ const TPCB: &str = "
         END LOOP;
     END $$;";
 
-/// Of pgbench, so that clients seldom meet.
-const PGBENCH_SCALE: u64 = 10;
+/// How much there is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sizes {
+    /// Pgbench's scale: enough that clients seldom meet.
+    pub(crate) branches: u64,
+    /// Small transactions of a backlog.
+    pub(crate) transactions: u64,
+    /// Rows of its large insert.
+    pub(crate) insert: u64,
+    /// Rows of its large update, of those that the last insert has made.
+    pub(crate) update: u64,
+}
+
+impl Sizes {
+    /// Rows before anything is measured.
+    pub(crate) const fn rows(self) -> u64 {
+        self.branches * 100_011
+    }
+}
 
 /// Clients that build the backlog of small transactions.
 pub(crate) const CLIENTS: u64 = 4;
 
 /// One kind of backlog.
 #[derive(Debug, Clone, Copy)]
-enum Backlog {
+pub(crate) enum Backlog {
     Transactions,
     Insert,
     Update,
 }
 
+impl Backlog {
+    /// A query whose answer shows whether all of it has arrived.
+    pub(crate) const fn digest(self) -> &'static str {
+        match self {
+            Backlog::Transactions => {
+                "SELECT (SELECT count(*) FROM bench.history) + (SELECT sum(aid::numeric * abalance) FROM bench.accounts) \
+                 + (SELECT sum(tid::numeric * tbalance) FROM bench.tellers) + (SELECT sum(bid::numeric * bbalance) FROM bench.branches)"
+            }
+            Backlog::Insert | Backlog::Update => "SELECT count(*) + sum(counter::numeric) FROM bench.wide",
+        }
+    }
+}
+
 /// Measures the three kinds of backlog.
 pub(crate) async fn drain(options: &Options) -> Result<Vec<Figure>, Failure> {
     let mut rig = Rig::build(options, TABLES, SCHEMA, "").await?;
-    fill(&rig).await?;
+    let sizes = Sizes {
+        branches: 10,
+        transactions: options.scaled(100_000),
+        insert: options.scaled(1_000_000),
+        update: options.scaled(500_000),
+    };
+    fill(&rig, sizes).await?;
     for who in options.order(0) {
         let took = rig.attach(who).await?;
         say(&format!("drain: {} has its first copy after {:.1} s", who.label(), took.as_secs_f64()));
         rig.pause(who).await?;
     }
-    let (transactions, insert, update) =
-        (options.scaled(100_000), options.scaled(1_000_000), options.scaled(500_000));
+    let Sizes { transactions, insert, update, .. } = sizes;
     let mut figures = vec![
         Figure::new(format!("drain {transactions} TPC-B transactions"), "s", Target::Ratio(2.0)),
         Figure::new(format!("drain an insert of {insert} rows"), "s", Target::Ratio(1.3)),
@@ -75,7 +111,7 @@ pub(crate) async fn drain(options: &Options) -> Result<Vec<Figure>, Failure> {
     for round in 0..options.rounds {
         let kinds = [Backlog::Transactions, Backlog::Insert, Backlog::Update];
         for (figure, kind) in figures.iter_mut().zip(kinds) {
-            build_backlog(&rig, options, kind, round as u64).await?;
+            build_backlog(&rig, sizes, kind, round as u64).await?;
             let marker = rig.mark().await?;
             for who in options.order(round) {
                 let began = Instant::now();
@@ -96,9 +132,9 @@ pub(crate) async fn drain(options: &Options) -> Result<Vec<Figure>, Failure> {
     Ok(figures)
 }
 
-async fn fill(rig: &Rig) -> Result<(), Failure> {
+pub(crate) async fn fill(rig: &Rig, sizes: Sizes) -> Result<(), Failure> {
     let mut blue = rig.on_blue().await?;
-    let scale = PGBENCH_SCALE;
+    let scale = sizes.branches;
     blue.batch(TPCB).await?;
     blue.batch(&format!(
         "INSERT INTO bench.branches SELECT n, 0, '' FROM pg_catalog.generate_series(1, {scale}) n;
@@ -109,12 +145,12 @@ async fn fill(rig: &Rig) -> Result<(), Failure> {
     rig.settle().await
 }
 
-async fn build_backlog(rig: &Rig, options: &Options, kind: Backlog, round: u64) -> Result<(), Failure> {
+pub(crate) async fn build_backlog(rig: &Rig, sizes: Sizes, kind: Backlog, round: u64) -> Result<(), Failure> {
     let mut blue = rig.on_blue().await?;
-    let rows = options.scaled(1_000_000);
+    let rows = sizes.insert;
     let first = round * rows;
     match kind {
-        Backlog::Transactions => transactions(rig, options, round).await?,
+        Backlog::Transactions => transactions(rig, sizes, round).await?,
         Backlog::Insert => {
             blue.batch(&format!(
                 "INSERT INTO bench.wide SELECT {first} + n, 'name ' || n, n / 7.0, n, pg_catalog.now(), pg_catalog.md5(n::text) \
@@ -123,7 +159,7 @@ async fn build_backlog(rig: &Rig, options: &Options, kind: Backlog, round: u64) 
             .await?;
         }
         Backlog::Update => {
-            let last = first + options.scaled(500_000);
+            let last = first + sizes.update;
             blue.batch(&format!(
                 "UPDATE bench.wide SET counter = counter + 1, amount = amount + 1 WHERE id > {first} AND id <= {last}"
             ))
@@ -133,11 +169,12 @@ async fn build_backlog(rig: &Rig, options: &Options, kind: Backlog, round: u64) 
     rig.settle().await
 }
 
-async fn transactions(rig: &Rig, options: &Options, round: u64) -> Result<(), Failure> {
-    let share = options.scaled(100_000) / CLIENTS;
+async fn transactions(rig: &Rig, sizes: Sizes, round: u64) -> Result<(), Failure> {
+    let share = sizes.transactions / CLIENTS;
+    let branches = sizes.branches;
     let call = |number: u64| {
         let seed = (round * CLIENTS + number) as f64 / 1000.0;
-        format!("CALL bench.tpcb({share}, {PGBENCH_SCALE}, {seed})")
+        format!("CALL bench.tpcb({share}, {branches}, {seed})")
     };
     at_once(rig, (0..CLIENTS).map(call)).await
 }

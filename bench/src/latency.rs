@@ -53,7 +53,8 @@ pub(crate) async fn latency(options: &Options) -> Result<Vec<Figure>, Failure> {
             rig.resume(who).await?;
             rig.until_marker(who, marker).await?;
             let first = ((round * 2 + turn) as i64) << 32 | 1;
-            let (delays, rate) = measure_one(&rig, who, first, Duration::from_secs(options.seconds)).await?;
+            let (delays, rate) =
+                measure_one(&rig, who, (first, RATE), Duration::from_secs(options.seconds)).await?;
             let ms = |share| delays.quantile(share).map_or(f64::NAN, |delay| delay.as_secs_f64() * 1000.0);
             say(&format!(
                 "latency: round {}: {} p50 {:.2} ms, p99 {:.2} ms, {} probes, {rate:.0} transactions/s",
@@ -71,13 +72,19 @@ pub(crate) async fn latency(options: &Options) -> Result<Vec<Figure>, Failure> {
     Ok(vec![median, tail])
 }
 
-/// Runs load and probe together. Returns the delays and the rate that the load kept.
-async fn measure_one(rig: &Rig, who: Who, first: i64, duration: Duration) -> Result<(Delays, f64), Failure> {
+/// Runs load at a rate of transactions a second and probes together, of which the first has a number. Returns the delays and
+/// the rate that the load kept.
+pub(crate) async fn measure_one(
+    rig: &Rig,
+    who: Who,
+    (first, at): (i64, u32),
+    duration: Duration,
+) -> Result<(Delays, f64), Failure> {
     let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let mut clients = JoinSet::new();
     for number in 0..CLIENTS {
         let client = Client::connect(&rig.blue_options()?).await?;
-        clients.spawn(work(client, u64::from(number), stop.clone(), done.clone()));
+        clients.spawn(work(client, (u64::from(number), at), stop.clone(), done.clone()));
     }
     let sql = ProbeSql {
         write: "INSERT INTO bench.probes VALUES ({n})".to_owned(),
@@ -97,11 +104,11 @@ async fn measure_one(rig: &Rig, who: Who, first: i64, duration: Duration) -> Res
 
 async fn work(
     mut client: Client,
-    number: u64,
+    (number, at): (u64, u32),
     stop: Arc<AtomicBool>,
     done: Arc<AtomicU64>,
 ) -> Result<(), Failure> {
-    let mut ticks = tokio::time::interval(Duration::from_secs(1) * CLIENTS / RATE);
+    let mut ticks = tokio::time::interval(Duration::from_secs(1) * CLIENTS / at);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut count = 0_u64;
     while !stop.load(Ordering::Relaxed) {

@@ -1,6 +1,7 @@
-//! Measures Understudy beside Postgres' own logical replication, and with expressions beside without; prints medians and
-//! ratios.
+//! Measures Understudy beside Postgres' own logical replication, through Kafka beside Debezium, and with expressions beside
+//! without; prints medians and ratios.
 
+mod debezium;
 mod options;
 mod rig;
 
@@ -9,6 +10,7 @@ mod customers;
 mod drain;
 mod evaluate;
 mod expressions;
+mod kafka;
 mod latency;
 mod memory;
 mod verify;
@@ -73,6 +75,10 @@ async fn measure(what: What, options: &Options) -> Result<Vec<Figure>, Failure> 
     }
     if wants(What::Memory) {
         figures.extend(Box::pin(memory::memory(options)).await?);
+    }
+    // With a broker and Java beside everything else: only when it is asked for.
+    if what == What::Kafka {
+        figures.extend(Box::pin(kafka::kafka(options)).await?);
     }
     Ok(figures)
 }

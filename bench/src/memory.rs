@@ -64,7 +64,7 @@ pub(crate) async fn memory(options: &Options) -> Result<Vec<Figure>, Failure> {
 /// The flood comes once the follower's slot exists.
 async fn wait_for_start(rig: &mut Rig, who: Who) -> Result<(), Failure> {
     match who {
-        Who::Native => Ok(()),
+        Who::Native | Who::Debezium => Ok(()),
         Who::Understudy | Who::Expressions => {
             let copying = |view: &understudy::demo::sidecar::View| view.copied().0 > 0;
             rig.sidecar()?.until(Duration::from_secs(60), copying).await.map(drop)
@@ -110,5 +110,6 @@ async fn held(
             }
             Ok(most)
         }
+        Who::Debezium => Ok(rig.debezium()?.peak_memory()),
     }
 }

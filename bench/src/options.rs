@@ -38,6 +38,8 @@ pub(crate) enum What {
     Expressions,
     /// A full pass of verification, beside sessions that aggregate the same digests
     Verify,
+    /// Through Kafka, beside Debezium with its JDBC sink; no part of `all`
+    Kafka,
     /// Memory while a very large transaction arrives in the middle of a copy
     Memory,
 }
@@ -79,7 +81,12 @@ impl Options {
 
     /// The two in the order of this round, or the only one.
     pub(crate) fn order(&self, round: usize) -> Vec<Who> {
-        let mut order = vec![Who::Native, Who::Understudy];
+        self.order_beside(Who::Native, round)
+    }
+
+    /// The same beside another one than Postgres' own.
+    pub(crate) fn order_beside(&self, other: Who, round: usize) -> Vec<Who> {
+        let mut order = vec![other, Who::Understudy];
         if round % 2 == 1 {
             order.reverse();
         }

@@ -13,9 +13,35 @@ pub(crate) struct Figure {
     what: String,
     unit: &'static str,
     target: Target,
-    /// What ours is compared with: Postgres' own, or rows that pass through.
+    against: Against,
+    /// What ours is compared with.
     native: Vec<f64>,
     ours: Vec<f64>,
+}
+
+/// What ours is compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Against {
+    /// Postgres' own replication.
+    Postgres,
+    /// Rows that pass through.
+    PassedThrough,
+    /// Debezium with its JDBC sink.
+    Debezium,
+}
+
+impl Against {
+    /// All of them, in the order of their tables.
+    const ALL: [Against; 3] = [Against::Postgres, Against::PassedThrough, Against::Debezium];
+
+    /// The heads of both sides in a table.
+    const fn heads(self) -> &'static str {
+        match self {
+            Against::Postgres => "Postgres' own | Understudy",
+            Against::PassedThrough => "passed through | with expressions",
+            Against::Debezium => "Debezium | Understudy",
+        }
+    }
 }
 
 /// What section 8 of the design asks for.
@@ -29,27 +55,40 @@ pub(crate) enum Target {
     Keeps(f64),
     /// A rate of at least this much.
     AtLeast(f64),
+    /// A rate at least this many times that of the other side.
+    Faster(f64),
     /// None; shown beside others.
     Open,
 }
 
 impl Target {
-    /// Whether the figure is about expressions, with Postgres' own no part of it.
-    const fn is_of_expressions(self) -> bool {
-        matches!(self, Target::Keeps(_) | Target::AtLeast(_) | Target::Open)
+    /// What a figure with this target is compared with, as a rule.
+    const fn usually_against(self) -> Against {
+        match self {
+            Target::Keeps(_) | Target::AtLeast(_) | Target::Open => Against::PassedThrough,
+            Target::Ratio(_) | Target::AtMost(_) => Against::Postgres,
+            Target::Faster(_) => Against::Debezium,
+        }
     }
 }
 
 impl Figure {
     /// A figure without measurements.
     pub(crate) fn new(what: impl Into<String>, unit: &'static str, target: Target) -> Figure {
-        Figure { what: what.into(), unit, target, native: Vec::new(), ours: Vec::new() }
+        let against = target.usually_against();
+        Figure { what: what.into(), unit, target, against, native: Vec::new(), ours: Vec::new() }
+    }
+
+    /// The same compared with another side.
+    pub(crate) const fn against(mut self, against: Against) -> Figure {
+        self.against = against;
+        self
     }
 
     /// Adds a measurement.
     pub(crate) fn add(&mut self, who: Who, value: f64) {
         match (who, self.target) {
-            (Who::Native, _) | (Who::Understudy, Target::Keeps(_)) => self.native.push(value),
+            (Who::Native | Who::Debezium, _) | (Who::Understudy, Target::Keeps(_)) => self.native.push(value),
             (Who::Understudy | Who::Expressions, _) => self.ours.push(value),
         }
     }
@@ -61,9 +100,14 @@ impl Figure {
 
     fn row(&self) -> String {
         let (native, ours) = (median(&self.native), median(&self.ours));
-        let ratio = native.zip(ours).map(|(native, ours)| native / ours);
+        let ratio = native.zip(ours).map(|(native, ours)| match self.target {
+            Target::Faster(_) => ours / native,
+            _ => native / ours,
+        });
         let (target, reached) = match self.target {
-            Target::Ratio(least) => (format!("{least}x"), ratio.map(|ratio| ratio >= least)),
+            Target::Ratio(least) | Target::Faster(least) => {
+                (format!("{least}x"), ratio.map(|ratio| ratio >= least))
+            }
             Target::AtMost(most) => (format!("{most} {}", self.unit), ours.map(|ours| ours <= most)),
             Target::Keeps(part) => (format!("{part}x"), ratio.map(|ratio| ratio >= part)),
             Target::AtLeast(least) => {
@@ -133,12 +177,12 @@ pub(crate) fn markdown(figures: &[Figure], options: &Options) -> Result<String, 
     Ok(text)
 }
 
-/// A table of what is compared with Postgres' own, and one of expressions; neither where it would be empty.
+/// A table for each side that is compared with, but none that would be empty.
 fn tables(figures: &[Figure]) -> String {
-    let heads = [(false, "Postgres' own | Understudy"), (true, "passed through | with expressions")];
     let mut tables = Vec::new();
-    for (of_expressions, sides) in heads {
-        let rows = figures.iter().filter(|figure| figure.target.is_of_expressions() == of_expressions);
+    for against in Against::ALL {
+        let sides = against.heads();
+        let rows = figures.iter().filter(|figure| figure.against == against);
         let rows = rows.map(|figure| figure.row() + "\n").collect::<String>();
         if !rows.is_empty() {
             tables.push(format!(
@@ -179,6 +223,15 @@ mod tests {
         figure.add(Who::Native, 8.0);
         figure.add(Who::Understudy, 4.0);
         assert_eq!(figure.row(), "| drain | 8.00 s | 4.00 s | 2.00x | 2x | yes |");
+    }
+
+    #[test]
+    fn rates_are_compared_the_other_way_round() {
+        let mut rate = Figure::new("backlog", "changes/s", Target::Faster(5.0));
+        rate.add(Who::Debezium, 10.0);
+        rate.add(Who::Understudy, 60.0);
+        assert_eq!(rate.row(), "| backlog | 10.00 changes/s | 60.00 changes/s | 6.00x | 5x | yes |");
+        assert!(tables(&[rate]).starts_with("| what | Debezium | Understudy | ratio |"));
     }
 
     #[test]

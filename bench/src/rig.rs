@@ -9,6 +9,7 @@ use understudy::demo::sidecar::{Sidecar, SidecarFiles};
 use understudy_contract::{Class, Failure};
 use understudy_postgres::wire::{Client, ConnectOptions};
 
+use crate::debezium::Debezium;
 use crate::options::Options;
 
 /// The database of every server.
@@ -32,6 +33,8 @@ pub(crate) enum Who {
     Native,
     /// The sidecar
     Understudy,
+    /// Debezium with its JDBC sink, in place of Postgres' own on the second green
+    Debezium,
     /// The sidecar with expressions to evaluate, in place of Postgres' own on the second green
     #[value(skip)]
     Expressions,
@@ -43,6 +46,7 @@ impl Who {
         match self {
             Who::Native => "Postgres",
             Who::Understudy => "Understudy",
+            Who::Debezium => "Debezium",
             Who::Expressions => "Understudy with expressions",
         }
     }
@@ -52,6 +56,7 @@ impl Who {
         match self {
             Who::Native => "native",
             Who::Understudy => "understudy_bench",
+            Who::Debezium => crate::debezium::SLOT,
             Who::Expressions => "understudy_computing",
         }
     }
@@ -61,6 +66,7 @@ impl Who {
 pub(crate) struct Rig {
     // Dropped in this order: the sidecar before its servers, the servers before their files.
     sidecar: Option<Sidecar>,
+    debezium: Option<Debezium>,
     blue: Cluster,
     native: Cluster,
     ours: Cluster,
@@ -111,6 +117,7 @@ impl Rig {
         let patience = options.patience();
         let rig = Rig {
             sidecar: None,
+            debezium: None,
             blue,
             native,
             ours,
@@ -147,7 +154,7 @@ impl Rig {
 
     fn green(&self, who: Who) -> &Cluster {
         match who {
-            Who::Native | Who::Expressions => &self.native,
+            Who::Native | Who::Debezium | Who::Expressions => &self.native,
             Who::Understudy => &self.ours,
         }
     }
@@ -159,6 +166,18 @@ impl Rig {
     /// The sidecar while it runs.
     pub(crate) fn sidecar(&mut self) -> Result<&mut Sidecar, Failure> {
         self.sidecar.as_mut().ok_or_else(|| Failure::new(Class::Internal, "the sidecar is not running"))
+    }
+
+    /// Debezium, where it has been given.
+    pub(crate) fn debezium(&mut self) -> Result<&mut Debezium, Failure> {
+        self.debezium
+            .as_mut()
+            .ok_or_else(|| Failure::new(Class::Internal, "Debezium is not part of this rig"))
+    }
+
+    /// Gives it a Debezium, which does not run yet.
+    pub(crate) fn give(&mut self, debezium: Debezium) {
+        self.debezium = Some(debezium);
     }
 
     /// Vacuums blue and writes everything out on all servers, so that none of it falls into a measurement.
@@ -179,6 +198,8 @@ impl Rig {
                 let missing = "SELECT count(*) FROM pg_catalog.pg_subscription_rel WHERE srsubstate NOT IN ('f', 's', 'r')";
                 self.until_zero(Who::Native, missing).await?;
             }
+            // Its sink says nothing of its own, so green is asked.
+            Who::Debezium => self.until_rows_are_there().await?,
             Who::Understudy | Who::Expressions => {
                 let tables = self.tables.len();
                 let patience = self.patience;
@@ -190,10 +211,21 @@ impl Rig {
 
     /// Starts replication from nothing. Returns when that was.
     pub(crate) async fn attach_without_waiting(&mut self, who: Who) -> Result<Instant, Failure> {
-        if who != Who::Native {
-            let began = Instant::now();
-            self.sidecar = Some(Sidecar::start(self.files(who).clone())?);
-            return Ok(began);
+        match who {
+            Who::Native => {}
+            Who::Debezium => {
+                let Rig { blue, native, tables, .. } = self;
+                let debezium = self.debezium.as_mut();
+                let debezium =
+                    debezium.ok_or_else(|| Failure::new(Class::Internal, "no Debezium in this rig"))?;
+                debezium.start((blue, native, DATABASE), tables).await?;
+                return Ok(Instant::now());
+            }
+            Who::Understudy | Who::Expressions => {
+                let began = Instant::now();
+                self.sidecar = Some(Sidecar::start(self.files(who).clone())?);
+                return Ok(began);
+            }
         }
         let publish = format!("CREATE PUBLICATION native FOR TABLE {}", self.tables.join(", "));
         self.on_blue().await?.batch(&publish).await?;
@@ -219,6 +251,16 @@ impl Rig {
                 green.batch("DROP SUBSCRIPTION native").await?;
                 blue.batch("DROP PUBLICATION native").await?;
             }
+            Who::Debezium => {
+                self.debezium()?.stop().await;
+                let slot = who.slot();
+                let gone = format!(
+                    "SELECT count(*) FROM pg_catalog.pg_replication_slots WHERE active AND slot_name = '{slot}'"
+                );
+                wait_for_zero(&mut blue, &gone, self.patience).await?;
+                blue.batch(&format!("SELECT pg_catalog.pg_drop_replication_slot('{slot}')")).await?;
+                blue.batch(&format!("DROP PUBLICATION {slot}")).await?;
+            }
             Who::Understudy | Who::Expressions => {
                 let slot = who.slot();
                 green.batch("DROP SCHEMA IF EXISTS understudy CASCADE").await?;
@@ -234,6 +276,11 @@ impl Rig {
     pub(crate) async fn pause(&mut self, who: Who) -> Result<(), Failure> {
         match who {
             Who::Native => self.on_green(who).await?.batch("ALTER SUBSCRIPTION native DISABLE").await?,
+            // Its connectors rest and keep their connections: starting a worker takes longer than what is measured.
+            Who::Debezium => {
+                self.debezium()?.pause().await;
+                return Ok(());
+            }
             Who::Understudy | Who::Expressions => {
                 if let Some(sidecar) = self.sidecar.take() {
                     sidecar.stop().await?;
@@ -251,6 +298,10 @@ impl Rig {
     pub(crate) async fn resume(&mut self, who: Who) -> Result<(), Failure> {
         match who {
             Who::Native => self.on_green(who).await?.batch("ALTER SUBSCRIPTION native ENABLE").await,
+            Who::Debezium => {
+                self.debezium()?.resume().await;
+                Ok(())
+            }
             Who::Understudy | Who::Expressions => {
                 self.sidecar = Some(Sidecar::start(self.files(who).clone())?);
                 Ok(())
@@ -278,6 +329,10 @@ impl Rig {
                 let workers = "SELECT pid FROM pg_catalog.pg_stat_subscription WHERE pid IS NOT NULL";
                 let applying = seconds_of(&mut green, workers).await?;
                 format!("walsender {blue:.2}, apply worker {applying:.2}; spilled by blue so far: {spilled}")
+            }
+            Who::Debezium => {
+                let own = processor_seconds(self.debezium()?.pid());
+                format!("walsender {blue:.2}, Kafka Connect {own:.2}; spilled by blue so far: {spilled}")
             }
             Who::Understudy | Who::Expressions => {
                 let backends =
@@ -307,16 +362,38 @@ impl Rig {
         self.until_zero(who, &missing).await
     }
 
+    /// Waits until Debezium's green has as many rows as blue, which nobody changes meanwhile.
+    async fn until_rows_are_there(&mut self) -> Result<(), Failure> {
+        for table in self.tables.clone() {
+            let rows = self.on_blue().await?.query(&format!("SELECT count(*) FROM {table}")).await?;
+            let expected: i64 = rows.first().map_or(Ok(0), |row| row.parse(0))?;
+            let missing = format!("SELECT {expected} - count(*) FROM {table}");
+            self.until_zero(Who::Debezium, &missing).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until a query gives on a green what it gives on blue, which nobody changes meanwhile.
+    pub(crate) async fn until_equal(&mut self, who: Who, sql: &str) -> Result<(), Failure> {
+        let rows = self.on_blue().await?.query(sql).await?;
+        let expected = rows.first().and_then(|row| row.text(0)).unwrap_or_default().to_owned();
+        let differs = format!("SELECT (({sql})::text IS DISTINCT FROM '{expected}')::int");
+        self.until_zero(who, &differs).await
+    }
+
     /// Waits until a query on a green answers with zero. Fails at once when the sidecar ends.
     async fn until_zero(&mut self, who: Who, sql: &str) -> Result<(), Failure> {
         let mut green = self.on_green(who).await?;
         let waiting = wait_for_zero(&mut green, sql, self.patience);
-        let Some(sidecar) = self.sidecar.as_mut() else {
-            return waiting.await;
-        };
+        let (sidecar, debezium) = (&mut self.sidecar, &mut self.debezium);
         let watching = async {
             loop {
-                sidecar.status().await?;
+                if let Some(sidecar) = sidecar {
+                    sidecar.status().await?;
+                }
+                if let Some(debezium) = debezium {
+                    debezium.check().await;
+                }
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         };

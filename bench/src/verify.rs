@@ -52,7 +52,7 @@ pub(crate) async fn verify(options: &Options) -> Result<Vec<Figure>, Failure> {
     for round in 0..options.rounds {
         for who in options.order(round) {
             let took = match who {
-                Who::Native => aggregate(&mut blue, &mut green).await?,
+                Who::Native | Who::Debezium => aggregate(&mut blue, &mut green).await?,
                 Who::Understudy | Who::Expressions => pass(&rig, options).await?,
             };
             say(&format!("verify: round {}: {} {took:.2} s", round + 1, who.label()));

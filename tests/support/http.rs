@@ -8,7 +8,14 @@ use tokio::time::timeout;
 
 /// Status code and body of a GET on the loopback interface. `None` when nobody answers.
 pub(crate) async fn get(port: u16, path: &str) -> Option<(u16, String)> {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
+    ask(port, "GET", path).await
+}
+
+/// The same of a request of any method without a body.
+pub(crate) async fn ask(port: u16, method: &str, path: &str) -> Option<(u16, String)> {
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    );
     let exchange = async {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
         stream.write_all(request.as_bytes()).await.ok()?;

@@ -58,6 +58,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
             "understudy-contract",
             "understudy-transform",
             "understudy-postgres",
+            "understudy-tests",
         ],
     ),
 ];
