@@ -25,8 +25,15 @@ const TRANSACTION_MAX: Duration = Duration::from_secs(300);
 /// How long a record may take to be written, broker failures included.
 const DELIVERY_MAX: Duration = Duration::from_secs(60);
 
-/// The largest record that the client hands to a broker, which then judges by what the topic takes.
-const RECORD_BYTES_MAX: &str = "500000000";
+/// The largest record that is handed to a broker, which then judges by what the topic takes. Far below what the client queues,
+/// and readers take in all of it.
+pub(crate) const RECORD_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// The largest request that the client sends: the largest record, with room for what goes around it.
+const REQUEST_BYTES_MAX: usize = RECORD_BYTES_MAX + 4 * 1024 * 1024;
+
+/// The largest answer that a reader takes: the largest record, and what brokers put beside it.
+const ANSWER_BYTES_MAX: usize = 2 * RECORD_BYTES_MAX;
 
 /// Remembers what a client last complained of, since a call that fails for it only says that time is up.
 #[derive(Debug, Clone, Default)]
@@ -38,6 +45,8 @@ struct Heard {
     last: Option<Error>,
     /// The first record of the transaction that was not written, and why.
     undelivered: Option<Error>,
+    /// A broker has gone away, or could not be reached, since somebody last asked for that.
+    shaken: bool,
 }
 
 impl Watcher {
@@ -61,6 +70,11 @@ impl Watcher {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).undelivered.clone()
     }
 
+    /// Whether a broker has gone away since this was last asked.
+    pub(crate) fn take_shaken(&self) -> bool {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).shaken)
+    }
+
     /// The last complaint counts: a broker that goes down can end a handshake in the middle, which looks like being refused until
     /// it cannot be reached at all.
     fn hear(&self, code: RDKafkaErrorCode, reason: &str) {
@@ -73,7 +87,9 @@ impl Watcher {
             Error::Login { .. } => Error::Login { why },
             _ => Error::Unreachable { why },
         };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).last = Some(last);
+        let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.shaken |= matches!(last, Error::Unreachable { .. });
+        heard.last = Some(last);
     }
 }
 
@@ -137,7 +153,7 @@ pub(crate) fn producer(
     config.set("compression.codec", settings.compression.codec());
     // A commit flushes, so that waiting for more only helps to fill the batches before it.
     config.set("linger.ms", "5");
-    config.set("message.max.bytes", RECORD_BYTES_MAX);
+    config.set("message.max.bytes", REQUEST_BYTES_MAX.to_string());
     config.set("queue.buffering.max.kbytes", "131072");
     let producer: ThreadedProducer<Watcher> =
         config.create_with_context(watcher.clone()).map_err(|error| Error::of(&error, "the Kafka client"))?;
@@ -163,6 +179,7 @@ pub(crate) fn reader_config(settings: &KafkaSettings, client_id: &str) -> Client
     config.set("enable.partition.eof", "true");
     // A topic that is missing is a failure here, and never made by accident.
     config.set("allow.auto.create.topics", "false");
+    config.set("receive.message.max.bytes", ANSWER_BYTES_MAX.to_string());
     config
 }
 

@@ -5,6 +5,8 @@ use std::fmt;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use understudy_contract::{Class, Failure};
 
+use crate::client::RECORD_BYTES_MAX;
+
 /// Something that Kafka, or the way to it, did not do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Error {
@@ -34,11 +36,27 @@ pub enum Error {
     },
     /// Another capture of the migration has begun since this one did.
     Superseded,
+    /// The brokers have given up a transaction that stood still for too long.
+    Lapsed,
+    /// The topics are those of another migration.
+    Foreign {
+        /// What their names start with.
+        topic_prefix: String,
+        /// Whose they are.
+        whose: String,
+    },
     /// A record is larger than its topic takes.
     TooLarge {
         /// The topic.
         topic: String,
         /// Bytes of the record; zero when not known.
+        bytes: usize,
+    },
+    /// A record is larger than any that goes through Kafka.
+    Oversized {
+        /// The topic.
+        topic: String,
+        /// Bytes of the record.
         bytes: usize,
     },
     /// What an earlier capture has written is neither committed nor given up.
@@ -145,66 +163,83 @@ impl Error {
         }
     }
 
-    /// The class, and what an operator does next.
-    fn judge(&self) -> (Class, Option<String>) {
+    fn class(&self) -> Class {
         match self {
-            Error::Unreachable { .. } => (Class::Transient, None),
-            Error::Unfinished { .. } => (
-                Class::Transient,
-                Some("bring back the brokers that are down: they finish what is committed by themselves".to_owned()),
-            ),
-            Error::Login { .. } => (
-                Class::Configuration,
-                Some("mend `tls` and `sasl` under `through.kafka`, or the user on the brokers".to_owned()),
-            ),
-            Error::NotAllowed { subject, .. } => (
-                Class::Configuration,
-                Some(format!("grant the user what it needs on {subject}: understudy check FILE lists it")),
-            ),
-            Error::Settings { .. } => (Class::Configuration, None),
-            Error::Superseded => (Class::Superseded, None),
-            Error::TooLarge { topic, .. } => (Class::Configuration, Some(raise_record_size(topic))),
-            Error::NoTopic { .. } => (
-                Class::Diverged,
-                Some(
-                    "what the topic held is lost: begin anew, with understudy abort FILE and another \
-                     `topic_prefix` under `through.kafka`"
-                        .to_owned(),
-                ),
-            ),
-            Error::Partitions { expected, .. } => (
-                Class::Diverged,
-                Some(format!(
-                    "the number of partitions is fixed for the life of a migration: set `partitions: {expected}` \
-                     again, or begin anew under another `topic_prefix`"
-                )),
-            ),
-            Error::Expired { .. } => (
-                Class::Diverged,
-                Some(
-                    "what is gone cannot be applied any more: begin anew, with understudy abort FILE, another \
-                     `topic_prefix` and a longer `retention` under `through.kafka`"
-                        .to_owned(),
-                ),
-            ),
-            Error::AnotherLog { .. } => (
-                Class::Diverged,
-                Some(
-                    "set `brokers` and `topic_prefix` under `through.kafka` to those that green was filled from, or \
-                     begin anew, with understudy abort FILE"
-                        .to_owned(),
-                ),
-            ),
-            Error::Torn { .. } => (
-                Class::Diverged,
-                Some(
-                    "begin anew, with understudy abort FILE and another `topic_prefix` under `through.kafka`"
-                        .to_owned(),
-                ),
-            ),
-            Error::Internal { .. } => (Class::Internal, None),
+            Error::Unreachable { .. } | Error::Unfinished { .. } | Error::Lapsed => Class::Transient,
+            Error::Login { .. }
+            | Error::NotAllowed { .. }
+            | Error::Settings { .. }
+            | Error::Foreign { .. }
+            | Error::Oversized { .. }
+            | Error::TooLarge { .. } => Class::Configuration,
+            Error::Superseded => Class::Superseded,
+            Error::NoTopic { .. }
+            | Error::Partitions { .. }
+            | Error::Expired { .. }
+            | Error::AnotherLog { .. }
+            | Error::Torn { .. } => Class::Diverged,
+            Error::Internal { .. } => Class::Internal,
         }
     }
+
+    /// What an operator does next.
+    fn remedy(&self) -> Option<String> {
+        let remedy = match self {
+            Error::Unreachable { .. } => "see to the brokers; the sidecar tries again by itself",
+            Error::Unfinished { .. } => {
+                "bring back the brokers that are down; the sidecar tries again by itself"
+            }
+            Error::Login { .. } => "mend `tls` and `sasl` under `through.kafka`, or the user on the brokers",
+            Error::NotAllowed { subject, .. } => {
+                return Some(format!(
+                    "grant the user what it needs on {subject}: understudy check FILE lists it"
+                ));
+            }
+            Error::Settings { .. } => {
+                "mend what is set under `through.kafka`, or what the brokers allow: understudy check FILE tells what fits"
+            }
+            Error::Superseded => {
+                "nothing, if the other one is meant to go on; if not, stop it and start this one again"
+            }
+            Error::Foreign { .. } => {
+                "set a `topic_prefix` of its own under `through.kafka`; to follow the log that is there into one more green, \
+                 run with --role apply"
+            }
+            Error::Oversized { .. } => return Some(too_large_for_all()),
+            Error::TooLarge { topic, .. } => return Some(raise_record_size(topic)),
+            Error::NoTopic { .. } => {
+                "look first whether it is there and whether we may see it (kafka-topics --describe, and Describe among the \
+                 user's rights); if it is gone, what it held is lost: begin anew, with understudy abort FILE and another \
+                 `topic_prefix` under `through.kafka`"
+            }
+            Error::Partitions { expected, .. } => {
+                return Some(format!(
+                    "the number of partitions is fixed for the life of a migration: set `partitions: {expected}` \
+                     again, or begin anew under another `topic_prefix`"
+                ));
+            }
+            Error::Expired { .. } => {
+                "what is gone cannot be applied any more: begin anew, with understudy abort FILE, another `topic_prefix` and \
+                 a longer `retention` under `through.kafka`"
+            }
+            Error::AnotherLog { .. } => {
+                "set `brokers` and `topic_prefix` under `through.kafka` to those that green was filled from, or begin anew, \
+                 with understudy abort FILE"
+            }
+            Error::Torn { .. } => {
+                "begin anew, with understudy abort FILE and another `topic_prefix` under `through.kafka`"
+            }
+            Error::Lapsed | Error::Internal { .. } => return None,
+        };
+        Some(remedy.to_owned())
+    }
+}
+
+fn too_large_for_all() -> String {
+    format!(
+        "records of at most {} MiB go through Kafka: leave the table out of `tables`, or copy it without `through`",
+        RECORD_BYTES_MAX / (1024 * 1024)
+    )
 }
 
 /// How the largest record of a topic is raised.
@@ -231,6 +266,15 @@ impl fmt::Display for Error {
                 write!(f, "Kafka does not take what is set for {subject}: {why}")
             }
             Error::Superseded => f.write_str("another capture of this migration writes to Kafka now"),
+            Error::Lapsed => f.write_str(
+                "the brokers have given up a transaction that stood still for too long, and nobody else has written since",
+            ),
+            Error::Foreign { topic_prefix, whose } => {
+                write!(f, "the topics of prefix {topic_prefix} belong to {whose}")
+            }
+            Error::Oversized { topic, bytes } => {
+                write!(f, "a record of {bytes} bytes for topic {topic} is larger than any that goes through Kafka")
+            }
             Error::TooLarge { topic, bytes: 0 } => write!(f, "a record is larger than topic {topic} takes"),
             Error::TooLarge { topic, bytes } => {
                 write!(f, "a record of {bytes} bytes is larger than topic {topic} takes")
@@ -251,9 +295,8 @@ impl std::error::Error for Error {}
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
-        let (class, remedy) = error.judge();
-        let failure = Failure::new(class, error.to_string());
-        match remedy {
+        let failure = Failure::new(error.class(), error.to_string());
+        match error.remedy() {
             Some(remedy) => failure.remedy(remedy).caused_by(error),
             None => failure.caused_by(error),
         }

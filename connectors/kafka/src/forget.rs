@@ -16,6 +16,7 @@ use crate::topics::layout;
 
 /// Removes the topics in which a migration keeps its order, its bookkeeping and its requests and, unless rows are to be kept,
 /// those that hold rows of its tables, and their shapes. May be repeated. Returns what was removed, as noun phrases for a person.
+/// Whose topics these are is to be asked before: see [`whose`](crate::whose()).
 pub async fn forget(settings: &KafkaSettings, keep_rows: bool) -> Result<Vec<String>, Failure> {
     let found = found(settings, keep_rows).await;
     let topics = found.map_err(|error| Failure::from(error).while_doing("look for the topics in Kafka"))?;
@@ -23,7 +24,8 @@ pub async fn forget(settings: &KafkaSettings, keep_rows: bool) -> Result<Vec<Str
     removed.map_err(|error| Failure::from(error).while_doing("remove the topics in Kafka"))
 }
 
-/// The topics that there are. That of the shapes comes last: as long as it is there, it names those of the tables.
+/// The topics that there are. Those of the shapes and of the bookkeeping come last: as long as they are there, they name those of
+/// the tables, and whose they are.
 async fn found(settings: &KafkaSettings, keep_rows: bool) -> Result<Vec<String>, Error> {
     let (prober, watcher): (ThreadedProducer<Watcher>, Watcher) = prober(settings)?;
     let (settings, names) = (settings.clone(), TopicNames::new(&settings.topic_prefix));
@@ -39,7 +41,8 @@ async fn found(settings: &KafkaSettings, keep_rows: bool) -> Result<Vec<String>,
             })?;
         }
         let shapes = (!keep_rows).then(|| names.schema());
-        let own = [names.order(), names.state(), names.requests()].into_iter().chain(shapes);
+        let own =
+            [names.order(), names.requests(), names.lanes()].into_iter().chain(shapes).chain([names.state()]);
         Ok(tables.into_iter().chain(own).filter(|topic| there.contains_key(topic)).collect())
     })
     .await

@@ -74,6 +74,8 @@ pub async fn preflight(settings: &KafkaSettings, tables: &[TableName]) -> Vec<Fi
 /// What there is, and what could be.
 struct Cluster {
     brokers: usize,
+    /// Replicas of a topic that does not say how many; `None` where we may not see.
+    default_replicas: Option<u16>,
     there: BTreeMap<String, Found>,
     /// Missing topics that could not be made.
     refused: Refused,
@@ -94,7 +96,11 @@ async fn look(settings: &KafkaSettings, specs: &[TopicSpec]) -> Result<Cluster, 
     let missing = specs.iter().filter(|spec| !there.contains_key(&spec.name)).cloned().collect::<Vec<_>>();
     let refused = topics::create(&admin, settings, &missing, true).await;
     let refused = refused.map_err(|error| watcher.judge(&error, "the topics"))?;
-    Ok(Cluster { brokers, there, refused })
+    let default_replicas = match brokers.first() {
+        Some(broker) => topics::default_replicas(&admin, *broker).await,
+        None => None,
+    };
+    Ok(Cluster { brokers: brokers.len(), default_replicas, there, refused })
 }
 
 struct Findings(Vec<Finding>);
@@ -148,13 +154,15 @@ impl Findings {
         for spec in specs {
             let subject = format!("Kafka topic {}", spec.name);
             if let Some(found) = cluster.there.get(&spec.name) {
-                self.topic(&subject, spec, found);
+                self.topic((settings, &subject), spec, found);
             } else if let Some((_, code)) = cluster.refused.iter().find(|(name, _)| *name == spec.name) {
                 self.refused(&subject, &spec.command(settings), *code);
             }
         }
         let fewest = cluster.there.values().map(|found| found.replicas).min();
-        let replicas = fewest.or(settings.replication_factor.map(usize::from));
+        let is_missing = specs.iter().any(|spec| !cluster.there.contains_key(&spec.name));
+        let to_be_made = settings.replication_factor.or(cluster.default_replicas).filter(|_| is_missing);
+        let replicas = fewest.into_iter().chain(to_be_made.map(usize::from)).min();
         if replicas == Some(1) || cluster.brokers == 1 {
             let what =
                 "there is one replica of it only: with its broker everything is lost that no apply has taken";
@@ -163,8 +171,8 @@ impl Findings {
         }
     }
 
-    fn topic(&mut self, subject: &str, spec: &TopicSpec, found: &Found) {
-        for difference in spec.compare(found) {
+    fn topic(&mut self, (settings, subject): (&KafkaSettings, &str), spec: &TopicSpec, found: &Found) {
+        for difference in spec.compare(settings, found) {
             let severity = if difference.is_grave() { Severity::Error } else { Severity::Warning };
             let remedy = difference.remedy(&spec.name);
             self.add(severity, "kafka-topic", subject, difference.to_string(), remedy);

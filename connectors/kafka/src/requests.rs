@@ -120,9 +120,9 @@ impl RequestReader {
         Ok(RequestReader { consumer, queue, watcher, topic })
     }
 
-    /// The next row that is wanted, and the offset to go on from once it has been taken. Cancel-safe. Waits for ever while nobody
-    /// asks.
-    pub async fn next(&mut self) -> Result<(Wanted, i64), Failure> {
+    /// The next row that is wanted, and the offset to go on from once it has been taken; no row where the record is none of a
+    /// request. Cancel-safe. Waits for ever while nobody asks.
+    pub async fn next(&mut self) -> Result<(Option<Wanted>, i64), Failure> {
         let reading = |failure: Failure| failure.while_doing("read the requests topic in Kafka");
         loop {
             let message = tokio::select! {
@@ -138,9 +138,9 @@ impl RequestReader {
                     Trouble::Stays(error) => return Err(reading(error.into())),
                 },
             };
+            // Anybody may write there, and what is no request would be met at every start.
             let request = Request::from_json(message.payload().unwrap_or_default());
-            let request = request.map_err(|error| reading(error.into()))?;
-            return Ok((request.row, message.offset() + 1));
+            return Ok((request.ok().map(|request| request.row), message.offset() + 1));
         }
     }
 }

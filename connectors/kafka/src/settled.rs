@@ -1,56 +1,160 @@
-//! Whether every transaction of earlier captures is finished, as brokers know it.
+//! Where topics begin and end, and whether every transaction in them is finished, as brokers know it.
 //!
 //! A broker tells that a transaction is committed before its partitions show it. Killed in between, it finishes that once it is
-//! back; and a capture that began before would take the log to be shorter than it is, and write over what it has promised.
+//! back, unless it has come to forget it; and a capture that began before would take the log to be shorter than it is, and write
+//! over what it has promised.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{Offset, TopicPartitionList};
 
 use crate::client::{ANSWER_MAX, Watcher, reader_config};
 use crate::error::Error;
 use crate::settings::KafkaSettings;
-use crate::topics::Found;
-
-/// How long brokers have to finish what is committed.
-const FINISH_MAX: Duration = Duration::from_secs(30);
+use crate::topics::{Found, find};
 
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Waits until nothing is under way in these topics. To be called after older captures were sent away, so that nobody writes.
-/// Blocks its thread.
-pub(crate) fn await_settled(settings: &KafkaSettings, topics: &BTreeMap<String, Found>) -> Result<(), Error> {
-    let (whole, finished) = (ends(settings, "read_uncommitted")?, ends(settings, "read_committed")?);
-    let began = Instant::now();
-    for (topic, found) in topics {
-        for partition in 0..found.partitions as i32 {
-            while end(&whole, topic, partition)? != end(&finished, topic, partition)? {
-                if began.elapsed() > FINISH_MAX {
-                    return Err(Error::Unfinished { topic: topic.clone() });
-                }
-                std::thread::sleep(PAUSE);
+/// How long brokers may be away.
+const AWAY_MAX: Duration = Duration::from_secs(60);
+
+/// What a partition holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Extent {
+    /// The first offset that is still there.
+    pub(crate) low: i64,
+    /// Before this offset everything is committed or given up.
+    pub(crate) stable: i64,
+    /// The end.
+    pub(crate) whole: i64,
+}
+
+impl Extent {
+    /// Whether a transaction in it is not finished.
+    pub(crate) fn hangs(&self) -> bool {
+        self.stable < self.whole
+    }
+}
+
+/// What partitions hold, by topic and partition.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Extents(BTreeMap<(String, i32), Extent>);
+
+impl Extents {
+    /// What a partition holds; `None` for one that nobody asked about.
+    pub(crate) fn of(&self, topic: &str, partition: i32) -> Option<Extent> {
+        self.0.get(&(topic.to_owned(), partition)).copied()
+    }
+
+    /// The partitions in which a transaction is not finished.
+    pub(crate) fn hanging(&self) -> impl Iterator<Item = (&str, i32, Extent)> {
+        let hanging = self.0.iter().filter(|(_, extent)| extent.hangs());
+        hanging.map(|((topic, partition), extent)| (topic.as_str(), *partition, *extent))
+    }
+}
+
+/// Asks brokers where topics begin and end. Blocks its thread, as all of it.
+pub(crate) struct Surveyor {
+    whole: BaseConsumer<Watcher>,
+    committed: BaseConsumer<Watcher>,
+    watcher: Watcher,
+}
+
+impl Surveyor {
+    pub(crate) fn new(settings: &KafkaSettings) -> Result<Surveyor, Error> {
+        let watcher = Watcher::default();
+        let consumer = |isolation: &str| {
+            let mut config = reader_config(settings, "understudy-reader");
+            config.set("isolation.level", isolation);
+            let consumer = config.create_with_context(watcher.clone());
+            consumer.map_err(|error| Error::of(&error, "the Kafka client"))
+        };
+        Ok(Surveyor {
+            whole: consumer("read_uncommitted")?,
+            committed: consumer("read_committed")?,
+            watcher: watcher.clone(),
+        })
+    }
+
+    /// Which of these topics there are.
+    pub(crate) fn topics<'a>(
+        &self,
+        wanted: impl Iterator<Item = &'a str>,
+    ) -> Result<BTreeMap<String, Found>, Error> {
+        find(self.whole.client(), wanted, &self.watcher)
+    }
+
+    /// What topics hold now, given how many partitions each has. Brokers are asked for all partitions at once.
+    pub(crate) fn look(&self, topics: &BTreeMap<String, usize>) -> Result<Extents, Error> {
+        let mut extents = BTreeMap::new();
+        if topics.is_empty() {
+            return Ok(Extents(extents));
+        }
+        // In this order, so that what is written meanwhile never looks finished.
+        let stable = self.offsets(&self.committed, topics, Offset::End)?;
+        let whole = self.offsets(&self.whole, topics, Offset::End)?;
+        let lows = self.offsets(&self.whole, topics, Offset::Beginning)?;
+        for (at, low) in lows {
+            if let (Some(stable), Some(whole)) = (stable.get(&at), whole.get(&at)) {
+                extents.insert(at, Extent { low, stable: *stable, whole: *whole });
             }
         }
+        Ok(Extents(extents))
     }
-    Ok(())
-}
 
-/// Asks where topics end: all of them, or what is committed of them.
-fn ends(settings: &KafkaSettings, isolation: &str) -> Result<(BaseConsumer<Watcher>, Watcher), Error> {
-    let watcher = Watcher::default();
-    let mut config = reader_config(settings, "understudy-reader");
-    config.set("isolation.level", isolation);
-    let consumer = config.create_with_context(watcher.clone());
-    Ok((consumer.map_err(|error| Error::of(&error, "the Kafka client"))?, watcher))
-}
+    /// Looks until every transaction in these topics is finished, or until that has taken too long since the first look that
+    /// found one which is not. Gives what the last look has found. Brokers that are away are waited for while that is wanted.
+    pub(crate) fn await_settled(
+        &self,
+        topics: &BTreeMap<String, usize>,
+        patience: Duration,
+        is_wanted: impl Fn() -> bool,
+    ) -> Result<Extents, Error> {
+        let began = Instant::now();
+        let mut hanging_since = None;
+        loop {
+            match self.look(topics) {
+                Ok(extents) if extents.hanging().next().is_none() => return Ok(extents),
+                Ok(extents) => {
+                    let since: &mut Instant = hanging_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() > patience || !is_wanted() {
+                        return Ok(extents);
+                    }
+                }
+                Err(Error::Unreachable { .. }) if began.elapsed() < AWAY_MAX && is_wanted() => {}
+                Err(error) => return Err(error),
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
 
-fn end(
-    (consumer, watcher): &(BaseConsumer<Watcher>, Watcher),
-    topic: &str,
-    partition: i32,
-) -> Result<i64, Error> {
-    let ends = consumer.fetch_watermarks(topic, partition, ANSWER_MAX);
-    Ok(ends.map_err(|error| watcher.judge(&error, topic))?.1)
+    fn offsets(
+        &self,
+        consumer: &BaseConsumer<Watcher>,
+        topics: &BTreeMap<String, usize>,
+        end: Offset,
+    ) -> Result<BTreeMap<(String, i32), i64>, Error> {
+        let mut asked = TopicPartitionList::new();
+        for (topic, partitions) in topics {
+            for partition in 0..*partitions as i32 {
+                let added = asked.add_partition_offset(topic, partition, end);
+                added.map_err(|error| Error::of(&error, topic))?;
+            }
+        }
+        let answered = consumer.offsets_for_times(asked, ANSWER_MAX);
+        let answered = answered.map_err(|error| self.watcher.judge(&error, "the topics"))?;
+        let mut offsets = BTreeMap::new();
+        for element in answered.elements() {
+            element.error().map_err(|error| self.watcher.judge(&error, element.topic()))?;
+            let Offset::Offset(offset) = element.offset() else {
+                let why = format!("no broker tells the offsets of topic {}", element.topic());
+                return Err(Error::Unreachable { why });
+            };
+            offsets.insert((element.topic().to_owned(), element.partition()), offset);
+        }
+        Ok(offsets)
+    }
 }

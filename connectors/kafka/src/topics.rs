@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use rdkafka::admin::{AdminClient, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication};
 use rdkafka::client::{Client, ClientContext, DefaultClientContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::MetadataTopic;
 use understudy_model::TableName;
 
-use crate::client::{ANSWER_MAX, admin_options};
+use crate::client::{ANSWER_MAX, Watcher, admin_options};
 use crate::error::Error;
 use crate::names::TopicNames;
 use crate::settings::KafkaSettings;
@@ -20,6 +21,9 @@ pub(crate) const RECORD_BYTES: u64 = 8 * 1024 * 1024;
 /// How large the files of the bookkeeping's topic get: small, since only closed ones are compacted and every start reads
 /// what is left.
 const STATE_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// In how many replicas what was written should be before it counts.
+const IN_STEP: usize = 2;
 
 /// Pause between looks at whether new topics are there.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
@@ -53,6 +57,13 @@ pub(crate) struct Found {
     pub(crate) config: Option<HashMap<String, String>>,
 }
 
+impl Found {
+    fn of(topic: &MetadataTopic) -> Found {
+        let replicas = topic.partitions().iter().map(|partition| partition.replicas().len()).min();
+        Found { partitions: topic.partitions().len(), replicas: replicas.unwrap_or(0), config: None }
+    }
+}
+
 /// How a topic is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Difference {
@@ -68,13 +79,22 @@ pub(crate) enum Difference {
     InSync { needed: usize, replicas: usize },
     /// It takes no larger records than this.
     RecordSize { found: u64 },
+    /// It has fewer replicas than are set.
+    Replicas { expected: usize, found: usize },
+    /// What was written may be on one broker only, however many replicas there are.
+    Lone { replicas: usize, asked: bool },
 }
 
 impl Difference {
     /// Whether nothing may be written to such a topic.
     pub(crate) fn is_grave(&self) -> bool {
         match self {
-            Difference::Partitions { .. } | Difference::Policy { .. } | Difference::InSync { .. } => true,
+            Difference::Partitions { .. }
+            | Difference::Policy { .. }
+            | Difference::InSync { .. }
+            | Difference::Replicas { .. } => true,
+            // Whoever asks for replicas counts on them.
+            Difference::Lone { asked, .. } => *asked,
             Difference::Retention { .. }
             | Difference::RetentionBytes { .. }
             | Difference::RecordSize { .. } => false,
@@ -103,6 +123,10 @@ impl Difference {
             Difference::RetentionBytes { .. } => set("retention.bytes=-1".to_owned()),
             Difference::InSync { replicas, .. } => set(format!("min.insync.replicas={replicas}")),
             Difference::RecordSize { .. } => set(format!("max.message.bytes={RECORD_BYTES}")),
+            Difference::Replicas { found, .. } => format!(
+                "give it more (kafka-reassign-partitions), or set `replication_factor: {found}` under `through.kafka`"
+            ),
+            Difference::Lone { .. } => set("min.insync.replicas=2".to_owned()),
         }
     }
 }
@@ -130,6 +154,14 @@ impl fmt::Display for Difference {
                 "writing needs {needed} replicas in step (min.insync.replicas), and its partitions have {replicas}"
             ),
             Difference::RecordSize { found } => write!(f, "it takes records of at most {found} bytes"),
+            Difference::Replicas { expected, found } => {
+                write!(f, "its partitions have {found} replicas instead of {expected}")
+            }
+            Difference::Lone { replicas, .. } => write!(
+                f,
+                "its partitions have {replicas} replicas, and what is written counts once one of them has it \
+                 (min.insync.replicas)"
+            ),
         }
     }
 }
@@ -153,6 +185,12 @@ impl TopicSpec {
         specs
     }
 
+    /// The topic by which lanes are shared out.
+    pub(crate) fn lanes(settings: &KafkaSettings, names: &TopicNames) -> TopicSpec {
+        let partitions = usize::from(settings.partitions);
+        TopicSpec { name: names.lanes(), partitions, keeps: Keeps::Log(settings.retention), rows: false }
+    }
+
     /// What it is made with, apart from partitions and replicas.
     fn config(&self, settings: &KafkaSettings) -> Vec<(&'static str, String)> {
         let mut config = match self.keeps {
@@ -170,8 +208,8 @@ impl TopicSpec {
             config.push(("max.message.bytes", RECORD_BYTES.to_string()));
         }
         // With three replicas one may be away, and what was written is still in two places.
-        if settings.replication_factor.is_some_and(|factor| factor > 2) {
-            config.push(("min.insync.replicas", "2".to_owned()));
+        if settings.replication_factor.is_some_and(|factor| usize::from(factor) > IN_STEP) {
+            config.push(("min.insync.replicas", IN_STEP.to_string()));
         }
         config
     }
@@ -192,8 +230,12 @@ impl TopicSpec {
     }
 
     /// How a topic that is there differs from this.
-    pub(crate) fn compare(&self, found: &Found) -> Vec<Difference> {
+    pub(crate) fn compare(&self, settings: &KafkaSettings, found: &Found) -> Vec<Difference> {
         let mut differences = Vec::new();
+        let asked = settings.replication_factor.map(usize::from);
+        if let Some(expected) = asked.filter(|asked| found.replicas < *asked) {
+            differences.push(Difference::Replicas { expected, found: found.replicas });
+        }
         if found.partitions != self.partitions {
             differences.push(Difference::Partitions { expected: self.partitions, found: found.partitions });
         }
@@ -225,6 +267,12 @@ impl TopicSpec {
         {
             differences.push(Difference::InSync { needed, replicas: found.replicas });
         }
+        if found.replicas > IN_STEP
+            && number("min.insync.replicas").is_some_and(|needed| needed < IN_STEP as i64)
+        {
+            let asked = asked.is_some_and(|asked| asked > IN_STEP);
+            differences.push(Difference::Lone { replicas: found.replicas, asked });
+        }
         if self.rows
             && let Some(found) = number("max.message.bytes").and_then(|bytes| u64::try_from(bytes).ok())
             && found < RECORD_BYTES
@@ -244,18 +292,47 @@ pub(crate) fn layout<C: ClientContext>(client: &Client<C>) -> Result<BTreeMap<St
         None | Some(_) => true,
     };
     let topics = metadata.topics().iter().filter(|topic| is_there(topic.error().map(Into::into)));
-    let found = topics.map(|topic| {
-        let replicas = topic.partitions().iter().map(|partition| partition.replicas().len()).min();
-        let partitions = topic.partitions().len();
-        let found = Found { partitions, replicas: replicas.unwrap_or(0), config: None };
-        (topic.name().to_owned(), found)
-    });
-    Ok(found.collect())
+    Ok(topics.map(|topic| (topic.name().to_owned(), Found::of(topic))).collect())
 }
 
-/// How many brokers there are. Blocks its thread.
-pub(crate) fn brokers<C: ClientContext>(client: &Client<C>) -> Result<usize, KafkaError> {
-    Ok(client.fetch_metadata(None, ANSWER_MAX)?.brokers().len())
+/// Which of these topics there are. Each that does not show among all is asked for by its name, since brokers leave out what we
+/// may not see: only for a client that never makes topics by asking for them. Blocks its thread.
+pub(crate) fn find<'a, C: ClientContext>(
+    client: &Client<C>,
+    wanted: impl Iterator<Item = &'a str>,
+    watcher: &Watcher,
+) -> Result<BTreeMap<String, Found>, Error> {
+    let mut all = layout(client).map_err(|error| watcher.judge(&error, "the cluster"))?;
+    let mut there = BTreeMap::new();
+    for topic in wanted {
+        let found = match all.remove(topic) {
+            Some(found) => Some(found),
+            None => look_for(client, topic, watcher)?,
+        };
+        there.extend(found.map(|found| (topic.to_owned(), found)));
+    }
+    Ok(there)
+}
+
+/// One topic; `None` when it is not there.
+fn look_for<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    watcher: &Watcher,
+) -> Result<Option<Found>, Error> {
+    let judge = |error: KafkaError| watcher.judge(&error, topic);
+    let metadata = client.fetch_metadata(Some(topic), ANSWER_MAX).map_err(judge)?;
+    let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(None) };
+    match found.error().map(RDKafkaErrorCode::from) {
+        Some(RDKafkaErrorCode::UnknownTopicOrPartition) => Ok(None),
+        Some(code @ RDKafkaErrorCode::TopicAuthorizationFailed) => Err(Error::of_code(code, topic)),
+        None | Some(_) => Ok(Some(Found::of(found))),
+    }
+}
+
+/// The numbers of the brokers. Blocks its thread.
+pub(crate) fn brokers<C: ClientContext>(client: &Client<C>) -> Result<Vec<i32>, KafkaError> {
+    Ok(client.fetch_metadata(None, ANSWER_MAX)?.brokers().iter().map(|broker| broker.id()).collect())
 }
 
 /// Adds the settings of topics that are there, as far as we may see them.
@@ -276,6 +353,15 @@ pub(crate) async fn describe(
         }
     }
     Ok(())
+}
+
+/// How many replicas a topic gets that does not say; `None` where we may not see.
+pub(crate) async fn default_replicas(admin: &AdminClient<DefaultClientContext>, broker: i32) -> Option<u16> {
+    let asked = [ResourceSpecifier::Broker(broker)];
+    let described = admin.describe_configs(&asked, &admin_options()).await.ok()?;
+    let entries = described.into_iter().flatten().flat_map(|resource| resource.entries);
+    let mut told = entries.filter(|entry| entry.name == "default.replication.factor");
+    told.find_map(|entry| entry.value?.parse().ok())
 }
 
 /// What creating topics came to: for each that the brokers do not want, why.
@@ -346,7 +432,7 @@ mod tests {
     #[test]
     fn what_we_make_is_as_it_should_be() {
         for spec in specs() {
-            assert_eq!(spec.compare(&made(&spec)), [], "{}", spec.name);
+            assert_eq!(spec.compare(&settings(), &made(&spec)), [], "{}", spec.name);
         }
     }
 
@@ -357,7 +443,7 @@ mod tests {
         let with = |key: &str, value: &str| {
             let mut found = made(spec);
             found.config.as_mut().unwrap().insert(key.to_owned(), value.to_owned());
-            spec.compare(&found)
+            spec.compare(&settings(), &found)
         };
         let day = Duration::from_secs(86_400);
         assert_eq!(
@@ -373,10 +459,31 @@ mod tests {
         assert_eq!(with("min.insync.replicas", "2"), [Difference::InSync { needed: 2, replicas: 1 }]);
         assert_eq!(with("max.message.bytes", "1000"), [Difference::RecordSize { found: 1_000 }]);
         let found = Found { partitions: 1, ..made(spec) };
-        assert_eq!(spec.compare(&found), [Difference::Partitions { expected: 3, found: 1 }]);
+        assert_eq!(spec.compare(&settings(), &found), [Difference::Partitions { expected: 3, found: 1 }]);
         let state = specs().into_iter().find(|spec| spec.name.ends_with("state")).unwrap();
         let mut deleted = made(&state);
         deleted.config.as_mut().unwrap().insert("cleanup.policy".to_owned(), "delete".to_owned());
-        assert!(state.compare(&deleted).iter().any(Difference::is_grave));
+        assert!(state.compare(&settings(), &deleted).iter().any(Difference::is_grave));
+    }
+
+    /// Guards that blue's log is not let go of on the word of one broker where several were asked for, nor in silence where
+    /// nobody has asked.
+    #[test]
+    fn writing_counts_on_more_than_one_replica() {
+        let spec = &specs()[0];
+        let found = |replicas, in_step: &str| {
+            let mut found = Found { replicas, ..made(spec) };
+            found.config.as_mut().unwrap().insert("min.insync.replicas".to_owned(), in_step.to_owned());
+            found
+        };
+        let asking = |replication_factor| KafkaSettings { replication_factor, ..settings() };
+        assert_eq!(spec.compare(&asking(None), &found(3, "2")), []);
+        let lone = spec.compare(&asking(None), &found(3, "1"));
+        assert_eq!(lone, [Difference::Lone { replicas: 3, asked: false }]);
+        assert!(!lone[0].is_grave() && lone[0].remedy("t").contains("min.insync.replicas=2"));
+        assert!(spec.compare(&asking(Some(3)), &found(3, "1"))[0].is_grave());
+        let few = spec.compare(&asking(Some(3)), &found(1, "1"));
+        assert_eq!(few, [Difference::Replicas { expected: 3, found: 1 }]);
+        assert!(few[0].is_grave());
     }
 }

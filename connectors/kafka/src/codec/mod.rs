@@ -14,14 +14,16 @@ mod wire;
 pub use envelope::{
     DataHeaders, DataRecord, Joiner, RecordOrder, Records, RowEvent, Stamp, TableCodec, UNAVAILABLE,
 };
+pub(crate) use envelope::{GROUP, TOMBSTONE};
+pub(crate) use group::entry_bytes_max;
 pub use partition::{colliding_tables, partition_of};
 pub use schema::{SchemaColumn, SchemaRecord};
 
 pub use group::{Beat, GROUP_BYTES_MAX, Group, GroupTable, LeafOrTables, Part, Truncated, Work};
 pub use request::Request;
 pub use state::{
-    DoneRange, DoneRanges, FoldedState, Progress, RouteState, StateFold, StateKey, StateRecord, UnitState,
-    progress_records,
+    DoneRange, DoneRanges, FoldedState, Owner, Progress, RouteState, StateFold, StateKey, StateRecord,
+    UnitState, progress_records,
 };
 
 pub use error::CodecError;

@@ -37,7 +37,7 @@ pub fn colliding_tables<'a>(
     names: &TopicNames,
     tables: impl IntoIterator<Item = &'a TableName>,
 ) -> Option<(&'a TableName, &'a TableName)> {
-    let own = [names.order(), names.schema(), names.state(), names.requests()];
+    let own = [names.order(), names.schema(), names.state(), names.requests(), names.lanes()];
     let mut taken = own.iter().map(|topic| (collision_key(topic), None)).collect::<HashMap<_, _>>();
     tables.into_iter().find_map(|table| match taken.insert(collision_key(&names.table(table)), Some(table)) {
         None => None,

@@ -54,6 +54,11 @@ impl Books {
         }
     }
 
+    /// What is recorded under these keys is of no use: voided together with what is recorded of tables that are gone.
+    pub(super) fn void(&mut self, keys: Vec<StateKey>) {
+        self.absent.extend(keys);
+    }
+
     /// Where the capture is, to be written with every transaction once something was begun.
     pub(super) fn progress(&self) -> Vec<StateRecord> {
         let Some(lineage) = &self.lineage else { return Vec::new() };

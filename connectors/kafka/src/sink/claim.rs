@@ -3,21 +3,21 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use rdkafka::admin::AdminClient;
+use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::Producer;
 use understudy_contract::{Class, Failure, Saved};
 use understudy_model::{RouteId, TableName};
 
 use super::books::Books;
+use super::left::{Left, naming, take_over};
 use super::tables::{CapturedTable, Table, Tables};
-use super::transaction::Pen;
 use super::{KafkaSink, OpenSpan};
-use crate::client::{ANSWER_MAX, admin, blocking};
-use crate::codec::{CodecError, FoldedState, SchemaRecord, StateFold, TableCodec};
+use crate::client::{admin, blocking};
+use crate::codec::{FoldedState, SchemaRecord, StateKey};
 use crate::error::Error;
 use crate::names::TopicNames;
-use crate::read_all::{Told, read_all};
 use crate::settings::KafkaSettings;
-use crate::settled::await_settled;
 use crate::topics::{self, Found, TopicSpec};
 
 impl KafkaSink {
@@ -25,19 +25,18 @@ impl KafkaSink {
     /// say that they were there.
     pub(super) async fn take(&mut self) -> Result<Option<Saved>, Failure> {
         let pen = Arc::clone(&self.pen);
-        let (fencing, settings) = (Arc::clone(&pen), self.settings.clone());
-        let (there, folded, shapes) = {
-            let routes = self.routes();
-            blocking(move || {
-                fencing.fence()?;
-                left_behind(&fencing, &settings, &routes)
-            })
-            .await?
-        };
-        let folded = folded?;
+        let routes = self.routes();
+        let left = blocking(move || take_over(&pen, &routes)).await?;
+        let Left { there, mut folded, shapes, is_named } = left;
         self.see_to_topics(there, folded.as_ref()).await?;
+        if !is_named {
+            let pen = Arc::clone(&self.pen);
+            blocking(move || pen.write(naming(&pen)).map(drop)).await?;
+        }
+        let unfit = folded.as_mut().map(|folded| self.drop_unfit(folded)).unwrap_or_default();
         let saved = folded.as_ref().map(|folded| folded.saved.clone());
         self.books = folded.map(Books::of).unwrap_or_default();
+        self.books.void(unfit);
         self.tables = self.shaped(&shapes)?;
         self.open = None::<OpenSpan>;
         self.claimed = true;
@@ -46,6 +45,28 @@ impl KafkaSink {
 
     fn routes(&self) -> HashMap<TableName, RouteId> {
         self.captured.iter().map(|table| (table.relation.name.clone(), table.route)).collect()
+    }
+
+    /// Rows that wait to be read again by a key that their table no longer has cannot be read. Whoever had asked for them has
+    /// to copy the table again in any case.
+    fn drop_unfit(&self, folded: &mut FoldedState) -> Vec<StateKey> {
+        let captured = |route: &RouteId| self.captured.iter().find(|table| table.route == *route);
+        let mut unfit = Vec::new();
+        folded.saved.heals.retain(|(route, key)| match captured(route) {
+            Some(table) if !table.has_key_like(&key.blue) => {
+                let source = table.relation.name.clone();
+                unfit.push(StateKey::Heal { source, key: key.blue.clone() });
+                false
+            }
+            Some(_) | None => true,
+        });
+        if !unfit.is_empty() {
+            tracing::warn!(
+                rows = unfit.len(),
+                "rows that wait to be read again do not fit their table's key: left out"
+            );
+        }
+        unfit
     }
 
     /// Makes what is missing, and refuses what is not as it must be.
@@ -64,7 +85,8 @@ impl KafkaSink {
         }
         let admin = admin(&self.settings)?;
         if !missing.is_empty() {
-            let made = topics::create(&admin, &self.settings, &missing, false).await;
+            let settings = self.making(&admin).await?;
+            let made = topics::create(&admin, &settings, &missing, false).await;
             let refused = made.map_err(|error| self.pen.watcher.judge(&error, "the cluster"))?;
             if let Some((topic, code)) = refused.first() {
                 return Err(Failure::from(Error::of_code(*code, topic)).while_doing("make the topics"));
@@ -75,9 +97,16 @@ impl KafkaSink {
         there.retain(|name, _| specs.iter().any(|spec| spec.name == *name));
         let described = topics::describe(&admin, &mut there).await;
         described.map_err(|error| self.pen.watcher.judge(&error, "the cluster"))?;
+        let single = there.values().filter(|found| found.replicas == 1).count();
+        if single > 0 {
+            tracing::warn!(
+                topics = single,
+                "one replica holds all that is written: with its broker it is lost"
+            );
+        }
         for spec in &specs {
             let Some(found) = there.get(&spec.name) else { continue };
-            for difference in spec.compare(found) {
+            for difference in spec.compare(&self.settings, found) {
                 let (topic, remedy) = (&spec.name, difference.remedy(&spec.name));
                 match difference {
                     topics::Difference::Partitions { expected, found } if folded.is_some() => {
@@ -95,6 +124,23 @@ impl KafkaSink {
         Ok(())
     }
 
+    /// The settings that topics are made with: where nobody says how many replicas they get, as many as the brokers would make,
+    /// so that what follows from their number can be set too.
+    async fn making(&self, admin: &AdminClient<DefaultClientContext>) -> Result<KafkaSettings, Failure> {
+        let mut settings = self.settings.clone();
+        if settings.replication_factor.is_none() {
+            let pen = Arc::clone(&self.pen);
+            let brokers = blocking(move || {
+                let brokers = topics::brokers(pen.producer.client());
+                brokers.map_err(|error| pen.watcher.judge(&error, "the cluster"))
+            });
+            if let Some(broker) = brokers.await?.first() {
+                settings.replication_factor = topics::default_replicas(admin, *broker).await;
+            }
+        }
+        Ok(settings)
+    }
+
     /// A missing topic that was there, and held what nobody can write again.
     fn gone(&self, names: &TopicNames, missing: &[TopicSpec], folded: &FoldedState) -> Option<String> {
         let followed = |table: &&CapturedTable| folded.routes.contains_key(&table.route);
@@ -109,129 +155,10 @@ impl KafkaSink {
         let shaped = self.captured.iter().map(|table| {
             let name = &table.relation.name;
             let last = self.books.schemas.get(name).copied().unwrap_or(0);
-            let same = known
-                .get(&(name.clone(), last))
-                .filter(|known| known.is_like(&SchemaRecord::of(&table.relation, last, &table.key)));
-            let is_new = same.is_none();
-            let schema = match same {
-                Some(known) => known.clone(),
-                None => SchemaRecord::of(&table.relation, last + 1, &table.key),
-            };
-            Ok(Table {
-                route: table.route,
-                name: name.clone(),
-                id: table.relation.id,
-                key: table.key.clone(),
-                fingerprint: table.fingerprint.clone(),
-                relation: table.relation.clone(),
-                codec: TableCodec::new(&schema, prefix, &self.database)?,
-                version: schema.version,
-                is_new,
-            })
+            let of_table = known.values().filter(|shape| shape.table == *name && shape.version <= last);
+            Table::new(table, (of_table.cloned().collect(), last), (prefix, &self.database))
         });
         let shaped = shaped.collect::<Result<Vec<_>, Failure>>()?;
         Ok(Tables::new(shaped, self.settings.partitions))
     }
-}
-
-/// The topics that are there, what the books say, and the shapes that readers know.
-type Left = (
-    BTreeMap<String, Found>,
-    Result<Option<FoldedState>, CodecError>,
-    HashMap<(TableName, u32), SchemaRecord>,
-);
-
-/// Reads what the last capture has left. Blocks its thread.
-fn left_behind(
-    pen: &Pen,
-    settings: &KafkaSettings,
-    routes: &HashMap<TableName, RouteId>,
-) -> Result<Left, Error> {
-    let client = pen.producer.client();
-    let there = topics::layout(client).map_err(|error| pen.watcher.judge(&error, "the cluster"))?;
-    let names = TopicNames::new(&settings.topic_prefix);
-    let ours = |name: &String| {
-        pen.topics.tables.contains(name) || [names.order(), names.schema(), names.state()].contains(name)
-    };
-    let written =
-        there.iter().filter(|(name, _)| ours(name)).map(|(name, found)| (name.clone(), found.clone()));
-    await_settled(settings, &written.collect())?;
-    let mut fold = StateFold::default();
-    let mut unread = None;
-    if there.contains_key(&pen.topics.state) {
-        read_all(settings, &pen.topics.state, |key, value| match fold.apply(key, value) {
-            Ok(()) => Told::GoOn,
-            Err(error) => {
-                unread = Some(error);
-                Told::Stop
-            }
-        })?;
-    }
-    let folded = match unread {
-        Some(error) => Err(error),
-        None => fold.finish(|table| routes.get(table).copied()),
-    };
-    if let (Ok(folded), true) = (&folded, there.contains_key(&pen.topics.order)) {
-        check_order(pen, settings, folded.as_ref())?;
-    }
-    if let Ok(None) = &folded {
-        check_rows(pen, &there)?;
-    }
-    let mut shapes = HashMap::new();
-    if matches!(folded, Ok(Some(_))) && there.contains_key(&pen.topics.schema) {
-        let mut torn = false;
-        read_all(settings, &pen.topics.schema, |_, value| {
-            match value.map(SchemaRecord::from_json) {
-                Some(Ok(shape)) => drop(shapes.insert((shape.table.clone(), shape.version), shape)),
-                Some(Err(_)) => torn = true,
-                None => {}
-            }
-            Told::GoOn
-        })?;
-        if torn {
-            let why = "a shape of a table in it cannot be read".to_owned();
-            return Err(Error::Torn { topic: pen.topics.schema.clone(), why });
-        }
-    }
-    Ok((there, folded, shapes))
-}
-
-/// Books and groups are written together: neither can be there without the other, unless a topic was lost and made anew.
-fn check_order(pen: &Pen, settings: &KafkaSettings, folded: Option<&FoldedState>) -> Result<(), Error> {
-    let topic = pen.topics.order.clone();
-    match folded {
-        Some(folded) if folded.group > 0 => {
-            let ends = pen.producer.client().fetch_watermarks(&topic, 0, ANSWER_MAX);
-            let (_, end) = ends.map_err(|error| pen.watcher.judge(&error, &topic))?;
-            let why = "it is empty, though groups were written".to_owned();
-            if end == 0 { Err(Error::Torn { topic, why }) } else { Ok(()) }
-        }
-        Some(_) => Ok(()),
-        None => {
-            let mut holds_some = false;
-            read_all(settings, &topic, |_, _| {
-                holds_some = true;
-                Told::Stop
-            })?;
-            let why = format!("it holds groups, but {} knows of none", pen.topics.state);
-            if holds_some { Err(Error::Torn { topic, why }) } else { Ok(()) }
-        }
-    }
-}
-
-/// Rows come after books. Those of a migration that was finished may stay for others to read; the groups of another one would
-/// begin at the same numbers, and whoever reads could not tell its rows from these.
-fn check_rows(pen: &Pen, there: &BTreeMap<String, Found>) -> Result<(), Error> {
-    for topic in &pen.topics.tables {
-        let partitions = there.get(topic).map_or(0, |found| found.partitions);
-        for partition in 0..partitions as i32 {
-            let ends = pen.producer.client().fetch_watermarks(topic, partition, ANSWER_MAX);
-            let (first, end) = ends.map_err(|error| pen.watcher.judge(&error, topic))?;
-            if first < end {
-                let why = format!("it holds rows, but {} knows of none", pen.topics.state);
-                return Err(Error::Torn { topic: topic.clone(), why });
-            }
-        }
-    }
-    Ok(())
 }

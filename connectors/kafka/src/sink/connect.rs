@@ -14,6 +14,7 @@ use super::{CaptureNotes, CapturedTable, KafkaSink};
 use crate::client::{blocking, producer};
 use crate::codec::colliding_tables;
 use crate::names::TopicNames;
+use crate::owner::Claimant;
 use crate::settings::KafkaSettings;
 use crate::topics::layout;
 
@@ -23,10 +24,10 @@ pub fn transactional_id(topic_prefix: &str) -> String {
 }
 
 impl KafkaSink {
-    /// Connects to Kafka, for the tables of a database in the order of their routes. Owns nothing yet, and makes nothing.
+    /// Connects to Kafka, for whom, and for tables in the order of their routes. Owns nothing yet, and makes nothing.
     pub async fn connect(
         settings: &KafkaSettings,
-        database: &str,
+        claimant: Claimant,
         tables: Vec<CapturedTable>,
     ) -> Result<KafkaSink, Failure> {
         let names = TopicNames::new(&settings.topic_prefix);
@@ -37,17 +38,32 @@ impl KafkaSink {
         blocking(move || layout(probe.client()).map_err(|error| judge.judge(&error, "the cluster")))
             .await
             .map_err(|error| Failure::from(error).while_doing("connect to Kafka"))?;
+        let of_table = |table: &CapturedTable| {
+            let name = &table.relation.name;
+            (names.table(name), name.clone(), table.relation.id)
+        };
+        let captured = tables.iter().map(of_table).collect::<Vec<_>>();
         let topics = Topics {
-            tables: tables.iter().map(|table| names.table(&table.relation.name)).collect(),
+            tables: captured.iter().map(|(topic, ..)| topic.clone()).collect(),
             order: names.order(),
             schema: names.schema(),
             state: names.state(),
         };
+        let abandoned = AtomicBool::new(false);
+        let pen = Pen {
+            settings: settings.clone(),
+            claimant: claimant.clone(),
+            producer,
+            watcher,
+            topics,
+            captured,
+            abandoned,
+        };
         Ok(KafkaSink {
             settings: settings.clone(),
-            database: database.to_owned(),
+            database: claimant.owner.database.clone(),
             captured: tables,
-            pen: Arc::new(Pen { producer, watcher, topics, abandoned: AtomicBool::new(false) }),
+            pen: Arc::new(pen),
             tables: Tables::new(Vec::new(), settings.partitions),
             books: Books::default(),
             open: None,

@@ -18,7 +18,7 @@ impl KafkaSink {
         lineage: &Lineage,
         checkpoint: Checkpoint,
     ) -> Result<(), Failure> {
-        self.settle().await?;
+        self.ready().await?;
         self.books.lineage = Some(lineage.clone());
         (self.books.checkpoint, self.books.unseen) = (checkpoint, None);
         self.open = None;
@@ -31,7 +31,7 @@ impl KafkaSink {
     }
 
     pub(super) async fn write_entry(&mut self, entry: &LedgerEntry) -> Result<(), Failure> {
-        self.settle().await?;
+        self.ready().await?;
         let route = match entry {
             LedgerEntry::Plan(unit) | LedgerEntry::Refresh(unit) => unit.route,
             LedgerEntry::Forget(unit) => unit.route,
@@ -68,7 +68,7 @@ impl KafkaSink {
     }
 
     async fn write_again(&mut self, route: RouteId) -> Result<(), Failure> {
-        self.settle().await?;
+        self.ready().await?;
         let (place, table) = self.tables.of(route)?;
         let name = table.name.clone();
         let units = self.books.units_of(route);
@@ -94,7 +94,7 @@ impl KafkaSink {
     }
 
     async fn write_forgotten(&mut self, routes: &[RouteId], publication: &str) -> Result<(), Failure> {
-        self.settle().await?;
+        self.ready().await?;
         if let Some(lineage) = &mut self.books.lineage {
             lineage.publication = Some(publication.to_owned());
         }
@@ -113,7 +113,7 @@ impl KafkaSink {
     /// Forgets the tables that the migration had and has no more. Only once blue is known to be the server that they were
     /// copied from: another one may have fewer tables.
     pub async fn forget_absent(&mut self) -> Result<(), Failure> {
-        self.settle().await?;
+        self.ready().await?;
         let state = self.books.forget_absent();
         if state.is_empty() {
             return Ok(());

@@ -1,16 +1,17 @@
 //! Changes and rows of chunks as groups, ready to be written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
-use rustc_hash::FxHashSet;
-use understudy_contract::{Batch, Class, Failure, LoggedKind, PlacedChunk};
+use rustc_hash::{FxHashMap, FxHashSet};
+use understudy_contract::{Batch, Class, Failure, LoggedEntry, LoggedKind, PlacedChunk};
 use understudy_model::{BlockRange, Checkpoint, HealKey, Lsn, Position, RouteId, RowChange, Tuple, UnitId};
 
 use super::spans::{OpenSpan, Span, counts};
-use super::tables::{Table, Tables};
+use super::tables::{Switch, Tables};
 use super::transaction::Sealed;
 use crate::codec::{
-    Beat, Group, GroupTable, LeafOrTables, Part, Records, Stamp, Truncated, Work, partition_of,
+    Beat, CodecError, Group, GroupTable, LeafOrTables, Part, Records, Stamp, TableCodec, Truncated, Work,
+    entry_bytes_max, partition_of,
 };
 
 /// Bytes of records from which on a group is closed, so that a reader can hold it.
@@ -22,8 +23,8 @@ const GROUP_PARTS: usize = 2_000;
 /// Bytes of conditions of emptied leaves from which on a group is closed.
 const GROUP_TRUNCATE_BYTES: usize = 128 * 1024;
 
-/// Entries in one group: each can hold the condition of a leaf.
-const GROUP_ENTRIES: usize = 500;
+/// Bytes of entries in one group: each can hold the condition of a leaf.
+const GROUP_ENTRY_BYTES: usize = 512 * 1024;
 
 /// Bytes of keys in one group, far below what its record can hold: they may be written several times as long.
 const GROUP_KEY_BYTES: usize = 48 * 1024;
@@ -39,6 +40,9 @@ pub(super) struct Groups<'a> {
     spare: Vec<Records>,
     sealed: Vec<Sealed>,
     filling: Filling,
+    /// Where changes come in other shapes, and the shapes of tables of which they have by now.
+    switches: VecDeque<Switch>,
+    switched: FxHashMap<usize, usize>,
 }
 
 /// The group that is being filled.
@@ -52,6 +56,8 @@ struct Filling {
     truncate_bytes: usize,
     /// Tables that are spoken of without a record of theirs.
     named: Vec<usize>,
+    /// For each table with rows the newest version that they come in.
+    versions: FxHashMap<usize, u32>,
 }
 
 /// What a group tells beside its work.
@@ -71,7 +77,25 @@ impl<'a> Groups<'a> {
     ) -> Groups<'a> {
         spare.iter_mut().for_each(Records::clear);
         let filling = Filling { records: spare.pop().unwrap_or_default(), ..Filling::default() };
-        Groups { tables, number: last + 1, now_us, previous_end, spare, sealed: Vec::new(), filling }
+        let (switches, switched) = (VecDeque::new(), FxHashMap::default());
+        let number = last + 1;
+        Groups {
+            tables,
+            number,
+            now_us,
+            previous_end,
+            spare,
+            sealed: Vec::new(),
+            filling,
+            switches,
+            switched,
+        }
+    }
+
+    /// Changes come in other shapes from these on.
+    pub(super) fn switching(mut self, switches: Vec<Switch>) -> Groups<'a> {
+        self.switches = switches.into();
+        self
     }
 
     /// The number of the last group, and all groups.
@@ -88,8 +112,12 @@ impl<'a> Groups<'a> {
                 return self.seal(other, tail);
             }
         };
-        while rest.len() > GROUP_ENTRIES {
-            let later = rest.split_off(GROUP_ENTRIES);
+        loop {
+            let fitting = fitting_entries(&rest);
+            if fitting >= rest.len() {
+                break;
+            }
+            let later = rest.split_off(fitting);
             self.filling.named.extend_from_slice(named);
             self.seal(Work::Entries(rest), Tail::default())?;
             rest = later;
@@ -139,7 +167,7 @@ impl<'a> Groups<'a> {
         };
         let beyond = || Failure::new(Class::Internal, "a transaction goes beyond its batch");
         let changes = batch.changes.get(span.changes.clone()).ok_or_else(beyond)?;
-        for change in changes.iter().filter(|change| counts(change)) {
+        for (index, change) in span.changes.clone().zip(changes).filter(|(_, change)| counts(change)) {
             if self.is_full() {
                 if at.written > part_from {
                     self.filling.parts.push(part(part_from, at.written, None));
@@ -148,7 +176,11 @@ impl<'a> Groups<'a> {
                 self.seal(work, Tail::default())?;
                 part_from = at.written;
             }
-            self.change(change, span, &mut at)?;
+            while let Some(switch) = self.switches.pop_front_if(|switch| switch.change <= index) {
+                self.switched.insert(switch.place, switch.shape);
+            }
+            let old_row = batch.raw.as_ref().and_then(|raw| raw.old_row(index));
+            self.change((change, old_row), span, &mut at)?;
         }
         let is_seen = at.written > part_from || at.written > 0 && span.end.is_some();
         if is_seen {
@@ -158,7 +190,12 @@ impl<'a> Groups<'a> {
     }
 
     /// One change: its records, or what the group record tells of it.
-    fn change(&mut self, change: &RowChange, span: &Span, at: &mut OpenSpan) -> Result<(), Failure> {
+    fn change(
+        &mut self,
+        (change, before): (&RowChange, Option<&Tuple>),
+        span: &Span,
+        at: &mut OpenSpan,
+    ) -> Result<(), Failure> {
         let stamp = Stamp {
             commit: span.commit,
             previous_end: self.previous_end,
@@ -173,15 +210,16 @@ impl<'a> Groups<'a> {
         at.written += 1;
         match change {
             RowChange::Insert { route, new } => {
-                self.row(*route, stamp, at, |table, stamp, out| table.codec.encode_insert(new, stamp, out))
+                self.row(*route, stamp, at, |codec, stamp, out| codec.encode_insert(new, stamp, out))
             }
             RowChange::Update { route, old_key, new, .. } => {
-                self.row(*route, stamp, at, |table, stamp, out| {
-                    table.codec.encode_update((old_key.as_ref(), None), new, stamp, out)
+                self.row(*route, stamp, at, |codec, stamp, out| {
+                    codec.encode_update((old_key.as_ref(), before), new, stamp, out)
                 })
             }
-            RowChange::Delete { route, key, .. } => self
-                .row(*route, stamp, at, |table, stamp, out| table.codec.encode_delete(key, None, stamp, out)),
+            RowChange::Delete { route, key, .. } => {
+                self.row(*route, stamp, at, |codec, stamp, out| codec.encode_delete(key, before, stamp, out))
+            }
             RowChange::Truncate { routes } => self.truncate(routes, stamp, at),
             RowChange::TruncateLeaf { route, predicate } => {
                 let (place, table) = self.tables.of(*route)?;
@@ -205,13 +243,15 @@ impl<'a> Groups<'a> {
         route: RouteId,
         mut stamp: Stamp,
         at: &mut OpenSpan,
-        encode: impl FnOnce(&Table, &Stamp, &mut Records) -> Result<(), crate::codec::CodecError>,
+        encode: impl FnOnce(&TableCodec, &Stamp, &mut Records) -> Result<(), CodecError>,
     ) -> Result<(), Failure> {
         let (place, table) = self.tables.of(route)?;
+        let codec = table.streamed(self.switched.get(&place).copied());
         stamp.table_ordinal = count(at, place);
+        note_version(&mut self.filling.versions, place, codec);
         let records = &mut self.filling.records;
         let before = records.len();
-        encode(table, &stamp, records)?;
+        encode(codec, &stamp, records)?;
         push_run(&mut self.filling.runs, place, records.len() - before);
         Ok(())
     }
@@ -220,10 +260,12 @@ impl<'a> Groups<'a> {
         let mut emptied = Vec::with_capacity(routes.len());
         for route in routes {
             let (place, table) = self.tables.of(*route)?;
+            let codec = table.streamed(self.switched.get(&place).copied());
             let stamp = Stamp { table_ordinal: count(at, place), ..stamp };
+            note_version(&mut self.filling.versions, place, codec);
             let records = &mut self.filling.records;
             let before = records.len();
-            table.codec.encode_truncate(&stamp, records);
+            codec.encode_truncate(&stamp, records);
             push_run(&mut self.filling.runs, place, records.len() - before);
             self.filling.truncate_bytes += TABLE_BYTES;
             emptied.push(table.id);
@@ -290,7 +332,7 @@ impl<'a> Groups<'a> {
                 group: self.number,
                 ..Stamp::default()
             };
-            table.codec.encode_read(row, &stamp, &mut self.filling.records)?;
+            table.read().encode_read(row, &stamp, &mut self.filling.records)?;
             count += 1;
         }
         push_run(&mut self.filling.runs, place, self.filling.records.len());
@@ -328,12 +370,13 @@ impl<'a> Groups<'a> {
             *counts.entry(*place).or_default().entry(*partition).or_default() += 1;
         }
         let places = counts.keys().copied().collect();
+        let versions = &filled.versions;
         let tables = counts.into_iter().map(|(place, records)| {
             let table = self.tables.at(place)?;
             Ok(GroupTable {
                 name: table.name.clone(),
                 id: table.id,
-                version: table.version,
+                version: versions.get(&place).copied().unwrap_or(table.read().schema().version),
                 records: records.into_iter().collect(),
             })
         });
@@ -349,11 +392,27 @@ impl<'a> Groups<'a> {
 /// Bytes that an emptied table takes in a group record, about.
 const TABLE_BYTES: usize = 12;
 
+/// Readers look for the newest shape that a group has rows in: those before it are known by then.
+fn note_version(versions: &mut FxHashMap<usize, u32>, place: usize, codec: &TableCodec) {
+    let version = versions.entry(place).or_default();
+    *version = codec.schema().version.max(*version);
+}
+
 /// The place of a change among those of its table in the transaction.
 fn count(at: &mut OpenSpan, place: usize) -> u64 {
     let Some(count) = at.of_table.get_mut(place) else { return 0 };
     *count += 1;
     *count - 1
+}
+
+/// How many of these entries one group holds: at least one.
+fn fitting_entries(entries: &[LoggedEntry]) -> usize {
+    let mut bytes = 0;
+    let fits = |entry: &&LoggedEntry| {
+        bytes += entry_bytes_max(entry);
+        bytes <= GROUP_ENTRY_BYTES
+    };
+    entries.iter().take_while(fits).count().max(1)
 }
 
 /// Keys in portions, each of which a group record holds.

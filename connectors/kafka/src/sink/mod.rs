@@ -9,7 +9,9 @@ mod claim;
 mod connect;
 mod entries;
 mod groups;
+mod left;
 mod notes;
+mod recovery;
 mod spans;
 mod tables;
 mod transaction;
@@ -56,7 +58,7 @@ pub struct KafkaSink {
     /// Chunks that are in the log and have not been told.
     finished: VecDeque<ChunkDone>,
     /// A transaction that is being written. It goes on where the call that began it was dropped.
-    under_way: Option<JoinHandle<Result<Vec<Records>, Error>>>,
+    under_way: Option<JoinHandle<Result<Written, Error>>>,
     /// Memory of earlier groups.
     spare: Vec<Records>,
     claimed: bool,
@@ -92,6 +94,7 @@ impl ChangeSink for KafkaSink {
                 return Ok(done);
             }
             if self.has_late_beats() {
+                self.ready().await.map_err(|failure| failure.while_doing("write to Kafka"))?;
                 self.start_beats().map_err(|failure| failure.while_doing("write beats to Kafka"))?;
             } else {
                 self.notes.beat_came().await;
@@ -122,25 +125,34 @@ impl KafkaSink {
         self.notes.clone()
     }
 
+    /// The tables, in the order of their routes.
+    pub fn captured(&self) -> &[CapturedTable] {
+        &self.captured
+    }
+
     /// Offset of the first request that has not been taken, as recorded when the migration was claimed.
     pub fn requests_offset(&self) -> i64 {
         self.books.requests
     }
 
     async fn write_batch(&mut self, batch: &Batch) -> Result<Applied, Failure> {
-        self.settle().await?;
+        self.ready().await?;
         let spans = spans::spans(batch, self.open.as_ref())?;
         let mut applied = Applied::default();
+        let names = (self.settings.topic_prefix.as_str(), self.database.as_str());
+        let switches = self.tables.switches(batch.raw.as_ref(), names)?;
         if spans.is_empty() {
+            self.tables.switch(&switches);
             return Ok(applied);
         }
         let mut state = self.heals(batch, &mut applied)?;
         let upto = batch.checkpoint();
         let beats = upto.map(|upto| self.notes.take_beats(upto)).unwrap_or_default();
         let open = self.open.take();
-        let mut groups = self.groups();
+        let mut groups = self.groups().switching(switches.clone());
         let left_open = groups.batch(batch, &spans, open, beats)?;
         let (last, groups) = groups.finish();
+        self.tables.switch(&switches);
         if let Some(upto) = upto {
             self.books.checkpoint = upto;
             self.books.unseen.clone_from(&batch.unseen);
@@ -180,7 +192,7 @@ impl KafkaSink {
     }
 
     async fn write_chunk(&mut self, chunk: &PlacedChunk) -> Result<(), Failure> {
-        self.settle().await?;
+        self.ready().await?;
         if self.open.is_some() || chunk.at != self.books.checkpoint {
             let cause =
                 format!("a chunk belongs at {}, but the log is at {}", chunk.at, self.books.checkpoint);
@@ -250,10 +262,25 @@ impl KafkaSink {
         let draft = Draft {
             schemas: shapes.iter().map(|shape| (shape.record_key(), shape.to_json())).collect(),
             groups,
+            touched: Vec::new(),
             state: state.iter().map(|record| (record.key(), record.value())).collect(),
         };
         let pen = Arc::clone(&self.pen);
-        self.under_way = Some(tokio::task::spawn_blocking(move || pen.write(draft)));
+        let writing = move || Ok(Written { spare: pen.write(draft)?, last });
+        self.under_way = Some(tokio::task::spawn_blocking(writing));
+        Ok(())
+    }
+
+    /// Waits until groups can be written: until nothing is being written, nor left unfinished by a broker that went away.
+    /// Cancel-safe.
+    async fn ready(&mut self) -> Result<(), Failure> {
+        self.settle().await?;
+        if self.claimed && self.pen.watcher.take_shaken() {
+            let (pen, last) = (Arc::clone(&self.pen), self.books.group);
+            let mending = move || Ok(Written { spare: Vec::new(), last: left::mend(&pen, last)? });
+            self.under_way = Some(tokio::task::spawn_blocking(mending));
+            self.settle().await?;
+        }
         Ok(())
     }
 
@@ -263,10 +290,20 @@ impl KafkaSink {
         let written = under_way.await;
         self.under_way = None;
         let crashed = |crash| Failure::new(Class::Internal, "a task ended unexpectedly").caused_by(crash);
-        self.spare.extend(written.map_err(crashed)??);
+        let Written { spare, last } = written.map_err(crashed)??;
+        self.books.group = last;
+        self.spare.extend(spare);
         self.spare.truncate(SPARE_MAX);
         Ok(())
     }
+}
+
+/// What writing came to.
+struct Written {
+    /// Memory of its groups.
+    spare: Vec<Records>,
+    /// The last group.
+    last: u64,
 }
 
 /// Buffers of groups that are kept for the next ones.

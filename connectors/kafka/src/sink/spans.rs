@@ -64,7 +64,16 @@ pub(super) fn spans(batch: &Batch, open: Option<&OpenSpan>) -> Result<Vec<Span>,
     match batch.open {
         Some(commit) => {
             let changes = from..batch.changes.len();
-            spans.push(Span { commit, end: None, time_us: 0, xid: 0, changes, from_ordinal: 0, size: 0 });
+            let origin = batch.open_origin;
+            spans.push(Span {
+                commit,
+                end: None,
+                time_us: origin.map_or(0, |origin| origin.commit_time_us),
+                xid: origin.map_or(0, |origin| origin.xid.raw() as u32),
+                changes,
+                from_ordinal: 0,
+                size: 0,
+            });
         }
         None if from < batch.changes.len() => return Err(out_of_order("changes belong to no transaction")),
         None => {}
@@ -86,6 +95,7 @@ pub(super) fn spans(batch: &Batch, open: Option<&OpenSpan>) -> Result<Vec<Span>,
 
 #[cfg(test)]
 mod tests {
+    use understudy_contract::Origin;
     use understudy_model::{Checkpoint, CommitMark, HealKey, Key, Position, RouteId, Xid};
 
     use super::*;
@@ -116,6 +126,7 @@ mod tests {
             commits: vec![mark(3, 10)],
             first_ordinal: 4,
             open: Some(Lsn::new(20)),
+            open_origin: Some(Origin { commit_time_us: 8, xid: Xid::new((1 << 32) + 6) }),
             ..Batch::default()
         };
         let open = OpenSpan { commit: Lsn::new(10), written: 3, of_table: Vec::new() };
@@ -123,6 +134,8 @@ mod tests {
         assert_eq!((spans[0].from_ordinal, spans[0].size, spans[0].xid), (3, 5, 5));
         assert_eq!((spans[1].from_ordinal, spans[1].size, spans[1].end), (0, 0, None));
         assert_eq!(spans[1].changes, 3..5);
+        // Every part of a large transaction tells whose it is, and when it was committed.
+        assert_eq!((spans[1].xid, spans[1].time_us), (6, 8));
     }
 
     /// Guards that a gap in what is written is noticed before it is written.

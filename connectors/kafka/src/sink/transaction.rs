@@ -8,9 +8,12 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 
-use crate::client::Watcher;
-use crate::codec::{DataRecord, Records};
+use super::recovery::Captured;
+use crate::client::{RECORD_BYTES_MAX, Watcher};
+use crate::codec::Records;
 use crate::error::Error;
+use crate::owner::{Claimant, read_owner};
+use crate::settings::KafkaSettings;
 
 /// How long the client may take no further record, or a commit may take, before everything is tried anew.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -21,11 +24,17 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// Between two looks whether the brokers have everything.
 const GLANCE: Duration = Duration::from_micros(500);
 
+/// Between two looks at who writes.
+const LOOK_PAUSE: Duration = Duration::from_millis(250);
+
 /// After how long a call that takes its time is asked for again, to see whether anybody still wants it.
 const SLICE: Duration = Duration::from_secs(1);
 
 /// How long giving up a transaction may take. A later claim does it in any case.
 const ABORT_MAX: Duration = Duration::from_secs(10);
+
+/// How long a newer capture has to say that it is there, after it has sent us away.
+const CLAIM_MAX: Duration = Duration::from_secs(5);
 
 /// Headers of a data record.
 const HEADERS: usize = 8;
@@ -51,6 +60,17 @@ pub(super) struct Topics {
     pub(super) state: String,
 }
 
+/// A record that is written for the sake of its partition: so that what a transaction before has left there is finished with
+/// this one.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Touch {
+    pub(super) topic: String,
+    pub(super) partition: u32,
+    pub(super) key: Option<Vec<u8>>,
+    pub(super) value: Option<Vec<u8>>,
+    pub(super) headers: Vec<(String, Vec<u8>)>,
+}
+
 /// What one transaction writes, in this order.
 #[derive(Default)]
 pub(super) struct Draft {
@@ -58,15 +78,22 @@ pub(super) struct Draft {
     pub(super) schemas: Vec<(Vec<u8>, Vec<u8>)>,
     /// The groups.
     pub(super) groups: Vec<Sealed>,
+    /// What is written for the sake of its partition.
+    pub(super) touched: Vec<Touch>,
     /// The bookkeeping that goes with them.
     pub(super) state: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
 /// What writes.
 pub(super) struct Pen {
+    pub(super) settings: KafkaSettings,
+    /// As whom we write.
+    pub(super) claimant: Claimant,
     pub(super) producer: Arc<ThreadedProducer<Watcher>>,
     pub(super) watcher: Watcher,
     pub(super) topics: Topics,
+    /// The tables whose topics these are.
+    pub(super) captured: Vec<Captured>,
     /// Nobody waits for what is being written any more: a process that ends is not held up by a broker that is away.
     pub(super) abandoned: AtomicBool,
 }
@@ -74,7 +101,9 @@ pub(super) struct Pen {
 impl Pen {
     /// Sends older captures away: what they have not committed is never seen, and they can commit no more. Blocks its thread.
     pub(super) fn fence(&self) -> Result<(), Error> {
-        self.patiently(|| self.producer.init_transactions(SLICE), "the transactions of the capture")
+        let fenced =
+            self.patiently(|| self.producer.init_transactions(SLICE), "the transactions of the capture");
+        fenced.map_err(|error| self.who_fenced(error))
     }
 
     /// Writes and commits, and gives the memory back. Blocks its thread. After a failure nothing more can be written.
@@ -84,7 +113,40 @@ impl Pen {
             // What is left open would hold up every reader. Where this fails too, the next claim ends it.
             let _ = self.producer.abort_transaction(if self.is_abandoned() { SLICE } else { ABORT_MAX });
         }
-        written.map(|()| draft.groups.into_iter().map(|group| group.records).collect())
+        match written {
+            Ok(()) => Ok(draft.groups.into_iter().map(|group| group.records).collect()),
+            Err(error) => Err(self.who_fenced(error)),
+        }
+    }
+
+    /// Gives a transaction up that has touched these partitions, and with it whatever one before has left there. Blocks its
+    /// thread.
+    pub(super) fn give_up(&self, touched: &[Touch]) -> Result<(), Error> {
+        let order = &self.topics.order;
+        self.producer.begin_transaction().map_err(|error| self.judge(&error, order))?;
+        for touch in touched {
+            self.touch(touch)?;
+        }
+        // Partitions are part of a transaction only once they have something of it.
+        self.patiently(|| self.producer.flush(SLICE), order)?;
+        self.patiently(|| self.producer.abort_transaction(SLICE), order)
+    }
+
+    /// Brokers send a capture away for a newer one, and also where they gave its transaction up because it stood still: then
+    /// nobody else has put a name into the books.
+    fn who_fenced(&self, error: Error) -> Error {
+        if error != Error::Superseded {
+            return error;
+        }
+        let asked = Instant::now();
+        loop {
+            match read_owner(&self.settings, &self.topics.state) {
+                Ok(known) if known.is_another(&self.claimant) => return Error::Superseded,
+                Ok(_) if self.is_abandoned() || asked.elapsed() > CLAIM_MAX => return Error::Lapsed,
+                Ok(_) => std::thread::sleep(LOOK_PAUSE),
+                Err(error) => return error,
+            }
+        }
     }
 
     fn try_write(&self, draft: &Draft) -> Result<(), Error> {
@@ -96,10 +158,14 @@ impl Pen {
         for group in &draft.groups {
             for (record, (table, partition)) in group.records.iter().zip(&group.to) {
                 let topic = topics.tables.get(*table).ok_or_else(unknown_table)?;
-                self.send((topic, *partition), (record.key, record.value), Some(&record))?;
+                let headers = owned(record.headers());
+                self.send((topic, *partition), (record.key, record.value), Some(headers))?;
             }
             let (key, value) = &group.record;
             self.send((&topics.order, 0), (Some(key), Some(value)), None)?;
+        }
+        for touch in &draft.touched {
+            self.touch(touch)?;
         }
         for (key, value) in &draft.state {
             self.send((&topics.state, 0), (Some(key), value.as_deref()), None)?;
@@ -121,21 +187,27 @@ impl Pen {
         }
     }
 
+    fn touch(&self, touch: &Touch) -> Result<(), Error> {
+        let headers = touch.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+        let record = (touch.key.as_deref(), touch.value.as_deref());
+        self.send((&touch.topic, touch.partition), record, Some(owned(headers)))
+    }
+
     /// Hands one record to the client. It is never dropped: while the client's queue is full, it is offered again.
     fn send(
         &self,
         (topic, partition): (&str, u32),
         (key, value): (Option<&[u8]>, Option<&[u8]>),
-        headers: Option<&DataRecord<'_>>,
+        headers: Option<OwnedHeaders>,
     ) -> Result<(), Error> {
+        let bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
+        if bytes > RECORD_BYTES_MAX {
+            // The client would take it for a queue that is full, and no reader could take it in.
+            return Err(Error::Oversized { topic: topic.to_owned(), bytes });
+        }
         let mut record = BaseRecord::<[u8], [u8]>::to(topic).partition(partition as i32);
         (record.key, record.payload) = (key, value);
-        record.headers = headers.map(|record| {
-            let headers = OwnedHeaders::new_with_capacity(HEADERS);
-            record
-                .headers()
-                .fold(headers, |headers, (key, value)| headers.insert(Header { key, value: Some(value) }))
-        });
+        record.headers = headers;
         let started = Instant::now();
         loop {
             let (error, same) = match self.producer.send(record) {
@@ -148,7 +220,6 @@ impl Pen {
                 || self.watcher.undelivered().is_some()
                 || started.elapsed() > PATIENCE
             {
-                let bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
                 return Err(match self.judge(&error, topic) {
                     Error::TooLarge { topic, bytes: 0 } => Error::TooLarge { topic, bytes },
                     other => other,
@@ -182,7 +253,7 @@ impl Pen {
         }
     }
 
-    fn is_abandoned(&self) -> bool {
+    pub(super) fn is_abandoned(&self) -> bool {
         self.abandoned.load(Ordering::Relaxed)
     }
 
@@ -197,6 +268,12 @@ impl Pen {
         }
         self.watcher.undelivered().unwrap_or_else(|| self.watcher.judge(error, subject))
     }
+}
+
+fn owned<'n, 'v>(headers: impl Iterator<Item = (&'n str, &'v [u8])>) -> OwnedHeaders {
+    headers.fold(OwnedHeaders::new_with_capacity(HEADERS), |headers, (key, value)| {
+        headers.insert(Header { key, value: Some(value) })
+    })
 }
 
 fn unknown_table() -> Error {

@@ -3,16 +3,18 @@
 mod faults;
 mod heals;
 mod outage;
+mod owners;
 mod restarts;
 mod topics;
 
 use understudy_contract::{Batch, ChangeSink, Failure, Lineage, PlacedChunk, PlacedKind, Unit};
-use understudy_kafka::{CapturedTable, KafkaSettings, KafkaSink};
+use understudy_kafka::codec::Owner;
+use understudy_kafka::{CapturedTable, Claimant, KafkaSettings, KafkaSink};
 use understudy_model::{
     Before, Checkpoint, ChunkId, Column, CommitMark, HealKey, Key, Lsn, Position, Relation, RelationId,
     ReplicaIdentity, RouteId, RowChange, TableName, Tuple, TupleBuilder, UnitId, Value, Xid,
 };
-use understudy_tests::{Kafka, until};
+use understudy_tests::Kafka;
 
 use topics::Topics;
 
@@ -43,7 +45,12 @@ impl Subject {
 
     /// A new capture, which has claimed nothing yet.
     async fn connect(&self) -> Result<KafkaSink, Failure> {
-        KafkaSink::connect(&self.settings, "shop", captured()).await
+        self.connect_as(claimant(1, false)).await
+    }
+
+    /// The same for somebody else.
+    async fn connect_as(&self, claimant: Claimant) -> Result<KafkaSink, Failure> {
+        KafkaSink::connect(&self.settings, claimant, captured()).await
     }
 
     /// A capture that has claimed and begun.
@@ -61,19 +68,6 @@ impl Subject {
         (sink, saved)
     }
 
-    /// Waits until the last transaction shows in every topic: a broker says that it is committed before it has finished it.
-    async fn finished(&self) {
-        let names = &self.topics.names;
-        let of_items = (self.items(), i32::from(self.settings.partitions));
-        let own = [names.order(), names.schema(), names.state()].map(|topic| (topic, 1));
-        for (topic, partitions) in own.into_iter().chain([of_items]) {
-            until(&format!("{topic} shows all that was written"), async || {
-                self.topics.is_finished(&topic, partitions).await.then_some(())
-            })
-            .await;
-        }
-    }
-
     async fn groups(&self) -> Vec<understudy_kafka::codec::Group> {
         self.topics.groups(i32::from(self.settings.partitions)).await
     }
@@ -81,6 +75,13 @@ impl Subject {
     fn items(&self) -> String {
         self.topics.names.table(&TableName::new("public", "items"))
     }
+}
+
+/// A process, by its token, that has written the log before, or not.
+fn claimant(token: u64, has_owned: bool) -> Claimant {
+    let Lineage { system_id, database, slot, .. } = lineage();
+    let owner = Owner { migration: "suite".to_owned(), slot, database, system_id, token };
+    Claimant { owner, has_owned }
 }
 
 fn captured() -> Vec<CapturedTable> {

@@ -4,17 +4,18 @@ use understudy_contract::Class;
 use understudy_kafka::{ClientCertificate, Sasl, SaslMechanism, Secret, Tls, Verify};
 use understudy_tests::{Listener, PASSWORD, STRANGER, USER};
 
+use super::topics::headers;
 use super::*;
 
 /// Guards that a broker which is away is waited for and comes to nothing worse: what was committed is there, what was not is
-/// written by whoever goes on, and the numbers of groups have no gaps.
+/// written by whoever goes on, and the numbers of groups have no gaps. Killed right after its answer, the broker may have left
+/// the transaction unfinished in some partitions, and never finish it by itself.
 #[tokio::test]
 async fn a_killed_broker_is_waited_for() {
     let Some(mut kafka) = Kafka::start().await else { return };
     let subject = Subject::on(&kafka, "killed");
     let mut sink = subject.begun().await;
     sink.apply(transaction(1, vec![insert(ITEMS, &["1", "a", "x"])])).await.unwrap();
-    subject.finished().await;
     kafka.kill(1);
     let failure = subject.connect().await.err().expect("nobody can be reached");
     assert_eq!(failure.class(), Class::Transient, "{failure}");
@@ -33,7 +34,9 @@ async fn a_killed_broker_is_waited_for() {
     sink.apply(transaction(3, vec![insert(ITEMS, &["3", "c", "z"])])).await.unwrap();
     subject.groups().await;
     let records = subject.topics.records(&subject.items(), 1).await;
-    assert_eq!(records.len(), 3, "a row is lost, or is there twice");
+    // What the broker has left unfinished is said once more, which readers pass over.
+    let rows = records.iter().filter(|record| !headers(record).tombstone);
+    assert_eq!(rows.count(), 3, "a row is lost, or is there twice");
 }
 
 /// Guards every way of encrypting and logging in, and that who is not let in is told so at once instead of trying for ever.

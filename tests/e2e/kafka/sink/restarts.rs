@@ -70,7 +70,8 @@ async fn an_older_capture_is_superseded() {
     let subject = Subject::on(kafka, "older");
     let mut older = subject.begun().await;
     older.apply(transaction(1, vec![insert(ITEMS, &["1", "a", "x"])])).await.unwrap();
-    let (mut newer, saved) = subject.again().await;
+    let mut newer = subject.connect_as(claimant(2, false)).await.unwrap();
+    let saved = newer.claim().await.unwrap().expect("the migration is remembered");
     assert_eq!(saved.checkpoint, checkpoint(1));
     let failure = older.apply(transaction(2, vec![insert(ITEMS, &["2", "old", "y"])])).await.unwrap_err();
     assert_eq!(failure.class(), Class::Superseded, "{failure}");

@@ -62,19 +62,6 @@ impl Topics {
         tokio::task::spawn_blocking(reading).await.unwrap()
     }
 
-    /// Whether all that a topic holds is committed or given up.
-    pub(super) async fn is_finished(&self, topic: &str, partitions: i32) -> bool {
-        let end_of = |isolation: &str| {
-            let mut config = self.config();
-            config.set("group.id", "reader").set("isolation.level", isolation);
-            let (consumer, topic): (BaseConsumer, _) = (config.create().unwrap(), topic.to_owned());
-            move |partition| consumer.fetch_watermarks(&topic, partition, PATIENCE).unwrap().1
-        };
-        let (whole, committed) = (end_of("read_uncommitted"), end_of("read_committed"));
-        let looking = move || (0..partitions).all(|partition| whole(partition) == committed(partition));
-        tokio::task::spawn_blocking(looking).await.unwrap()
-    }
-
     /// All groups. Their numbers go up by one, and for each of them every partition holds as many records as it says.
     pub(super) async fn groups(&self, partitions: i32) -> Vec<Group> {
         let records = self.records(&self.names.order(), 1).await;

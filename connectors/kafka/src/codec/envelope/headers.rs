@@ -13,13 +13,13 @@ pub(super) const TX_SIZE: &str = "understudy.tx_size";
 /// The version of the table's shape.
 pub(super) const SCHEMA: &str = "understudy.schema";
 /// The group.
-pub(super) const GROUP: &str = "understudy.group";
+pub(crate) const GROUP: &str = "understudy.group";
 /// The columns that were not sent, counted from zero.
 pub(super) const UNSENT: &str = "understudy.unsent";
 /// There when `before` holds the whole old row.
 pub(super) const BEFORE: &str = "understudy.before";
-/// There on tombstones.
-pub(super) const TOMBSTONE: &str = "understudy.tombstone";
+/// There on tombstones, and on records that say again what stands before them.
+pub(crate) const TOMBSTONE: &str = "understudy.tombstone";
 /// On the half of an update under the old key: the new one.
 pub(super) const NEW_KEY: &str = "__debezium.newkey";
 /// On the half of an update under the new key: the old one.
@@ -101,6 +101,11 @@ impl DataHeaders {
             whole_before: found.whole_before,
             half: found.half.unwrap_or(Half::No),
         })
+    }
+
+    /// Whether some columns were not sent.
+    pub fn leaves_out(&self) -> bool {
+        !self.unsent.is_empty()
     }
 
     /// Where the record stands in its group. Never goes down within a partition.

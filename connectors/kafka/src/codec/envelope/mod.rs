@@ -12,6 +12,7 @@ mod records;
 mod tests;
 
 pub use headers::{DataHeaders, RecordOrder};
+pub(crate) use headers::{GROUP, TOMBSTONE};
 pub use join::{Joiner, RowEvent};
 pub use records::{DataRecord, Records};
 

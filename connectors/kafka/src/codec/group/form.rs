@@ -339,7 +339,8 @@ pub(super) fn bytes_max(group: &Group) -> usize {
         + BEAT_BYTES_MAX * group.beats.len()
 }
 
-fn entry_bytes_max(entry: &LoggedEntry) -> usize {
+/// How large an entry is in a group's record at most.
+pub(crate) fn entry_bytes_max(entry: &LoggedEntry) -> usize {
     let unit = match entry {
         LoggedEntry::Plan(unit) | LoggedEntry::Refresh(unit) => {
             let predicate =

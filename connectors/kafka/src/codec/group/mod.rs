@@ -10,6 +10,8 @@ use understudy_model::{Checkpoint, Lsn, Nonce, Position, RelationId, TableName};
 use super::error::CodecError;
 use super::wire;
 
+pub(crate) use form::entry_bytes_max;
+
 /// No group record is larger, so that brokers take it with their default limits.
 pub const GROUP_BYTES_MAX: usize = 900 * 1024;
 

@@ -9,7 +9,7 @@ use super::super::error::CodecError;
 use super::{DoneRange, DoneRanges, Progress, RouteState, StateKey, StateRecord, UnitState, form};
 
 /// Gathers the records of the topic, read from its start to its end.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct StateFold {
     progress: Option<(Progress, u32)>,
     /// The group that each part was written with, and what it holds.
@@ -46,6 +46,8 @@ impl StateFold {
     /// Takes the next record.
     pub fn apply(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), CodecError> {
         match StateRecord::read(key, value)? {
+            // Who writes is asked apart from what is written.
+            StateRecord::Owner(_) => {}
             StateRecord::Progress { progress, parts } => self.progress = Some((progress, parts)),
             StateRecord::Unseen { part, group, xids } => {
                 self.unseen.insert(part, (group, xids));
@@ -75,6 +77,7 @@ impl StateFold {
 
     fn forget(&mut self, key: StateKey) {
         match key {
+            StateKey::Owner => {}
             StateKey::Progress => self.progress = None,
             StateKey::Unseen { part } => {
                 self.unseen.remove(&part);
@@ -209,7 +212,8 @@ impl StateKey {
             | StateKey::Unit { source, .. }
             | StateKey::Done { source, .. }
             | StateKey::Heal { source, .. } => Some(source),
-            StateKey::Progress
+            StateKey::Owner
+            | StateKey::Progress
             | StateKey::Unseen { .. }
             | StateKey::Departed(_)
             | StateKey::Schema { .. } => None,

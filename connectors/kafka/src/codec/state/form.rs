@@ -6,7 +6,7 @@ use understudy_model::{BlockRange, Checkpoint, Ctid, RelationId, RouteId, UnitId
 
 use super::super::error::CodecError;
 use super::super::wire::{self, Address, AsText, Format, KeyWire, MarksWire, NameWire};
-use super::{DoneRange, Progress, RouteState, StateKey, StateRecord, UnitState};
+use super::{DoneRange, Owner, Progress, RouteState, StateKey, StateRecord, UnitState};
 
 pub(super) const WHAT: &str = "a record of the capture's state";
 
@@ -17,6 +17,7 @@ pub(super) fn key_to_text(key: &StateKey) -> String {
         text
     };
     match key {
+        StateKey::Owner => "owner".to_owned(),
         StateKey::Progress => "progress".to_owned(),
         StateKey::Unseen { part } => format!("unseen/{part}"),
         StateKey::Route { source } => table("route/".to_owned(), source),
@@ -36,6 +37,7 @@ pub(super) fn key_from_text(text: &str) -> Option<StateKey> {
     let whole = |text| wire::take_table(text).filter(|(_, rest)| rest.is_empty()).map(|(table, _)| table);
     let (kind, rest) = text.split_once('/').unwrap_or((text, ""));
     Some(match kind {
+        "owner" if rest.is_empty() => StateKey::Owner,
         "progress" if rest.is_empty() => StateKey::Progress,
         "unseen" => StateKey::Unseen { part: rest.parse().ok()? },
         "route" => StateKey::Route { source: whole(rest)? },
@@ -57,6 +59,16 @@ pub(super) fn key_from_text(text: &str) -> Option<StateKey> {
         "schema" => StateKey::Schema { table: whole(rest)? },
         _ => return None,
     })
+}
+
+#[derive(Serialize, Deserialize)]
+struct OwnerWire {
+    v: Format,
+    migration: String,
+    slot: String,
+    database: String,
+    system_id: u64,
+    token: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -129,6 +141,7 @@ struct NoticeWire {
 pub(super) fn value(record: &StateRecord) -> Option<Vec<u8>> {
     let v = Format;
     Some(match record {
+        StateRecord::Owner(owner) => wire::write(&owner_wire(owner)),
         StateRecord::Progress { progress, parts } => wire::write(&progress_wire(progress, *parts)),
         StateRecord::Unseen { part: _, group, xids } => {
             wire::write(&UnseenWire { v, group: *group, xids: xids.iter().map(|xid| xid.raw()).collect() })
@@ -160,6 +173,11 @@ pub(super) fn value(record: &StateRecord) -> Option<Vec<u8>> {
 /// Reads a record back.
 pub(super) fn record(key: StateKey, value: &[u8]) -> Result<StateRecord, CodecError> {
     Ok(match key {
+        StateKey::Owner => {
+            let OwnerWire { v: Format, migration, slot, database, system_id, token } =
+                wire::read(WHAT, value)?;
+            StateRecord::Owner(Owner { migration, slot, database, system_id, token })
+        }
         StateKey::Progress => {
             let wire = wire::read::<ProgressWire>(WHAT, value)?;
             StateRecord::Progress { parts: wire.parts, progress: progress(wire) }
@@ -194,6 +212,11 @@ pub(super) fn record(key: StateKey, value: &[u8]) -> Result<StateRecord, CodecEr
             StateRecord::Schema { table, version }
         }
     })
+}
+
+fn owner_wire(owner: &Owner) -> OwnerWire {
+    let Owner { migration, slot, database, system_id, token } = owner.clone();
+    OwnerWire { v: Format, migration, slot, database, system_id, token }
 }
 
 fn progress_wire(progress: &Progress, parts: u32) -> ProgressWire {

@@ -18,6 +18,30 @@ use std::ops::Bound::{Excluded, Included};
 use understudy_contract::{Lineage, SavedUnit};
 use understudy_model::{BlockRange, Checkpoint, Ctid, TableName, Xid};
 
+/// Whose log it is, and who writes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// The name of the migration.
+    pub migration: String,
+    /// The slot that its changes come from.
+    pub slot: String,
+    /// The database on blue.
+    pub database: String,
+    /// The identifier of blue's cluster.
+    pub system_id: u64,
+    /// Tells the process that writes from others that run the same migration.
+    pub token: u64,
+}
+
+impl Owner {
+    /// Whether the log is that of the same migration, whichever process writes it.
+    pub fn is_of(&self, other: &Owner) -> bool {
+        let Owner { migration, slot, database, system_id, token: _ } = self;
+        (migration, slot, database, *system_id)
+            == (&other.migration, &other.slot, &other.database, other.system_id)
+    }
+}
+
 /// Where the capture is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress {

@@ -4,7 +4,7 @@ use understudy_contract::Wanted;
 use understudy_model::{Ctid, Key, RelationId, TableName, Xid};
 
 use super::super::error::CodecError;
-use super::{DoneRange, Progress, RouteState, UnitState, form};
+use super::{DoneRange, Owner, Progress, RouteState, UnitState, form};
 
 /// Longer lists of unseen transactions are records of their own.
 const UNSEEN_INLINE_MAX: usize = 1_000;
@@ -15,6 +15,8 @@ pub(super) const UNSEEN_PART_MAX: usize = 40_000;
 /// What a record is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum StateKey {
+    /// Whose log it is, and who writes it.
+    Owner,
     /// Where the capture is.
     Progress,
     /// A part of a long list of unseen transactions.
@@ -62,6 +64,8 @@ pub enum StateKey {
 /// One record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StateRecord {
+    /// Whose log it is, and who writes it.
+    Owner(Owner),
     /// Where the capture is, but for long lists: see [`progress_records`].
     Progress {
         /// Without unseen transactions when they are in parts.
@@ -117,6 +121,7 @@ impl StateRecord {
     /// What it is about.
     pub fn about(&self) -> StateKey {
         match self {
+            StateRecord::Owner(_) => StateKey::Owner,
             StateRecord::Progress { .. } => StateKey::Progress,
             StateRecord::Unseen { part, .. } => StateKey::Unseen { part: *part },
             StateRecord::Route(route) => StateKey::Route { source: route.source.clone() },

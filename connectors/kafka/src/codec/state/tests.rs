@@ -67,6 +67,15 @@ prop_compose! {
 fn record() -> impl Strategy<Value = StateRecord> {
     let xids = prop::collection::vec(any::<u64>().prop_map(Xid::new), 0..4);
     let record = prop_oneof![
+        ((text(), text(), text()), any::<(u64, u64)>()).prop_map(
+            |((migration, slot, database), (system_id, token))| StateRecord::Owner(Owner {
+                migration,
+                slot,
+                database,
+                system_id,
+                token
+            })
+        ),
         (progress(), any::<u32>()).prop_map(|(progress, parts)| StateRecord::Progress { progress, parts }),
         (any::<u32>(), any::<u64>(), xids).prop_map(|(part, group, xids)| StateRecord::Unseen {
             part,

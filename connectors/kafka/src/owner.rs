@@ -1,0 +1,135 @@
+//! Whose log it is, as the capture's bookkeeping tells: found out before anything of it is touched.
+
+use rdkafka::producer::{Producer, ThreadedProducer};
+use understudy_contract::{Failure, Lineage};
+
+use crate::client::{Watcher, blocking, prober};
+use crate::codec::{Owner, StateKey, StateRecord};
+use crate::error::Error;
+use crate::names::TopicNames;
+use crate::read_all::{Told, read_all};
+use crate::settings::KafkaSettings;
+use crate::topics::layout;
+
+/// Who claims a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimant {
+    /// The migration, and this process.
+    pub owner: Owner,
+    /// This process has written the log before: whoever writes it by now is a later one.
+    pub has_owned: bool,
+}
+
+/// What the bookkeeping of a log says of whose it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Whose {
+    owner: Option<Owner>,
+    lineage: Option<Lineage>,
+}
+
+impl Whose {
+    /// The migration that a log belongs to, for a person, if that is another one than this; where blue's cluster is not asked
+    /// about, by name, slot and database alone.
+    pub fn another(&self, ours: &Owner, system_id: Option<u64>) -> Option<String> {
+        let (name, slot, database, found) = match (&self.owner, &self.lineage) {
+            (Some(owner), _) => (Some(&owner.migration), &owner.slot, &owner.database, owner.system_id),
+            (None, Some(lineage)) => (None, &lineage.slot, &lineage.database, lineage.system_id),
+            (None, None) => return None,
+        };
+        let is_named = name.is_none_or(|name| *name == ours.migration);
+        if !is_named || (slot, database) != (&ours.slot, &ours.database) {
+            let name = name.map_or("a migration".to_owned(), |name| format!("migration {name}"));
+            return Some(format!("{name}, which takes database {database} from slot {slot}"));
+        }
+        system_id.filter(|wanted| *wanted != found).map(|wanted| {
+            format!("the migration of this name from another server: system identifier {found}, not {wanted}")
+        })
+    }
+
+    /// Whether another process has put its name into the books.
+    pub(crate) fn is_another(&self, claimant: &Claimant) -> bool {
+        self.owner.as_ref().is_some_and(|owner| owner.token != claimant.owner.token)
+    }
+
+    /// Whether this log may be claimed.
+    pub(crate) fn check(&self, claimant: &Claimant, topic_prefix: &str) -> Result<(), Error> {
+        if let Some(whose) = self.another(&claimant.owner, Some(claimant.owner.system_id)) {
+            return Err(Error::Foreign { topic_prefix: topic_prefix.to_owned(), whose });
+        }
+        match claimant.has_owned && self.is_another(claimant) {
+            true => Err(Error::Superseded),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Whose the log with these topics is, if there is one.
+pub async fn whose(settings: &KafkaSettings) -> Result<Whose, Failure> {
+    let looked = async {
+        let (prober, watcher): (ThreadedProducer<Watcher>, Watcher) = prober(settings)?;
+        let settings = settings.clone();
+        blocking(move || {
+            let there = layout(prober.client()).map_err(|error| watcher.judge(&error, "the cluster"))?;
+            let state = TopicNames::new(&settings.topic_prefix).state();
+            if there.contains_key(&state) { read_owner(&settings, &state) } else { Ok(Whose::default()) }
+        })
+        .await
+    };
+    looked.await.map_err(|error| Failure::from(error).while_doing("look whose topics these are in Kafka"))
+}
+
+/// Reads it from the topic of the bookkeeping. What cannot be read is left to who reads all of it. Blocks its thread.
+pub(crate) fn read_owner(settings: &KafkaSettings, topic: &str) -> Result<Whose, Error> {
+    let mut whose = Whose::default();
+    read_all(settings, topic, |key, value| {
+        if matches!(StateKey::from_bytes(key), Ok(StateKey::Owner | StateKey::Progress)) {
+            match StateRecord::read(key, value) {
+                Ok(StateRecord::Owner(owner)) => whose.owner = Some(owner),
+                Ok(StateRecord::Progress { progress, .. }) => whose.lineage = Some(progress.lineage),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Told::GoOn
+    })?;
+    Ok(whose)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owner() -> Owner {
+        let text = |text: &str| text.to_owned();
+        Owner { migration: text("shop"), slot: text("shop"), database: text("db"), system_id: 7, token: 1 }
+    }
+
+    fn lineage() -> Lineage {
+        Lineage { system_id: 7, timeline: 1, database: "db".into(), slot: "shop".into(), publication: None }
+    }
+
+    /// Guards that the log of another migration is neither written nor deleted, whether its books name it or are older.
+    #[test]
+    fn the_log_of_another_migration_is_known() {
+        let whose = |owner: Owner| Whose { owner: Some(owner), lineage: Some(lineage()) };
+        assert_eq!(whose(Owner { token: 2, ..owner() }).another(&owner(), Some(7)), None);
+        assert!(whose(Owner { migration: "other".into(), ..owner() }).another(&owner(), None).is_some());
+        assert!(whose(Owner { database: "other".into(), ..owner() }).another(&owner(), None).is_some());
+        let moved = whose(Owner { system_id: 8, ..owner() });
+        assert!(moved.another(&owner(), Some(7)).is_some() && moved.another(&owner(), None).is_none());
+        let unnamed = |lineage| Whose { owner: None, lineage: Some(lineage) };
+        assert_eq!(unnamed(lineage()).another(&owner(), Some(7)), None);
+        assert!(unnamed(Lineage { slot: "other".into(), ..lineage() }).another(&owner(), None).is_some());
+        assert_eq!(Whose::default().another(&owner(), Some(7)), None);
+    }
+
+    /// Guards that a capture which tries again does not send away one that has begun since.
+    #[test]
+    fn who_has_owned_gives_way_to_who_owns() {
+        let whose = Whose { owner: Some(Owner { token: 2, ..owner() }), lineage: None };
+        let claimant = |has_owned| Claimant { owner: owner(), has_owned };
+        assert_eq!(whose.check(&claimant(false), "shop"), Ok(()));
+        assert_eq!(whose.check(&claimant(true), "shop"), Err(Error::Superseded));
+        let ours = Whose { owner: Some(owner()), lineage: None };
+        assert_eq!(ours.check(&claimant(true), "shop"), Ok(()));
+    }
+}
