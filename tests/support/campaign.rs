@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
+use crate::migration::through;
 use crate::record::{Figures, Record};
 
 /// Seeds of a test in a tiny campaign, at most.
@@ -72,7 +73,12 @@ struct Current {
 
 impl Campaign {
     /// Seeds from 1 on: `usual` of them, or `large` in a campaign. UNDERSTUDY_SEED=n runs that one alone.
+    /// What goes through a log is on record under a name of its own.
     pub fn of(test: &str, usual: u64, large: u64) -> Campaign {
+        let test = &match through() {
+            Some(log) => format!("{test}_through_{log}"),
+            None => test.to_owned(),
+        };
         let alone: Option<u64> = std::env::var("UNDERSTUDY_SEED").ok().and_then(|text| text.parse().ok());
         let size = Size::asked();
         let wanted = match size {

@@ -1,5 +1,6 @@
 //! Apache Kafka as throw-away clusters: nodes that are broker and controller at once, on loopback ports, gone with us.
 
+mod connect;
 mod node;
 mod programs;
 mod secure;
@@ -17,15 +18,17 @@ use crate::process::{Process, Signal};
 use crate::wait::until;
 
 use node::{Node, Plan};
-use programs::Programs;
+use programs::{Pace, Programs};
 use wire::Metadata;
 
+pub use connect::{Connect, Connector, Schemas};
 pub use secure::{Listener, PASSWORD, STRANGER, USER};
 
 /// A cluster of one or more nodes, numbered from 1. Its data outlive a node's process, and are gone with this value.
 #[derive(Debug)]
 pub struct Kafka {
     nodes: Vec<Node>,
+    programs: Programs,
     scratch: Scratch,
 }
 
@@ -42,17 +45,24 @@ impl Kafka {
 
     /// As many nodes, with additional broker settings.
     pub async fn start_with(count: usize, settings: &[(&str, &str)]) -> Option<Kafka> {
-        let programs = Programs::find()?;
+        let programs = Programs::kafka(Pace::Quick)?;
         let scratch = Scratch::create("tests").expect("a throw-away folder");
-        Some(Kafka::create(&programs, scratch, Plan { count, settings, secure: false }).await)
+        Some(Kafka::create(programs, scratch, Plan { count, settings, secure: false }).await)
+    }
+
+    /// One node that is measured, or is part of what is: it runs as Kafka's own scripts would start it.
+    pub async fn measured(settings: &[(&str, &str)]) -> Option<Kafka> {
+        let programs = Programs::kafka(Pace::Measured)?;
+        let scratch = Scratch::create("bench").expect("a throw-away folder");
+        Some(Kafka::create(programs, scratch, Plan { count: 1, settings, secure: false }).await)
     }
 
     /// One node that also has the listeners of [`Listener`], and lets [`USER`] do everything and [`STRANGER`] nothing.
     pub async fn secured(settings: &[(&str, &str)]) -> Option<Kafka> {
-        let programs = Programs::find()?;
+        let programs = Programs::kafka(Pace::Quick)?;
         let scratch = Scratch::create("tests").expect("a throw-away folder");
         secure::make_certificates(scratch.path());
-        Some(Kafka::create(&programs, scratch, Plan { count: 1, settings, secure: true }).await)
+        Some(Kafka::create(programs, scratch, Plan { count: 1, settings, secure: true }).await)
     }
 
     /// One node for tests that harm nothing, started once and shared; each test works below a [`prefix`](Kafka::prefix) of its own.
@@ -107,9 +117,7 @@ impl Kafka {
 
     /// Starts a node again on its data and ports, and waits until it takes part.
     pub async fn start_node(&mut self, node: usize) {
-        let programs = Programs::find().expect("found at the first start");
-        let folder = self.scratch.path().to_owned();
-        self.node_mut(node).start(&programs, &folder);
+        self.nodes[node - 1].start(&self.programs, self.scratch.path());
         self.nodes[node - 1].until_it_answers(1).await;
     }
 
@@ -159,15 +167,15 @@ impl Kafka {
         wire::metadata(self.nodes[asked - 1].port(Listener::Plain), topics).await
     }
 
-    async fn create(programs: &Programs, scratch: Scratch, plan: Plan<'_>) -> Kafka {
-        let mut nodes = node::lay_out(programs, scratch.path(), &plan).await;
+    async fn create(programs: Programs, scratch: Scratch, plan: Plan<'_>) -> Kafka {
+        let mut nodes = node::lay_out(&programs, scratch.path(), &plan).await;
         for node in &mut nodes {
-            node.start(programs, scratch.path());
+            node.start(&programs, scratch.path());
         }
         for node in &mut nodes {
             node.until_it_answers(plan.count).await;
         }
-        Kafka { nodes, scratch }
+        Kafka { nodes, programs, scratch }
     }
 
     fn node_mut(&mut self, node: usize) -> &mut Node {

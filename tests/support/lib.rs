@@ -33,12 +33,12 @@ pub use ports::Port;
 pub use process::{Exit, Process, Signal};
 pub use wait::{hold, until, until_within};
 
-pub use kafka::{Kafka, Listener, PASSWORD, STRANGER, USER};
+pub use kafka::{Connect, Connector, Kafka, Listener, PASSWORD, STRANGER, Schemas, USER};
 pub use pair::{Pair, all_processes};
 pub use session::Session;
 pub use understudy::demo::cluster::Scratch;
 
-pub use migration::Migration;
+pub use migration::{Migration, through};
 pub use sidecar::{Sidecar, understudy, understudy_with};
 
 pub use campaign::{Campaign, Size, is_campaign};

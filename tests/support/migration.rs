@@ -37,12 +37,23 @@ pub struct Migration {
 /// The variable that sends every migration of the tests through a log: `kafka`, or nothing.
 const THROUGH: &str = "UNDERSTUDY_TEST_THROUGH";
 
-/// The `through` section that the environment asks for, with topics of its own on the shared broker.
-fn through(name: &str) -> Option<String> {
+/// The log that the environment sends every migration through.
+pub fn through() -> Option<&'static str> {
     let through = std::env::var(THROUGH).ok().filter(|through| !through.is_empty())?;
     assert_eq!(through, "kafka", "{THROUGH} names a log that there is not");
+    Some("kafka")
+}
+
+/// The `through` section that the environment asks for, with topics of its own on the shared broker.
+fn section(folder: &Path, name: &str) -> Option<String> {
+    through()?;
     let kafka = Kafka::shared().expect("a broker, as every migration is to go through it");
-    Some(through_kafka(&kafka.bootstrap(), &Kafka::prefix(name)))
+    Some(through_kafka(&kafka.bootstrap(), &prefix(folder, name)))
+}
+
+/// A prefix that a second file of the same migration has too, and no other migration of any test.
+fn prefix(folder: &Path, name: &str) -> String {
+    format!("{}-{name}", folder.file_name().unwrap_or_default().to_string_lossy())
 }
 
 /// The `through` section for a broker.
@@ -64,14 +75,21 @@ impl Migration {
             tables: Tables::Listed(String::new()),
             more: String::new(),
             folder: pair.scratch.path().to_owned(),
-            through: through(name),
+            through: section(pair.scratch.path(), name),
         }
     }
 
-    /// Through the topics of a broker, below a prefix of its own.
+    /// Through the topics of a broker, below a prefix of the migration's own.
     #[must_use]
     pub fn through(mut self, kafka: &Kafka) -> Migration {
-        self.through = Some(through_kafka(&kafka.bootstrap(), &Kafka::prefix(&self.name)));
+        self.through = Some(through_kafka(&kafka.bootstrap(), &prefix(&self.folder, &self.name)));
+        self
+    }
+
+    /// Through a log as the file says, whatever the environment asks for.
+    #[must_use]
+    pub fn through_as(mut self, yaml: &str) -> Migration {
+        self.through = Some(format!("through: {yaml}\n"));
         self
     }
 

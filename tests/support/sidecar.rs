@@ -61,11 +61,20 @@ impl Sidecar {
         Sidecar::start_in(migration, more, &[])
     }
 
+    /// Starts `understudy replay` instead, which builds green anew from the log.
+    pub fn replay(migration: &Migration, more: &[&str]) -> Sidecar {
+        Sidecar::start_verb("replay", migration, more, &[])
+    }
+
     fn start_in(migration: &Migration, more: &[&str], environment: &[(&str, &str)]) -> Sidecar {
+        Sidecar::start_verb("run", migration, more, environment)
+    }
+
+    fn start_verb(verb: &str, migration: &Migration, more: &[&str], environment: &[(&str, &str)]) -> Sidecar {
         let port = Port::reserve();
         let file = migration.write(&port);
         let path = file.to_string_lossy().into_owned();
-        let mut args = vec!["run", path.as_str()];
+        let mut args = vec![verb, path.as_str()];
         args.extend(more);
         let name = format!("{}-{}", migration.name(), port.number());
         let process = Process::start(&name, migration.folder(), &program(), &args, environment);

@@ -8,9 +8,13 @@ mod settings;
 mod client;
 mod read_all;
 mod settled;
+
+mod owner;
 mod topics;
 
+mod debezium;
 mod log;
+mod replay;
 mod requests;
 mod sink;
 
@@ -18,15 +22,25 @@ pub mod preflight;
 
 mod forget;
 
+mod group;
+
 mod error;
 
+pub use debezium::{
+    BinaryForm, BlueLook, BlueRows, DebeziumAsk, DebeziumLag, DebeziumLog, DebeziumSettings, DebeziumStart,
+    DebeziumTable, DecimalForm, Declared, Kind, Progress, RowsRead, TimeForm,
+    preflight as debezium_preflight,
+};
 pub use error::Error;
 pub use forget::forget;
-pub use log::{KafkaLog, LagProbe, PartitionLag};
+pub use group::{GroupEvent, KafkaGroup, SESSION_MAX, Stopped};
+pub use log::{Fences, KafkaLog, LagProbe, Lane, LaneLog, LanePlaces, PartitionLag};
 pub use names::TopicNames;
+pub use owner::{Claimant, Whose, whose};
+pub use replay::{Mark, ReplayFrom, Survey, TableSurvey, group_of, is_written, partial_records, survey};
 pub use requests::{KafkaRequests, RequestReader};
 pub use settings::{
-    ClientCertificate, Compression, KafkaSettings, Sasl, SaslMechanism, Secret, TOPIC_PREFIX_LEN_MAX, Tls,
-    Verify, topic_prefix_is_valid,
+    ClientCertificate, Compression, Consistency, KafkaSettings, Sasl, SaslMechanism, Secret,
+    TOPIC_PREFIX_LEN_MAX, Tls, Verify, topic_prefix_is_valid,
 };
 pub use sink::{CaptureNotes, CapturedTable, KafkaSink, transactional_id};

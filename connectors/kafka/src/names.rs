@@ -49,6 +49,11 @@ impl TopicNames {
         self.own("requests")
     }
 
+    /// Nothing: its partitions are shared out among those that apply the log together.
+    pub fn lanes(&self) -> String {
+        self.own("lanes")
+    }
+
     fn own(&self, what: &str) -> String {
         format!("{}.understudy.{what}", self.prefix)
     }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 
+use crate::debezium::DebeziumSettings;
+
 /// A password. Its `Debug` says nothing of it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -42,10 +44,14 @@ pub struct KafkaSettings {
     pub retention: Option<Duration>,
     /// How record batches are compressed.
     pub compression: Compression,
+    /// In which order changes take effect on green.
+    pub consistency: Consistency,
     /// `None`: connections are not encrypted.
     pub tls: Option<Tls>,
     /// `None`: nobody logs in.
     pub sasl: Option<Sasl>,
+    /// The topics are Debezium's: an apply reads them, and nothing else of ours touches them. `None`: they are ours.
+    pub debezium: Option<DebeziumSettings>,
 }
 
 impl KafkaSettings {
@@ -58,8 +64,10 @@ impl KafkaSettings {
             replication_factor: None,
             retention: Some(KafkaSettings::RETENTION_DEFAULT),
             compression: Compression::Lz4,
+            consistency: Consistency::Transaction,
             tls: None,
             sasl: None,
+            debezium: None,
         }
     }
 
@@ -90,6 +98,16 @@ impl KafkaSettings {
         }
         config
     }
+}
+
+/// In which order changes take effect on green.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Consistency {
+    /// Whole transactions, as they were committed: one worker applies them.
+    #[default]
+    Transaction,
+    /// The changes of each row in their order: as many workers as there are partitions may apply them.
+    Key,
 }
 
 /// How record batches are compressed.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use understudy_model::{
-    BlockRange, Checkpoint, Key, Lsn, Nonce, Relation, RelationId, SourceChange, TableName, Tuple,
+    BlockRange, Checkpoint, Key, Lsn, Nonce, OldImage, Relation, RelationId, SourceChange, TableName, Tuple,
 };
 
 use crate::Failure;
@@ -37,6 +37,26 @@ pub enum LogEvent {
     },
     /// A row changed, or whole tables were emptied.
     Change(SourceChange),
+    /// So many changes of the open transaction follow that others take, where several share a log.
+    Elsewhere {
+        /// How many.
+        changes: u64,
+    },
+    /// A row came to its key from another one, under which somebody else removes it: one change.
+    Arrived {
+        /// The table.
+        relation: RelationId,
+        /// The row as it was.
+        old: OldImage,
+        /// The row; what was not sent is unchanged.
+        new: Tuple,
+    },
+    /// Outside any transaction: what comes next concerns the rows of all who share a log. It is not shown before each of them
+    /// has recorded this place, with everything before it on green, chunks included.
+    Fence {
+        /// The place.
+        cursor: Cursor,
+    },
     /// The rows of one leaf of a table were removed.
     TruncateLeaf {
         /// The table.

@@ -47,11 +47,15 @@ pub struct Batch {
     pub first_ordinal: u64,
     /// Address of the commit record of the transaction that is still open at the end, if one is.
     pub open: Option<Lsn>,
+    /// What blue says of the transaction that is still open at the end; `None` where nobody has said it.
+    pub open_origin: Option<Origin>,
     /// Transactions streamed and not yet seen visible at the last commit; `None` when too many to list.
     pub unseen: Option<Vec<Xid>>,
     /// For whoever compares both sides: the keys on blue of changed rows, where a route gives them another key on green;
     /// ascending by change. `None`: nobody asked for them when the batch was begun. Of no concern to a sink.
     pub blue_names: Option<Vec<BlueNames>>,
+    /// For a sink that keeps rows as blue has them: what it has to know beside the changes. `None`: it is none of that kind.
+    pub raw: Option<RawNotes>,
     /// Where to go on in a log once this batch has been applied; `None` where no log is read. Recorded with the checkpoint of a
     /// batch that ends at a commit.
     pub cursor: Option<Cursor>,
@@ -66,6 +70,44 @@ pub struct BlueNames {
     pub old: Option<Key>,
     /// The key that it has now; `None` once it is gone.
     pub new: Option<Key>,
+}
+
+/// What a log tells of blue's changes beside what they make of rows. Each note stands at the place of its change in the batch,
+/// in that order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RawNotes {
+    /// The whole old row, in the route's columns, of each change with which blue has sent it.
+    pub old_rows: Vec<(usize, Tuple)>,
+    /// Where rows of a route arrive with other types than before. At first they have those that the route was compiled for.
+    pub types: Vec<TypesFrom>,
+}
+
+/// From a change on, rows of a route arrive with these types. Rows of chunks have those that the route was compiled for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TypesFrom {
+    /// The place of the first such change in its batch; the number of its changes when it comes in a later one.
+    pub change: usize,
+    /// The route.
+    pub route: RouteId,
+    /// Object id and modifier of the type of each of its columns.
+    pub types: Vec<(u32, i32)>,
+}
+
+impl RawNotes {
+    /// The whole old row of the change at `index`, where blue has sent it.
+    pub fn old_row(&self, index: usize) -> Option<&Tuple> {
+        let at = self.old_rows.binary_search_by_key(&index, |(change, _)| *change).ok()?;
+        Some(&self.old_rows[at].1)
+    }
+}
+
+/// What blue says of a transaction from its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// When it was committed, microseconds since 2000-01-01 UTC.
+    pub commit_time_us: i64,
+    /// Its number.
+    pub xid: Xid,
 }
 
 impl Batch {

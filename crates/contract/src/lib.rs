@@ -26,7 +26,8 @@ pub use chunk_reader::{
 };
 
 pub use change_sink::{
-    Applied, Batch, BlueNames, ChangeSink, ChunkDone, GreenTable, LedgerEntry, PlacedChunk, PlacedKind,
+    Applied, Batch, BlueNames, ChangeSink, ChunkDone, GreenTable, LedgerEntry, Origin, PlacedChunk,
+    PlacedKind, RawNotes, TypesFrom,
 };
 pub use saved::{Lineage, Saved, SavedRoute, SavedUnit};
 

@@ -81,6 +81,10 @@ fn lag(recorder: &Recorder, report: &StatusReport, extra: Extra) {
     recorder.set(&names::APPLY_LAG_SECONDS, &[], seconds.unwrap_or(f64::NAN));
     if let Some(through) = &report.through {
         recorder.set(&names::LOG_LAG, &[], through.records_behind.map_or(f64::NAN, figure));
+        for one in through.partitions.iter().flatten() {
+            let labels = [("topic", one.topic.as_str()), ("partition", &one.partition.to_string())];
+            recorder.set(&names::PARTITION_LAG, &labels, figure(one.records_behind));
+        }
     }
     let bytes: [(&Metric, Option<u64>); 3] = [
         (&names::APPLY_LAG_BYTES, report.lag_bytes),

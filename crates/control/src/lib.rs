@@ -22,8 +22,8 @@ pub use gates::{GateCheck, GateDocument, GateLag, GateMismatches, GateSoak, Gate
 pub use lag::MarkerLag;
 pub use server::{Metrics, MetricsError, serve};
 pub use status::{
-    Phase, Positions, ProjectStatus, SlotStatus, Status, StatusHandle, StatusReport, TableState, TableStatus,
-    ThroughStatus, WalStatus,
+    PartitionStatus, Phase, Positions, ProjectStatus, SlotStatus, Status, StatusHandle, StatusReport,
+    TableState, TableStatus, ThroughStatus, WalStatus,
 };
 pub use summary::{GateSummary, VerifySummary};
 pub use verify::{ByEnd, ByKind, MismatchEntry, VerifyChanged, VerifyDocument, VerifyRule, VerifyTable};

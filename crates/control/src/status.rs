@@ -169,6 +169,17 @@ impl Positions {
     }
 }
 
+/// One partition of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionStatus {
+    /// Its topic.
+    pub topic: String,
+    /// Its number.
+    pub partition: u32,
+    /// Records of it that green has yet to take.
+    pub records_behind: u64,
+}
+
 /// The log between blue and green, and the part of the sidecar that fills it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ThroughStatus {
@@ -184,6 +195,15 @@ pub struct ThroughStatus {
     pub captured: Option<String>,
     /// Records of the log that green has yet to take, over all partitions; `None` where no apply runs here.
     pub records_behind: Option<u64>,
+    /// The same for each partition; `None` where it is not known.
+    #[serde(default)]
+    pub partitions: Option<Vec<PartitionStatus>>,
+    /// The lanes of the log that this process applies; `None` where one process applies all of it in whole transactions.
+    #[serde(default)]
+    pub lanes: Option<Vec<u32>>,
+    /// Requests to read rows again that no capture can heed, since it started; `None` where there were none.
+    #[serde(default)]
+    pub requests_ignored: Option<u64>,
 }
 
 /// Everything there is to say of a migration at one moment.

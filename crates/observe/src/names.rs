@@ -58,6 +58,8 @@ metrics_table! {
     /// Records of the log between blue and green that green has yet to take, over all partitions; NaN when unknown, absent
     /// without a log.
     LOG_LAG: Gauge, Count, "understudy_log_lag_records", [];
+    /// The same for one partition, as it was known last.
+    PARTITION_LAG: Gauge, Count, "understudy_log_partition_lag_records", ["topic", "partition"];
     /// Commit time on blue of the newest transaction that green shows, as a Unix time.
     APPLIED_COMMIT_TIMESTAMP: Gauge, Seconds, "understudy_applied_commit_timestamp_seconds", [];
     /// When the newest marker was sent, or came back applied, as a Unix time.

@@ -1,7 +1,7 @@
 //! Gathers changes into batches that end at commits, or inside a transaction that is too large for one.
 
-use understudy_contract::{Batch, BlueNames};
-use understudy_model::{Checkpoint, CommitMark, Lsn, Position, RowChange, Xid};
+use understudy_contract::{Batch, BlueNames, Origin, RawNotes, TypesFrom};
+use understudy_model::{Checkpoint, CommitMark, Lsn, Position, RouteId, RowChange, Tuple, Xid};
 
 /// The batch being gathered, and the transaction whose changes arrive.
 #[derive(Debug)]
@@ -64,8 +64,37 @@ impl BatchBuilder {
         }
     }
 
+    /// Batches are for a sink that keeps rows as blue has them.
+    pub(crate) fn keep_raw(&mut self) {
+        self.batch.raw = Some(RawNotes::default());
+    }
+
+    /// The next change came with this whole old row.
+    pub(crate) fn old_row(&mut self, row: Tuple) {
+        let change = self.batch.changes.len();
+        if let Some(raw) = &mut self.batch.raw {
+            self.bytes += row.bytes_len();
+            raw.old_rows.push((change, row));
+        }
+    }
+
+    /// From the next change on, rows of a route arrive with these types.
+    pub(crate) fn types(&mut self, route: RouteId, types: Vec<(u32, i32)>) {
+        let change = self.batch.changes.len();
+        if let Some(raw) = &mut self.batch.raw {
+            raw.types.push(TypesFrom { change, route, types });
+        }
+    }
+
     pub(crate) fn begin(&mut self, commit: Lsn, commit_time_us: i64, xid: Xid) {
         self.open = Some(OpenTransaction { commit, commit_time_us, xid, changes: 0 });
+    }
+
+    /// What was not known of the open transaction when it began.
+    pub(crate) fn tell_open(&mut self, commit_time_us: i64, xid: Xid) {
+        if let Some(open) = &mut self.open {
+            (open.commit_time_us, open.xid) = (commit_time_us, xid);
+        }
     }
 
     /// The transaction whose changes arrive.
@@ -112,6 +141,10 @@ impl BatchBuilder {
         self.batch.changes.truncate(whole);
         if let Some(names) = &mut self.batch.blue_names {
             names.retain(|row| row.change < whole);
+        }
+        if let Some(raw) = &mut self.batch.raw {
+            raw.old_rows.retain(|(change, _)| *change < whole);
+            raw.types.retain(|types| types.change < whole);
         }
     }
 
@@ -215,10 +248,12 @@ impl BatchBuilder {
             changes: Vec::with_capacity(self.batch.changes.len().min(self.changes_max)),
             first_ordinal: next_ordinal,
             blue_names: self.names_next.then(Vec::new),
+            raw: self.batch.raw.as_ref().map(|_| RawNotes::default()),
             ..Batch::default()
         };
         let mut batch = std::mem::replace(&mut self.batch, next);
         batch.open = inside.map(|open| open.commit);
+        batch.open_origin = inside.map(|open| Origin { commit_time_us: open.commit_time_us, xid: open.xid });
         batch.unseen = unseen;
         self.sealed_inside = inside.is_some();
         self.bytes = 0;

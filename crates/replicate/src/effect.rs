@@ -25,6 +25,8 @@ pub(crate) struct Effect {
     pub(crate) touch: Option<Touch>,
     /// The row's keys on blue, where they are asked for and are not the same as on green.
     pub(crate) names: Option<Box<BlueNames>>,
+    /// The whole old row in the route's columns, where it is asked for and was sent.
+    pub(crate) old_row: Option<Tuple>,
 }
 
 /// What has to be known of a route beside its mapping.
@@ -37,6 +39,8 @@ pub(crate) struct Watching<'a> {
     pub(crate) is_complete: &'a dyn Fn(RouteId) -> bool,
     /// Whether somebody wants to know which rows of blue changes are about.
     pub(crate) names_rows: bool,
+    /// Whether whole old rows are to be kept.
+    pub(crate) keeps_old: bool,
 }
 
 /// What a change does to one row of blue.
@@ -111,7 +115,48 @@ impl BoundRoute {
         } else if watching.names_rows && !self.binding.passes_key() {
             effect.names = Some(Box::new(self.names(event)));
         }
+        if full && watching.keeps_old {
+            effect.old_row = self.old_row(event)?;
+        }
         Ok(effect)
+    }
+
+    /// What it means that a row has come to its key from another one, under which somebody else removes it.
+    pub(crate) fn arrived(
+        &self,
+        old: &OldImage,
+        new: &Tuple,
+        watching: &Watching<'_>,
+    ) -> Result<Effect, Nameless> {
+        let new = match old {
+            OldImage::Full(old) => fill_unchanged(new, old),
+            OldImage::Identity(old) => fill_key(new, old, &self.binding),
+        };
+        let event = RowEvent::Insert { new: &new };
+        if !self.binding.inputs(&new).has_unchanged() {
+            return self.effect_of(&event, watching);
+        }
+        if self.is_left_out(&new) {
+            return Ok(self.effect([None, None], None));
+        }
+        let mut effect = self.reread(&new, None, None)?;
+        if watching.names_rows && !self.binding.passes_key() {
+            effect.names = Some(Box::new(self.names(&event)));
+        }
+        Ok(effect)
+    }
+
+    /// The whole old row, with every value.
+    fn old_row(&self, event: &RowEvent<'_>) -> Result<Option<Tuple>, Nameless> {
+        let (RowEvent::Update { old: Some(OldImage::Full(old)), .. }
+        | RowEvent::Delete { old: OldImage::Full(old) }) = event
+        else {
+            return Ok(None);
+        };
+        Ok(match self.binding.up(old)? {
+            Mapped::Row(row) if !row.has_unchanged() => Some(row),
+            Mapped::Row(_) | Mapped::Unknown => None,
+        })
     }
 
     /// The keys on blue of the row that an event is about.
@@ -157,7 +202,7 @@ impl BoundRoute {
     }
 
     fn effect(&self, changes: [Option<RowChange>; 2], touch: Option<Touch>) -> Effect {
-        Effect { route: self.route, changes, touch, names: None }
+        Effect { route: self.route, changes, touch, names: None, old_row: None }
     }
 
     fn refused(&self, old_key: Option<Key>, key: Key, refusal: Refusal) -> RowChange {
@@ -456,7 +501,14 @@ mod tests {
     }
 
     fn watching(names_rows: bool) -> Watching<'static> {
-        Watching { has_window: &|_| true, is_followed: &|_| true, is_complete: &|_| true, names_rows }
+        let keeps_old = false;
+        Watching {
+            has_window: &|_| true,
+            is_followed: &|_| true,
+            is_complete: &|_| true,
+            names_rows,
+            keeps_old,
+        }
     }
 
     /// A route that names the row `id` of blue `k` and `id` on green.

@@ -27,7 +27,9 @@ mod retry;
 mod rules;
 
 pub use crate::core::{Core, CoreSettings, CoreStart, DetachPolicy, Progress, ReadJob, Work};
-pub use crate::log::{Beat, LogCore, LogLimits, LogPipeline, LogSettings, LogStart};
+pub use crate::log::{
+    Beat, LogCore, LogLimits, LogPipeline, LogSettings, LogStart, in_order as key_in_order,
+};
 pub use copy_plan::UnitProgress;
 pub use pipeline::{End, Limits, Observer, Pipeline, Reread, Ticks};
 pub use retry::{Decision, decide};

@@ -10,7 +10,7 @@ use understudy_contract::{
     Applied, Blocker, BlueCatalog, ChangeSink, ChangeStream, ChunkDone, ChunkReader, Class, Confirm, Failure,
     StreamEvent,
 };
-use understudy_model::{Checkpoint, HealKey, Lsn, Nonce, RouteId};
+use understudy_model::{Checkpoint, HealKey, Lsn, Nonce, RouteId, TableName};
 
 use crate::core::{Core, Progress, Work};
 use crate::readers::{CatalogAsk, CatalogSays, ReaderJob, ReaderSays, read_catalog, read_chunks};
@@ -66,6 +66,9 @@ pub trait Observer: Send + Sync {
     fn progress(&self, progress: &Progress);
     /// Transactions on blue that the copy waits for.
     fn waiting_for(&self, blockers: &[Blocker]);
+    /// Tables of blue that green needs a copy of, while the log brings nothing of one: whoever fills it may not have heard that
+    /// one was asked for. None: that is over.
+    fn awaits_copy(&self, _tables: &[TableName]) {}
 }
 
 /// A row to be read again from blue, since green has something else under its key.

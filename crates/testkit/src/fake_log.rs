@@ -74,8 +74,8 @@ impl FakeLog {
                 xid: mark.xid.raw() as u32,
                 from_ordinal,
             };
-            let own = batch.changes[at..mark.changes_before].iter();
-            let own = own.map(|change| self.change(change)).collect::<Result<Vec<_>, _>>()?;
+            let own = (at..mark.changes_before).map(|place| self.change(batch, place));
+            let own = own.collect::<Result<Vec<_>, _>>()?;
             // Only the first one of a batch may have been begun by an earlier batch.
             let first = std::mem::take(&mut before);
             at = mark.changes_before;
@@ -97,8 +97,8 @@ impl FakeLog {
         }
         if let Some(commit) = batch.open {
             group.push(LogEvent::Begin { commit, commit_time_us: 0, xid: 0, from_ordinal: before });
-            for change in &batch.changes[at..] {
-                group.extend(self.change(change)?);
+            for place in at..batch.changes.len() {
+                group.extend(self.change(batch, place)?);
             }
         }
         self.groups.push(group);
@@ -138,18 +138,20 @@ impl FakeLog {
     }
 
     /// The event of a change. `None`: rows are read again, and what comes of that is all that the log tells.
-    fn change(&self, change: &RowChange) -> Result<Option<LogEvent>, Failure> {
+    fn change(&self, batch: &Batch, place: usize) -> Result<Option<LogEvent>, Failure> {
         let id = |route: &RouteId| self.table(*route).relation.id;
-        let change = match change {
+        let whole = batch.raw.as_ref().and_then(|raw| raw.old_row(place)).cloned().map(OldImage::Full);
+        let change = match &batch.changes[place] {
             RowChange::Insert { route, new } => {
                 SourceChange::Insert { relation: id(route), new: new.clone() }
             }
             RowChange::Update { route, old_key, new, .. } => {
-                let old = old_key.as_ref().map(|key| self.image(*route, key));
+                let old = whole.or_else(|| old_key.as_ref().map(|key| self.image(*route, key)));
                 SourceChange::Update { relation: id(route), old, new: new.clone() }
             }
             RowChange::Delete { route, key, .. } => {
-                SourceChange::Delete { relation: id(route), old: self.image(*route, key) }
+                let old = whole.unwrap_or_else(|| self.image(*route, key));
+                SourceChange::Delete { relation: id(route), old }
             }
             RowChange::Truncate { routes } => {
                 SourceChange::Truncate { relations: routes.iter().map(id).collect() }
@@ -166,7 +168,7 @@ impl FakeLog {
         Ok(Some(LogEvent::Change(change)))
     }
 
-    /// All that a log keeps of an old row.
+    /// An old row of which blue has sent the key.
     fn image(&self, route: RouteId, key: &Key) -> OldImage {
         let FakeTable { relation, key: places } = self.table(route);
         let texts = places.iter().zip(key.texts()).collect::<HashMap<_, _>>();
@@ -221,8 +223,11 @@ fn tables_of(event: &LogEvent) -> Vec<RelationId> {
         LogEvent::Rows(chunk) => vec![chunk.table],
         LogEvent::Entry(LoggedEntry::Plan(unit) | LoggedEntry::Refresh(unit)) => vec![unit.root.relation()],
         LogEvent::Entry(LoggedEntry::Forget { table, .. } | LoggedEntry::Complete { table }) => vec![*table],
+        LogEvent::Arrived { relation, .. } => vec![*relation],
         LogEvent::Table(_)
         | LogEvent::Begin { .. }
+        | LogEvent::Elsewhere { .. }
+        | LogEvent::Fence { .. }
         | LogEvent::Commit { .. }
         | LogEvent::Reached { .. }
         | LogEvent::Beat { .. }

@@ -85,6 +85,7 @@ fn started(
         batch_changes_max: 700,
         batch_bytes_max: 1 << 20,
         on_detach,
+        raw: false,
         nonce_base: 1,
         rules: Rules::all(),
     };

@@ -339,6 +339,7 @@ async fn pipeline<K: ChangeSink>(
         batch_changes_max: 700,
         batch_bytes_max: 1 << 20,
         on_detach: DetachPolicy::Stop,
+        raw: false,
         nonce_base: 1,
         rules: Rules::all(),
     };

@@ -104,7 +104,7 @@ impl RouteSpec {
             return Err(BindError::ColumnNew { table: self.source.clone(), column: (*column).to_owned() });
         }
         let mut binding = self.bind_part(&names)?;
-        if let Some(types) = &self.source_types {
+        if let Some(types) = self.source_types.as_ref().filter(|_| self.computes()) {
             let arrive = binding.inputs.iter().map(|at| &columns[*at]);
             let same = arrive.zip(types).all(|(column, ty)| (column.type_oid, column.type_modifier) == *ty);
             binding.types_differ = !same;

@@ -227,7 +227,8 @@ pub struct RouteSpec {
     pub key_source: Vec<String>,
     /// Which rows of blue exist on green; `None` for all.
     pub filter: Option<Computed>,
-    /// Object id and modifier of the type of each of [`RouteSpec::source_columns`]; `None` where the route computes nothing.
+    /// Object id and modifier of the type of each of [`RouteSpec::source_columns`]; `None` where it does not matter. A route
+    /// that computes nothing takes rows with other types all the same, but not those of a chunk.
     pub source_types: Option<Vec<(u32, i32)>>,
     /// Columns of blue that the mapping leaves out on purpose; `None` when it takes every column there is,
     /// so that a column added later does not fit.

@@ -10,7 +10,7 @@ use understudy_model::TableName;
 use understudy_observe::Recorder;
 use understudy_replicate::{Decision, End, decide};
 
-use crate::assemble;
+use crate::assemble::{self, Replaying};
 use crate::reporting::Beats;
 use crate::settings::Settings;
 use crate::verifying::Shared;
@@ -59,6 +59,8 @@ pub struct RunOptions {
     pub recopy: Vec<TableName>,
     /// An earlier attempt of an apply has recorded that they are.
     pub(crate) recopy_recorded: bool,
+    /// Green is built anew from the log alone.
+    pub(crate) replay: Option<Replaying>,
 }
 
 /// Asks a run to end.
@@ -109,6 +111,8 @@ pub(crate) async fn run(
         instance: rand::random(),
         first: Instant::now(),
         has_reached: AtomicBool::new(false),
+        captures: AtomicBool::new(false),
+        applies: AtomicBool::new(false),
         beats: Beats::default(),
         settings,
         options,
@@ -147,6 +151,9 @@ struct Run {
     first: Instant,
     /// Whether any part has reached both of its ends.
     has_reached: AtomicBool,
+    /// Whether the capture has taken the migration over, and whether what fills green has.
+    captures: AtomicBool,
+    applies: AtomicBool,
     beats: Beats,
 }
 
@@ -196,7 +203,7 @@ impl Run {
     /// Keeps a part going: one attempt after another.
     async fn keep(&self, part: Part, mut shutdown: Shutdown) -> Result<End, Failure> {
         let mut options = self.options.clone();
-        let has_owned = AtomicBool::new(false);
+        let has_owned = if part == Part::Capture { &self.captures } else { &self.applies };
         let mut pause = PAUSE_MIN;
         let mut refused = None;
         loop {
@@ -207,13 +214,14 @@ impl Run {
                 status: &self.status,
                 recorder: &self.recorder,
                 instance: self.instance,
-                has_owned: &has_owned,
+                has_owned,
                 shared: &self.shared,
                 beats: &self.beats,
             };
             let ended = match part {
                 Part::Whole => Box::pin(attempt.direct(shutdown.clone())).await,
                 Part::Capture => Box::pin(attempt.capture(shutdown.clone())).await,
+                Part::Apply if self.has_lanes() => Box::pin(attempt.lanes(shutdown.clone())).await,
                 Part::Apply => Box::pin(attempt.apply(shutdown.clone())).await,
             };
             if self.leave(part) {
@@ -232,9 +240,7 @@ impl Run {
                 Err(failure) => failure,
             };
             self.status.failed(failure.to_string());
-            // Once the migration has been claimed, both ends have answered.
-            let was_reached = self.has_reached.load(Ordering::Relaxed) || has_owned.load(Ordering::Relaxed);
-            let hopeless = !was_reached && self.first.elapsed() > FIRST_CONNECT_MAX;
+            let hopeless = !self.was_reached() && self.first.elapsed() > FIRST_CONNECT_MAX;
             match decide(failure.class()) {
                 Decision::Retry if !hopeless => {}
                 Decision::Stop if part == Part::Capture && adapts(&failure, &mut refused) => {}
@@ -256,6 +262,19 @@ impl Run {
             }
             pause = (pause * 2).min(PAUSE_MAX);
         }
+    }
+
+    /// Whether several may apply the log side by side.
+    fn has_lanes(&self) -> bool {
+        let through = self.settings.through.as_ref();
+        through.is_some_and(|kafka| kafka.consistency == understudy_kafka::Consistency::Key)
+    }
+
+    /// Whether any part has found both of its ends. Once it has claimed the migration they have answered. The other part waits
+    /// for its own then, however long that takes: with green away, blue is followed all the same.
+    fn was_reached(&self) -> bool {
+        let reached = [&self.has_reached, &self.captures, &self.applies];
+        reached.iter().any(|reached| reached.load(Ordering::Relaxed))
     }
 
     /// Shows what a part is at. The whole is as its apply is, where there is one.

@@ -190,7 +190,7 @@ impl Node {
 }
 
 fn run(programs: &Programs, folder: &Path, name: &str, program: &str, arguments: &[&str]) -> Process {
-    let java = programs.arguments(&folder.join("log4j2.properties"), program);
+    let java = programs.arguments(&folder.join("log4j2.properties"), "-Xmx512m", program);
     let all: Vec<&str> = java.iter().map(String::as_str).chain(arguments.iter().copied()).collect();
     Process::start(name, folder, Path::new("java"), &all, &[])
 }

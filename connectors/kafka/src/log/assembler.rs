@@ -1,14 +1,15 @@
 //! Groups put together: records of the order topic and of the tables in, events of the log out. Holds no client.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use understudy_contract::{Failure, LogEvent};
-use understudy_model::{RelationId, TableName};
+use understudy_model::{Lsn, RelationId, TableName};
 
 use super::cursor::{Place, digest};
-use super::emit::emit;
+use super::emit::{Emitted, emit};
+use super::lane::Share;
 use super::shapes::{Shape, Shapes};
 use crate::codec::{DataHeaders, Group, RecordOrder, RowEvent, SchemaRecord};
 use crate::error::Error;
@@ -46,9 +47,10 @@ pub(crate) struct Next<'a> {
 }
 
 /// A record of a table, read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Row {
     pub(crate) order: RecordOrder,
+    pub(crate) partition: u32,
     pub(crate) headers: DataHeaders,
     pub(crate) shape: Arc<Shape>,
     pub(crate) event: RowEvent,
@@ -91,6 +93,12 @@ pub(crate) struct Assembler {
     out: VecDeque<LogEvent>,
     /// No group has been taken yet in this session.
     is_first: bool,
+    /// Whose rows are taken.
+    share: Share,
+    /// The end of the group before the last one that was begun.
+    before: (u64, i64, u64),
+    /// A group that is held at a fence, with the rows that have been read of it: see [`Emitted::Fenced`].
+    held: Option<Gathering>,
 }
 
 impl Assembler {
@@ -98,13 +106,75 @@ impl Assembler {
     pub(crate) fn new(names: TopicNames, place: Place) -> Assembler {
         Assembler {
             names,
+            before: (place.group, place.order, place.digest),
             place,
+            share: Share::All,
+            held: None,
             shapes: Shapes::default(),
             gathering: None,
             announced: Announced::default(),
             out: VecDeque::new(),
             is_first: true,
         }
+    }
+
+    /// The same for one lane.
+    pub(crate) fn of(self, share: Share) -> Assembler {
+        Assembler { share, ..self }
+    }
+
+    /// Whether nothing more comes before [`Assembler::widen`]: the group has to be read for all lanes.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Whether what had to be read for all lanes has been.
+    pub(crate) fn is_over(&self) -> bool {
+        self.share.is_over()
+    }
+
+    /// Reads on behind a fence for all lanes, up to the end of that transaction. `others`: where the partitions of the others
+    /// go on.
+    pub(crate) fn widen(
+        &mut self,
+        commit: Lsn,
+        others: BTreeMap<String, Vec<Option<i64>>>,
+    ) -> Result<(), Failure> {
+        let Some(mut gathering) = self.held.take() else { return Ok(()) };
+        let was_wide = self.share.widen(commit);
+        if !was_wide {
+            for (topic, offsets) in others {
+                let ours = self.place.topics.entry(topic).or_default();
+                ours.resize(ours.len().max(offsets.len()), None);
+                for (our, other) in ours.iter_mut().zip(offsets).filter(|(_, other)| other.is_some()) {
+                    *our = other;
+                }
+            }
+            gathering.counted = self.counted(&gathering.group);
+            gathering.counted.retain(|counted| !self.share.is_own(counted.partition));
+        }
+        self.gathering = Some(gathering);
+        self.finish_if_whole()
+    }
+
+    /// Reads on as one lane among others.
+    pub(crate) fn narrow(&mut self) {
+        self.share.narrow();
+        let share = &self.share;
+        for offsets in self.place.topics.values_mut() {
+            let all = offsets.iter_mut().enumerate();
+            all.filter(|(at, _)| !share.is_own(*at as u32)).for_each(|(_, offset)| *offset = None);
+        }
+    }
+
+    /// Every partition that is still to be read of the group, by table.
+    pub(crate) fn wanted(&self) -> Vec<(TableName, String, u32)> {
+        let Some(gathering) = &self.gathering else { return Vec::new() };
+        let one = |counted: &Counted| {
+            let table = gathering.group.tables[counted.table].name.clone();
+            (table, counted.topic.to_string(), counted.partition)
+        };
+        gathering.counted.iter().map(one).collect()
     }
 
     /// The next event.
@@ -169,6 +239,7 @@ impl Assembler {
             return Err(if is_shortened { Error::Expired { topic, why }.into() } else { torn(why) });
         }
         self.is_first = false;
+        self.before = (self.place.group, self.place.order, self.place.digest);
         (self.place.group, self.place.order, self.place.digest) = (group.number, offset, digest(value));
         let counted = self.counted(&group);
         let rows = Vec::with_capacity(
@@ -182,7 +253,8 @@ impl Assembler {
         let mut counted = Vec::new();
         for (at, table) in group.tables.iter().enumerate() {
             let topic = Arc::<str>::from(self.names.table(&table.name));
-            for (partition, records) in table.records.iter().filter(|(_, records)| *records > 0) {
+            let ours = |(partition, records): &&(u32, u64)| *records > 0 && self.share.reads(*partition);
+            for (partition, records) in table.records.iter().filter(ours) {
                 let (topic, partition, left) = (Arc::clone(&topic), *partition, *records);
                 counted.push(Counted { table: at, topic, partition, left, last: None, shape: None });
             }
@@ -223,7 +295,8 @@ impl Assembler {
         let is_read = next.left == 0;
         // A tombstone says nothing that the delete before it has not said.
         if !matches!(event, RowEvent::Tombstone) {
-            gathering.rows.push(Row { order: headers.order(), headers, shape, event });
+            let (order, partition) = (headers.order(), at.partition);
+            gathering.rows.push(Row { order, partition, headers, shape, event });
         }
         if is_read {
             gathering.read.extend(gathering.counted.pop());
@@ -238,6 +311,8 @@ impl Assembler {
             return Ok(());
         }
         let Some(mut gathering) = self.gathering.take() else { return Ok(()) };
+        // Where to go on when it turns out that this group concerns the rows of all lanes.
+        let fence = self.share.may_fence(&gathering.group).then(|| self.place_before());
         for read in &gathering.read {
             let offsets = self.place.topics.entry(read.topic.to_string()).or_default();
             let partition = read.partition as usize;
@@ -246,13 +321,31 @@ impl Assembler {
         }
         gathering.rows.sort_by_key(|row| row.order);
         let number = gathering.group.number;
+        let kept = self.share.holds(&gathering.group).then(|| {
+            let topics = fence.as_ref().map(|place| place.topics.clone()).unwrap_or_default();
+            (gathering.group.clone(), gathering.rows.clone(), topics)
+        });
         let to = (&mut self.announced, &mut self.out);
-        emit(gathering.group, gathering.rows, &mut self.shapes, to).map_err(|why| {
+        let by = (&mut self.shapes, &mut self.share, fence);
+        let emitted = emit(gathering.group, gathering.rows, by, to).map_err(|why| {
             why.into_failure(&self.names.order())
                 .while_doing(format!("put group {number} of the log together"))
         })?;
-        self.out.push_back(LogEvent::Whole { cursor: self.place.to_cursor() });
+        match emitted {
+            Emitted::Whole => self.out.push_back(LogEvent::Whole { cursor: self.place.to_cursor() }),
+            Emitted::Fenced => {
+                let Some((group, rows, topics)) = kept else { return Ok(()) };
+                self.place.topics = topics;
+                self.held = Some(Gathering { group, counted: Vec::new(), read: gathering.read, rows });
+            }
+        }
         Ok(())
+    }
+
+    /// The end of the group before the one that is being put together.
+    fn place_before(&self) -> Place {
+        let (group, order, digest) = self.before;
+        Place { group, order, digest, ..self.place.clone() }
     }
 
     /// The topic of a table has so many partitions.

@@ -13,7 +13,7 @@ const FORM: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Place {
-    form: u32,
+    pub(super) form: u32,
     /// The prefix of the topics.
     pub(crate) prefix: String,
     /// The cluster, where it tells its name.
@@ -26,6 +26,13 @@ pub(crate) struct Place {
     pub(crate) digest: u64,
     /// By topic the offset of the next record of each partition, `None` where none was taken yet.
     pub(crate) topics: BTreeMap<String, Vec<Option<i64>>>,
+    /// Which of how many lanes it is the place of; `None` where one reader takes everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) lane: Option<(u32, u32)>,
+    /// The next group empties tables in the transaction with this commit: everything before that is on green, of this group
+    /// too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) fence: Option<u64>,
 }
 
 /// Why bytes are no cursor of ours.
@@ -48,6 +55,8 @@ impl Place {
             order: -1,
             digest: 0,
             topics: BTreeMap::new(),
+            lane: None,
+            fence: None,
         }
     }
 

@@ -1,11 +1,14 @@
 //! A group whose records have all been read, turned into events in the order of blue's changes.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use understudy_contract::{Failure, LogEvent, LoggedChunk, LoggedKind};
+use understudy_contract::{Class, Failure, LogEvent, LoggedChunk, LoggedKind};
 use understudy_model::{Checkpoint, Lsn, RelationId, SourceChange};
 
 use super::assembler::{Announced, Row};
+use super::cursor::Place;
+use super::lane::Share;
 use super::shapes::{Shape, Shapes};
 use crate::codec::{CodecError, Group, GroupTable, Joiner, LeafOrTables, Part, RowEvent, Truncated, Work};
 use crate::error::Error;
@@ -17,6 +20,8 @@ pub(crate) enum Misfit {
     Torn(String),
     /// A shape makes no sense.
     Codec(CodecError),
+    /// A transaction empties tables, and parts of it that were taken before did not tell: it has to be taken again.
+    Again(Lsn),
 }
 
 impl From<CodecError> for Misfit {
@@ -30,16 +35,30 @@ impl Misfit {
         match self {
             Misfit::Torn(why) => Error::Torn { topic: topic.to_owned(), why }.into(),
             Misfit::Codec(error) => error.into(),
+            Misfit::Again(commit) => {
+                let cause =
+                    format!("the transaction at {commit} empties tables: it is taken from its beginning");
+                Failure::new(Class::Transient, cause)
+            }
         }
     }
 }
 
+/// How far a group was turned into events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Emitted {
+    /// All of it.
+    Whole,
+    /// Up to a fence, behind which rows of all lanes are needed.
+    Fenced,
+}
+
 /// Where events go, with the shapes that rows may need.
-struct Emitter<'a> {
+pub(super) struct Emitter<'a> {
     tables: &'a [GroupTable],
     shapes: &'a mut Shapes,
     announced: &'a mut Announced,
-    out: &'a mut VecDeque<LogEvent>,
+    pub(super) out: &'a mut VecDeque<LogEvent>,
     /// The tables that this group has spoken of so far.
     named: Vec<RelationId>,
 }
@@ -48,16 +67,27 @@ struct Emitter<'a> {
 pub(crate) fn emit(
     group: Group,
     rows: Vec<Row>,
-    shapes: &mut Shapes,
+    (shapes, share, fence): (&mut Shapes, &mut Share, Option<Place>),
     (announced, out): (&mut Announced, &mut VecDeque<LogEvent>),
-) -> Result<(), Misfit> {
+) -> Result<Emitted, Misfit> {
     let Group { tables, work, reached, beats, .. } = group;
     let mut emitter = Emitter { tables: &tables, shapes, announced, out, named: Vec::new() };
-    match work {
-        Work::None => none_left(rows.into_iter())?,
-        Work::Batch { parts, truncates } => emitter.batch(&parts, truncates, rows)?,
-        Work::Chunk { table, at, kind, rows: count } => emitter.chunk((table, at, kind), count, rows)?,
-        Work::Entries(entries) => {
+    match (work, share) {
+        (Work::None, _) => none_left(rows.into_iter())?,
+        (Work::Batch { parts, truncates }, Share::All) => emitter.batch(&parts, truncates, rows)?,
+        (Work::Batch { parts, truncates }, Share::Lane(share)) => {
+            if emitter.lane_batch((&parts, truncates, rows), share, fence)? == Emitted::Fenced {
+                return Ok(Emitted::Fenced);
+            }
+        }
+        (Work::Chunk { table, at, kind, rows: count }, share) => {
+            let (count, kind) = match share {
+                Share::All => (Some(count), kind),
+                Share::Lane(share) => (None, emitter.lane_kind(table, kind, share)?),
+            };
+            emitter.chunk((table, at, kind), count, rows)?;
+        }
+        (Work::Entries(entries), _) => {
             none_left(rows.into_iter())?;
             for table in &tables {
                 emitter.announce(table.id)?;
@@ -71,12 +101,19 @@ pub(crate) fn emit(
         sent_us: beat.sent_us,
         at: beat.at,
     }));
-    Ok(())
+    Ok(Emitted::Whole)
 }
 
 impl Emitter<'_> {
+    /// The shape of a table at the end of the group.
+    pub(super) fn shape(&mut self, table: RelationId) -> Result<Arc<Shape>, Misfit> {
+        let unknown = || Misfit::Torn(format!("the shape of the table with number {} is not known", table.0));
+        let found = self.tables.iter().find(|known| known.id == table).ok_or_else(unknown)?;
+        self.shapes.get(&found.name, found.version)?.ok_or_else(unknown)
+    }
+
     /// Announces the shape of a row.
-    fn announce_shape(&mut self, shape: &Shape) {
+    pub(super) fn announce_shape(&mut self, shape: &Shape) {
         let table = shape.relation.id;
         if !self.named.contains(&table) {
             self.named.push(table);
@@ -161,7 +198,7 @@ impl Emitter<'_> {
         }
     }
 
-    fn truncate(&mut self, what: LeafOrTables) -> Result<(), Misfit> {
+    pub(super) fn truncate(&mut self, what: LeafOrTables) -> Result<(), Misfit> {
         let event = match what {
             LeafOrTables::Tables(relations) => {
                 relations.iter().try_for_each(|table| self.announce(*table))?;
@@ -179,10 +216,12 @@ impl Emitter<'_> {
     fn chunk(
         &mut self,
         (table, at, kind): (RelationId, Checkpoint, LoggedKind),
-        count: u64,
+        count: Option<u64>,
         rows: Vec<Row>,
     ) -> Result<(), Misfit> {
-        if rows.len() as u64 != count {
+        if let Some(count) = count
+            && rows.len() as u64 != count
+        {
             return Err(Misfit::Torn(format!("a chunk of {count} rows has {}", rows.len())));
         }
         match rows.first() {
@@ -194,7 +233,7 @@ impl Emitter<'_> {
         for (row, ordinal) in rows.into_iter().zip(0..) {
             match row.event {
                 RowEvent::Read { row: tuple }
-                    if row.order.ordinal == ordinal
+                    if (row.order.ordinal == ordinal || count.is_none())
                         && row.shape.relation.id == table
                         && Some(row.shape.version) == version =>
                 {
@@ -208,7 +247,7 @@ impl Emitter<'_> {
     }
 }
 
-fn none_left(mut rows: impl Iterator<Item = Row>) -> Result<(), Misfit> {
+pub(super) fn none_left(mut rows: impl Iterator<Item = Row>) -> Result<(), Misfit> {
     match rows.next() {
         Some(row) => Err(misplaced(
             "a record is in no part of the group, in place",
@@ -219,6 +258,6 @@ fn none_left(mut rows: impl Iterator<Item = Row>) -> Result<(), Misfit> {
     }
 }
 
-fn misplaced(what: &str, commit: Lsn, ordinal: u64) -> Misfit {
+pub(super) fn misplaced(what: &str, commit: Lsn, ordinal: u64) -> Misfit {
     Misfit::Torn(format!("{what} {ordinal} of the transaction that committed at {commit}"))
 }

@@ -1,7 +1,7 @@
 //! How far behind the log is read.
 
 use std::collections::BTreeMap;
-use std::sync::{PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use rdkafka::Offset;
 use rdkafka::consumer::Consumer;
@@ -10,6 +10,8 @@ use understudy_contract::Failure;
 use super::start::{LogClient, LogConsumer, Starts};
 use crate::client::{Watcher, blocking};
 use crate::error::Error;
+use crate::settings::KafkaSettings;
+use crate::settled::Surveyor;
 
 /// How far one partition has been read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +22,7 @@ pub struct PartitionLag {
     pub partition: u32,
     /// The offset of the next record to be read.
     pub position: i64,
-    /// The offset at which what readers see ends.
+    /// The offset at which it ends, with what readers are yet to be shown.
     pub high: i64,
 }
 
@@ -42,6 +44,9 @@ pub struct LagProbe {
     consumer: Weak<LogConsumer>,
     watcher: Watcher,
     starts: Starts,
+    settings: KafkaSettings,
+    /// What asks, once it has been made.
+    surveyor: Arc<Mutex<Option<Surveyor>>>,
 }
 
 impl std::fmt::Debug for LagProbe {
@@ -51,9 +56,10 @@ impl std::fmt::Debug for LagProbe {
 }
 
 impl LagProbe {
-    pub(super) fn new(client: &LogClient) -> LagProbe {
+    pub(super) fn new(client: &LogClient, settings: &KafkaSettings) -> LagProbe {
         let LogClient { consumer, watcher, starts } = client.clone();
-        LagProbe { consumer: std::sync::Arc::downgrade(&consumer), watcher, starts }
+        let (consumer, settings) = (Arc::downgrade(&consumer), settings.clone());
+        LagProbe { consumer, watcher, starts, settings, surveyor: Arc::default() }
     }
 
     /// Every partition of the log, asked of the brokers. None once the log has been dropped.
@@ -61,25 +67,35 @@ impl LagProbe {
         let Some(consumer) = self.consumer.upgrade() else { return Ok(Vec::new()) };
         let client =
             LogClient { consumer, watcher: self.watcher.clone(), starts: Starts::clone(&self.starts) };
-        let asked = blocking(move || look(&client)).await;
+        let (settings, surveyor) = (self.settings.clone(), Arc::clone(&self.surveyor));
+        let asked = blocking(move || look(&client, &settings, &surveyor)).await;
         asked.map_err(|error| Failure::from(error).while_doing("ask how far the log reaches"))
     }
 }
 
-/// Blocks its thread.
-fn look(client: &LogClient) -> Result<Vec<PartitionLag>, Error> {
+/// Blocks its thread. Where the log ends is not where readers are: behind a transaction that the brokers do not finish they see
+/// nothing, however much comes after it.
+fn look(
+    client: &LogClient,
+    settings: &KafkaSettings,
+    surveyor: &Mutex<Option<Surveyor>>,
+) -> Result<Vec<PartitionLag>, Error> {
     let read = client.consumer.position().map_err(|error| Error::of(&error, "the topics"))?;
     let mut topics = BTreeMap::<String, usize>::new();
     for element in read.elements() {
         let partitions = topics.entry(element.topic().to_owned()).or_default();
         *partitions = (*partitions).max(element.partition() as usize + 1);
     }
-    let topics = topics.into_iter().collect::<Vec<_>>();
-    let highs = client.offsets_at(&topics, Offset::End)?;
+    let mut surveyor = surveyor.lock().unwrap_or_else(PoisonError::into_inner);
+    let asking = match surveyor.take() {
+        Some(asking) => asking,
+        None => Surveyor::new(settings)?,
+    };
+    let extents = surveyor.insert(asking).look(&topics)?;
     let starts = client.starts.lock().unwrap_or_else(PoisonError::into_inner);
     let lags = read.elements().into_iter().filter_map(|element| {
         let at = (element.topic().to_owned(), element.partition());
-        let high = *highs.get(&at)?;
+        let high = extents.of(&at.0, at.1)?.whole;
         let position = match element.offset() {
             Offset::Offset(position) => position,
             // Nothing of it was read in this session.

@@ -4,6 +4,8 @@ mod assembler;
 mod cursor;
 mod emit;
 mod lag;
+mod lane;
+mod lanes;
 mod shapes;
 mod stall;
 mod start;
@@ -13,16 +15,20 @@ mod whole;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use cursor::{Place, digest};
 pub use lag::{LagProbe, PartitionLag};
+pub use lane::{Fences, Lane};
+pub use lanes::{LaneLog, LanePlaces};
 
 use std::collections::HashMap;
 use std::fmt;
 use std::pin::Pin;
 
 use futures_util::{FutureExt, StreamExt};
-use rdkafka::Message;
+use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers};
+use rdkafka::{Message, TopicPartitionList};
 use understudy_contract::{ChangeLog, Cursor, Failure, LogEvent};
 use understudy_model::TableName;
 
@@ -31,9 +37,11 @@ use crate::codec::SchemaRecord;
 use crate::error::Error;
 use crate::names::TopicNames;
 use crate::settings::KafkaSettings;
+use crate::settled::Surveyor;
 use assembler::{Assembler, At, Wants};
+use lane::Share;
 use stall::Awaited;
-use start::{LogClient, Queue, Started};
+use start::{LogClient, Partitions, Queue, Queues, Started};
 use trouble::{Trouble, judge};
 
 /// Something that takes several steps and must not start anew each time that nobody waits for it any longer.
@@ -44,7 +52,9 @@ enum Brought {
     /// The shapes that the schema topic holds.
     Shapes(Vec<SchemaRecord>),
     /// The queues of a table's topic.
-    Table(TableName, Vec<Queue>),
+    Table(TableName, Queues),
+    /// Queues of partitions of other lanes.
+    Partitions(Vec<(TableName, u32, Queue)>),
 }
 
 /// The log of a migration, read from Kafka.
@@ -52,7 +62,8 @@ pub struct KafkaLog {
     settings: KafkaSettings,
     client: LogClient,
     order: Queue,
-    tables: HashMap<TableName, Vec<Queue>>,
+    tables: HashMap<TableName, Queues>,
+    which: Partitions,
     assembler: Assembler,
     chore: Option<Chore<Result<Brought, Failure>>>,
     /// Records that do not come, and who looks for them.
@@ -65,6 +76,10 @@ impl fmt::Debug for KafkaLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KafkaLog").field("place", self.assembler.place()).finish_non_exhaustive()
     }
+}
+
+fn opening(failure: Failure) -> Failure {
+    failure.while_doing("open the log in Kafka")
 }
 
 /// As whom a reader of the log shows itself.
@@ -80,24 +95,46 @@ impl KafkaLog {
         tables: &[TableName],
         from: Option<Cursor>,
     ) -> Result<KafkaLog, Failure> {
-        let opening = |failure: Failure| failure.while_doing("open the log in Kafka");
-        let place = start::place_of(settings, from.as_ref()).map_err(opening)?;
+        let which = Partitions { lane: None };
+        let place = start::place_of(settings, from.as_ref(), None).map_err(opening)?;
+        KafkaLog::open_share(settings, tables, (place, which), Share::All).await
+    }
+
+    async fn open_share(
+        settings: &KafkaSettings,
+        tables: &[TableName],
+        (place, which): (Option<Place>, Partitions),
+        share: Share,
+    ) -> Result<KafkaLog, Failure> {
         let (settings, tables) = (settings.clone(), tables.to_vec());
         let started = blocking({
             let settings = settings.clone();
-            move || start::start(&settings, &tables, place)
+            move || start::start(&settings, &tables, (place, which))
         });
-        let Started { client, order, tables, place } =
+        let Started { client, order, tables, mut place } =
             started.await.map_err(|error| opening(error.into()))?;
+        place.lane = which.lane.map(|lane| (lane.number, lane.of));
+        // It was the place before a group; what is told from here on is the end of one.
+        place.fence = None;
         let shapes = whole::read_shapes(&settings).await.map_err(opening)?;
-        let mut assembler = Assembler::new(TopicNames::new(settings.topic_prefix.clone()), place);
+        let mut assembler = Assembler::new(TopicNames::new(settings.topic_prefix.clone()), place).of(share);
         assembler.learn(shapes)?;
-        Ok(KafkaLog { settings, client, order, tables, assembler, chore: None, missing: None, failed: None })
+        Ok(KafkaLog {
+            settings,
+            client,
+            order,
+            tables,
+            which,
+            assembler,
+            chore: None,
+            missing: None,
+            failed: None,
+        })
     }
 
     /// Tells how far behind this log is read, for as long as it is open.
     pub fn lag(&self) -> LagProbe {
-        LagProbe::new(&self.client)
+        LagProbe::new(&self.client, &self.settings)
     }
 
     /// Reads on. Cancel-safe: everything that is taken from a queue is put in its place before anything is waited for.
@@ -107,6 +144,14 @@ impl KafkaLog {
             self.chore = None;
             match brought? {
                 Brought::Shapes(shapes) => self.assembler.learn(shapes)?,
+                Brought::Partitions(started) => {
+                    for (table, partition, queue) in started {
+                        let queues = self.tables.get_mut(&table);
+                        if let Some(at) = queues.and_then(|queues| queues.get_mut(partition as usize)) {
+                            *at = Some(queue);
+                        }
+                    }
+                }
                 Brought::Table(table, queues) => {
                     self.assembler.on_table(&table, queues.len());
                     self.tables.insert(table, queues);
@@ -130,12 +175,18 @@ impl KafkaLog {
                 Ok(())
             }
             Wants::Record(next) => match self.tables.get(next.table) {
+                Some(queues) if queues.get(next.partition as usize).is_some_and(Option::is_none) => {
+                    self.start_partitions();
+                    Ok(())
+                }
                 Some(_) => self.read_records().await,
                 None => {
                     let (table, topic) = (next.table.clone(), next.topic.to_string());
                     let (client, place) = (self.client.clone(), self.assembler.place().clone());
+                    let which = self.which;
                     self.chore = Some(Box::pin(async move {
-                        let queues = blocking(move || start::start_table(&client, &topic, &place)).await?;
+                        let started = move || start::start_table(&client, &topic, (&place, which));
+                        let queues = blocking(started).await?;
                         Ok(Brought::Table(table, queues))
                     }));
                     Ok(())
@@ -144,12 +195,47 @@ impl KafkaLog {
         }
     }
 
+    /// Begins to read the partitions of other lanes that the group counts.
+    fn start_partitions(&mut self) {
+        let (client, place) = (self.client.clone(), self.assembler.place().clone());
+        let is_missing = |table: &TableName, partition: u32| {
+            let queues = self.tables.get(table);
+            queues.and_then(|queues| queues.get(partition as usize)).is_some_and(Option::is_none)
+        };
+        let mut wanted = self.assembler.wanted();
+        wanted.retain(|(table, _, partition)| is_missing(table, *partition));
+        self.chore = Some(Box::pin(async move {
+            let started = blocking(move || start::start_partitions(&client, wanted, &place)).await?;
+            Ok(Brought::Partitions(started))
+        }));
+    }
+
+    /// Reads on as one lane among others: partitions of those are given up.
+    fn narrow(&mut self) -> Result<(), Failure> {
+        self.assembler.narrow();
+        let names = TopicNames::new(self.settings.topic_prefix.clone());
+        let mut given_up = TopicPartitionList::new();
+        for (table, queues) in &mut self.tables {
+            let others = queues.iter_mut().enumerate().filter(|(at, _)| !self.which.reads(*at as i32));
+            for (partition, queue) in others {
+                if queue.take().is_some() {
+                    given_up.add_partition(&names.table(table), partition as i32);
+                }
+            }
+        }
+        if given_up.count() == 0 {
+            return Ok(());
+        }
+        let done = self.client.consumer.incremental_unassign(&given_up);
+        done.map_err(|error| Error::of(&error, "the partitions of other lanes").into())
+    }
+
     /// Reads the records that are counted of one partition, as far as they are at hand, and waits if none is.
     async fn read_records(&mut self) -> Result<(), Failure> {
         let Wants::Record(next) = self.assembler.wants() else { return Ok(()) };
         let (topic, partition, left) = (next.topic.clone(), next.partition, next.left);
         let awaited = Awaited::of(next);
-        let queue = self.tables.get(next.table).and_then(|queues| queues.get(partition as usize));
+        let queue = self.tables.get(next.table).and_then(|queues| queues.get(partition as usize)?.as_ref());
         let Some(queue) = queue else {
             let why = format!("a group counts records of partition {partition}, which there is not");
             return Err(Error::Torn { topic: topic.to_string(), why }.into());
@@ -185,7 +271,8 @@ impl KafkaLog {
 
     /// Puts the next group together as far as that takes no waiting.
     fn read_ahead(&mut self) {
-        while self.failed.is_none() && !self.assembler.has_event() {
+        let waits = |log: &KafkaLog| log.assembler.is_stopped() || log.assembler.is_over();
+        while self.failed.is_none() && !self.assembler.has_event() && !waits(self) {
             match self.read().now_or_never() {
                 Some(Ok(())) => {}
                 Some(Err(failure)) => self.failed = Some(failure),
@@ -204,6 +291,9 @@ impl ChangeLog for KafkaLog {
             }
             if let Some(failure) = self.failed.take() {
                 return Err(failure.while_doing("read the log in Kafka"));
+            }
+            if self.assembler.is_stopped() {
+                return std::future::pending().await;
             }
             self.read().await.map_err(|failure| failure.while_doing("read the log in Kafka"))?;
         }
@@ -270,6 +360,11 @@ async fn learn(settings: KafkaSettings, table: TableName, version: u32) -> Resul
         tokio::time::sleep(LOOK_PAUSE).await;
     }
     let topic = TopicNames::new(settings.topic_prefix.clone()).schema();
+    let topics = [(topic.clone(), 1)].into();
+    let extents = blocking(move || Surveyor::new(&settings)?.look(&topics)).await?;
+    if extents.of(&topic, 0).is_some_and(|extent| extent.hangs()) {
+        return Err(Error::Unfinished { topic }.into());
+    }
     let why = format!("it lacks version {version} of the shape of {table}, in which rows are written");
     Err(Error::Torn { topic, why }.into())
 }

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
-
 use super::assembler::Next;
-use crate::client::{ANSWER_MAX, Watcher, blocking, reader_config};
+use crate::client::blocking;
 use crate::error::Error;
 use crate::settings::KafkaSettings;
+use crate::settled::{Extent, Surveyor};
 
 /// How long a record may fail to come before somebody looks whether it is there.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -28,8 +27,8 @@ impl Awaited {
     }
 }
 
-/// Comes back once it is certain that the records are not there. A group is seen only after all its records have been
-/// written, so that waiting does not bring them.
+/// Comes back once it is certain that the records are not there, or that brokers do not show them. A group is seen only after
+/// all its records have been written, so that waiting does not bring them.
 pub(super) async fn missing(settings: KafkaSettings, awaited: Awaited) -> Error {
     loop {
         tokio::time::sleep(PATIENCE).await;
@@ -47,28 +46,26 @@ pub(super) async fn missing(settings: KafkaSettings, awaited: Awaited) -> Error 
 
 /// Looks whether the partition reaches far enough. Blocks its thread.
 fn look(settings: &KafkaSettings, awaited: &Awaited) -> Result<(), Error> {
-    let mut config = reader_config(settings, &super::client_id(settings));
-    config.remove("group.id");
-    // Also what is committed, but not yet marked so in this partition.
-    config.set("isolation.level", "read_uncommitted");
-    let watcher = Watcher::default();
-    let consumer: BaseConsumer<Watcher> =
-        config.create_with_context(watcher.clone()).map_err(|error| Error::of(&error, "the Kafka client"))?;
-    let bounds = consumer.fetch_watermarks(&awaited.topic, awaited.partition, ANSWER_MAX);
-    let bounds = bounds.map_err(|error| watcher.judge(&error, &awaited.topic))?;
-    judge(awaited, bounds)
+    let topics = [(awaited.topic.clone(), awaited.partition as usize + 1)].into();
+    let extents = Surveyor::new(settings)?.look(&topics)?;
+    extents.of(&awaited.topic, awaited.partition).map_or(Ok(()), |extent| judge(awaited, extent))
 }
 
-fn judge(awaited: &Awaited, (low, high): (i64, i64)) -> Result<(), Error> {
+fn judge(awaited: &Awaited, extent: Extent) -> Result<(), Error> {
     let Awaited { topic, partition, from, left } = awaited;
+    let Extent { low, stable, whole } = extent;
     // Up to here the partition holds nothing of the group: what was deleted before may have been marks of transactions.
     let start = from.unwrap_or(low).max(low);
-    if u64::try_from(high - start).unwrap_or(0) >= *left {
+    let reaches = |end: i64| u64::try_from(end - start).unwrap_or(0) >= *left;
+    let topic = topic.clone();
+    if reaches(stable) {
         return Ok(());
     }
-    let topic = topic.clone();
+    if reaches(whole) {
+        return Err(Error::Unfinished { topic });
+    }
     let missing =
-        format!("{left} records of partition {partition} are missing, which holds offsets {low} to {high}");
+        format!("{left} records of partition {partition} are missing, which holds offsets {low} to {whole}");
     if start > from.unwrap_or(0) {
         Err(Error::Expired { topic, why: missing })
     } else {
@@ -84,11 +81,22 @@ mod tests {
     #[test]
     fn records_are_missing_when_their_partition_cannot_hold_them() {
         let awaited = |from, left| Awaited { topic: "shop.public.t".to_owned(), partition: 2, from, left };
-        assert_eq!(judge(&awaited(Some(5), 3), (0, 8)), Ok(()));
-        assert!(matches!(judge(&awaited(Some(5), 3), (0, 7)), Err(Error::Torn { .. })));
-        assert!(matches!(judge(&awaited(Some(5), 3), (0, 4)), Err(Error::Torn { .. })));
-        assert!(matches!(judge(&awaited(Some(5), 3), (9, 9)), Err(Error::Expired { .. })));
-        assert!(matches!(judge(&awaited(None, 3), (9, 9)), Err(Error::Expired { .. })));
-        assert_eq!(judge(&awaited(Some(5), 3), (6, 20)), Ok(()));
+        let judge = |awaited, (low, end)| judge(&awaited, Extent { low, stable: end, whole: end });
+        assert_eq!(judge(awaited(Some(5), 3), (0, 8)), Ok(()));
+        assert!(matches!(judge(awaited(Some(5), 3), (0, 7)), Err(Error::Torn { .. })));
+        assert!(matches!(judge(awaited(Some(5), 3), (0, 4)), Err(Error::Torn { .. })));
+        assert!(matches!(judge(awaited(Some(5), 3), (9, 9)), Err(Error::Expired { .. })));
+        assert!(matches!(judge(awaited(None, 3), (9, 9)), Err(Error::Expired { .. })));
+        assert_eq!(judge(awaited(Some(5), 3), (6, 20)), Ok(()));
+    }
+
+    /// Records that are there and that a broker does not show are not lost: whoever took them to be would have a person begin
+    /// anew, while the next transaction of the capture shows them.
+    #[test]
+    fn records_that_are_not_shown_are_waited_for() {
+        let awaited = Awaited { topic: "shop.public.t".to_owned(), partition: 2, from: Some(5), left: 3 };
+        let extent = |stable| Extent { low: 0, stable, whole: 9 };
+        assert!(matches!(judge(&awaited, extent(5)), Err(Error::Unfinished { .. })));
+        assert_eq!(judge(&awaited, extent(8)), Ok(()));
     }
 }

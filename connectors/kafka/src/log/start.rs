@@ -12,11 +12,12 @@ use understudy_contract::{Cursor, Failure};
 use understudy_model::TableName;
 
 use super::cursor::{NotACursor, Place};
+use super::lane::Lane;
 use crate::client::{ANSWER_MAX, Watcher, reader_config};
 use crate::error::Error;
 use crate::names::TopicNames;
 use crate::settings::KafkaSettings;
-use crate::topics::{Found, layout};
+use crate::topics::{Found, find};
 
 pub(crate) type LogConsumer = StreamConsumer<Watcher>;
 pub(crate) type Queue = StreamPartitionQueue<Watcher>;
@@ -30,8 +31,14 @@ const QUEUE_BYTES_MIN: usize = 64 * 1024;
 /// A queue larger than this makes nothing faster.
 const QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Offsets by topic and partition.
+type Offsets = HashMap<(String, i32), i64>;
+
+/// Whether a partition of a topic is read.
+type Reads<'a> = &'a dyn Fn(&str, i32) -> bool;
+
 /// By topic and partition the offset at which reading has started.
-pub(super) type Starts = Arc<Mutex<HashMap<(String, i32), i64>>>;
+pub(super) type Starts = Arc<Mutex<Offsets>>;
 
 /// What reads the log.
 #[derive(Clone)]
@@ -107,12 +114,42 @@ fn client(settings: &KafkaSettings, partitions: usize) -> Result<LogClient, Erro
 pub(super) struct Started {
     pub(super) client: LogClient,
     pub(super) order: Queue,
-    pub(super) tables: HashMap<TableName, Vec<Queue>>,
+    pub(super) tables: HashMap<TableName, Queues>,
     pub(super) place: Place,
 }
 
+/// The queues of a topic by partition; `None` where one is not read.
+pub(super) type Queues = Vec<Option<Queue>>;
+
+/// Which partitions of the topics of tables are read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Partitions {
+    /// The lane for which; `None` for all that there are.
+    pub(super) lane: Option<Lane>,
+}
+
+impl Partitions {
+    pub(super) fn reads(&self, partition: i32) -> bool {
+        self.lane.is_none_or(|lane| i64::from(lane.number) == i64::from(partition))
+    }
+
+    /// A topic has a partition for each lane.
+    fn fit(&self, topic: &str, found: usize) -> Result<(), Error> {
+        match self.lane.map(|lane| lane.of as usize) {
+            Some(expected) if expected != found => {
+                Err(Error::Partitions { topic: topic.to_owned(), expected, found })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Where to go on.
-pub(super) fn place_of(settings: &KafkaSettings, from: Option<&Cursor>) -> Result<Option<Place>, Failure> {
+pub(super) fn place_of(
+    settings: &KafkaSettings,
+    from: Option<&Cursor>,
+    lane: Option<Lane>,
+) -> Result<Option<Place>, Failure> {
     let Some(cursor) = from else { return Ok(None) };
     let another = |why: String| Failure::from(Error::AnotherLog { why });
     let place = Place::parse(cursor).map_err(|error| match error {
@@ -127,6 +164,14 @@ pub(super) fn place_of(settings: &KafkaSettings, from: Option<&Cursor>) -> Resul
             place.prefix, settings.topic_prefix
         )));
     }
+    if place.lane != lane.map(|lane| (lane.number, lane.of)) {
+        let by = |lanes: Option<(u32, u32)>| match lanes {
+            Some((_, of)) => format!("by {of} lanes (`consistency: key`)"),
+            None => "in whole transactions (`consistency: transaction`)".to_owned(),
+        };
+        let now = by(lane.map(|lane| (lane.number, lane.of)));
+        return Err(another(format!("it has been filled {} so far, not {now}", by(place.lane))));
+    }
     Ok(Some(place))
 }
 
@@ -134,13 +179,16 @@ pub(super) fn place_of(settings: &KafkaSettings, from: Option<&Cursor>) -> Resul
 pub(super) fn start(
     settings: &KafkaSettings,
     tables: &[TableName],
-    place: Option<Place>,
+    (place, which): (Option<Place>, Partitions),
 ) -> Result<Started, Error> {
     let names = TopicNames::new(settings.topic_prefix.clone());
     // Every table may turn out to have as many partitions as are set.
-    let partitions = 1 + tables.len() * usize::from(settings.partitions);
+    let each = if which.lane.is_some() { 1 } else { usize::from(settings.partitions) };
+    let partitions = 1 + tables.len() * each;
     let client = client(settings, partitions)?;
-    let there = layout(client.consumer.client()).map_err(|error| client.judge(&error, "the cluster"))?;
+    let wanted = tables.iter().map(|table| names.table(table)).chain([names.order(), names.schema()]);
+    let wanted = wanted.collect::<Vec<_>>();
+    let there = find(client.consumer.client(), wanted.iter().map(String::as_str), &client.watcher)?;
     let cluster = client.consumer.client().fetch_cluster_id(ANSWER_MAX);
     let mut place = same_cluster(settings, cluster, place)?;
     for own in [names.order(), names.schema()] {
@@ -151,13 +199,15 @@ pub(super) fn start(
     for table in tables {
         let topic = names.table(table);
         if let Some(partitions) = table_topic(&there, &topic, &place)? {
+            which.fit(&topic, partitions)?;
             topics.push((topic.clone(), partitions));
             found.push((table.clone(), topic, partitions));
         }
     }
     let starts = starts(&client, &topics, &place)?;
-    let mut queues = attach(&client, &topics, starts, Attach::All)?.into_iter();
-    let order = queues.next().and_then(|mut order| order.pop()).ok_or_else(no_queue)?;
+    let by = |topic: &str, partition| topic == names.order() || which.reads(partition);
+    let mut queues = attach(&client, &topics, (starts, &by), Attach::All)?.into_iter();
+    let order = queues.next().and_then(|mut order| order.pop()).flatten().ok_or_else(no_queue)?;
     for (_, topic, partitions) in &found {
         place.topics.entry(topic.clone()).or_default().resize(*partitions, None);
     }
@@ -166,14 +216,56 @@ pub(super) fn start(
 }
 
 /// Starts to fetch the topic of one more table. Blocks its thread.
-pub(super) fn start_table(client: &LogClient, topic: &str, place: &Place) -> Result<Vec<Queue>, Error> {
-    let there = layout(client.consumer.client()).map_err(|error| client.judge(&error, topic))?;
+pub(super) fn start_table(
+    client: &LogClient,
+    topic: &str,
+    (place, which): (&Place, Partitions),
+) -> Result<Queues, Error> {
+    let there = find(client.consumer.client(), std::iter::once(topic), &client.watcher)?;
     let partitions = table_topic(&there, topic, place)?;
     let partitions = partitions.ok_or_else(|| Error::NoTopic { topic: topic.to_owned() })?;
+    which.fit(topic, partitions)?;
     let topics = [(topic.to_owned(), partitions)];
     let starts = starts(client, &topics, place)?;
-    let queues = attach(client, &topics, starts, Attach::More)?;
+    let queues = attach(client, &topics, (starts, &|_, partition| which.reads(partition)), Attach::More)?;
     queues.into_iter().next().ok_or_else(no_queue)
+}
+
+/// Starts to fetch more partitions of topics that are read already. Blocks its thread.
+pub(super) fn start_partitions(
+    client: &LogClient,
+    wanted: Vec<(TableName, String, u32)>,
+    place: &Place,
+) -> Result<Vec<(TableName, u32, Queue)>, Error> {
+    let mut sizes = BTreeMap::<String, usize>::new();
+    for (_, topic, partition) in &wanted {
+        let size = sizes.entry(topic.clone()).or_default();
+        *size = (*size).max(*partition as usize + 1);
+    }
+    let topics = sizes.into_iter().collect::<Vec<_>>();
+    let is_known = |(_, topic, partition): &(TableName, String, u32)| place.next(topic, *partition).is_some();
+    // Where nothing was ever taken of a partition, it is read from its beginning.
+    let lows = match wanted.iter().all(is_known) {
+        true => HashMap::new(),
+        false => client.offsets_at(&topics, Offset::Beginning)?,
+    };
+    let mut starts = HashMap::new();
+    for (_, topic, partition) in &wanted {
+        let at = (topic.clone(), *partition as i32);
+        let start = place.next(topic, *partition).or_else(|| lows.get(&at).copied());
+        starts.insert(at, start.ok_or_else(no_queue)?);
+    }
+    let reads = |topic: &str, partition: i32| {
+        wanted.iter().any(|(_, of, number)| of == topic && i64::from(*number) == i64::from(partition))
+    };
+    let attached = attach(client, &topics, (starts, &reads), Attach::More)?;
+    let mut queues = Vec::new();
+    for ((topic, _), of_topic) in topics.iter().zip(attached) {
+        let Some((table, ..)) = wanted.iter().find(|(_, of, _)| of == topic) else { continue };
+        let there = of_topic.into_iter().zip(0..);
+        queues.extend(there.filter_map(|(queue, partition)| Some((table.clone(), partition, queue?))));
+    }
+    Ok(queues)
 }
 
 fn same_cluster(
@@ -200,7 +292,9 @@ fn own_topic(there: &BTreeMap<String, Found>, topic: String, place: &Place) -> R
         Some(Found { partitions: 1, .. }) => Ok(()),
         Some(Found { partitions, .. }) => Err(Error::Partitions { topic, expected: 1, found: *partitions }),
         None if place.group == 0 => Err(Error::Unreachable {
-            why: format!("topic {topic} is not there yet: a capture makes it when it starts"),
+            why: format!(
+                "topic {topic} is not there yet: a capture makes it when it starts (understudy run FILE --role capture)"
+            ),
         }),
         None => Err(Error::NoTopic { topic }),
     }
@@ -264,20 +358,25 @@ enum Attach {
 fn attach(
     client: &LogClient,
     topics: &[(String, usize)],
-    starts: HashMap<(String, i32), i64>,
+    (starts, reads): (Offsets, Reads<'_>),
     attach: Attach,
-) -> Result<Vec<Vec<Queue>>, Error> {
+) -> Result<Vec<Queues>, Error> {
     let mut list = TopicPartitionList::new();
     let mut queues = Vec::new();
     for (topic, partitions) in topics {
         let mut of_topic = Vec::new();
         for partition in 0..*partitions {
             let partition = partition as i32;
+            if !reads(topic, partition) {
+                of_topic.push(None);
+                continue;
+            }
             let start = starts.get(&(topic.clone(), partition)).copied().ok_or_else(no_queue)?;
             let added = list.add_partition_offset(topic, partition, Offset::Offset(start));
             added.map_err(|error| Error::of(&error, topic))?;
             // Before anything is fetched: what comes earlier would go to the queue that all share.
-            of_topic.push(client.consumer.split_partition_queue(topic, partition).ok_or_else(no_queue)?);
+            let queue = client.consumer.split_partition_queue(topic, partition).ok_or_else(no_queue)?;
+            of_topic.push(Some(queue));
         }
         queues.push(of_topic);
     }

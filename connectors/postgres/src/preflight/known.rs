@@ -84,7 +84,8 @@ async fn read(client: &mut Client, migration: &str) -> Result<Known, Failure> {
     let name = quote_literal(migration);
     let rows = client
         .query(&format!(
-            "SELECT checkpoint > '0/0', publication FROM understudy.migration WHERE name = {name}"
+            "SELECT bool_or(checkpoint > '0/0'), max(publication) FROM understudy.migration \
+             WHERE name = {name} OR pg_catalog.starts_with(name, {name} || '#') HAVING count(*) > 0"
         ))
         .await?;
     let Some(row) = rows.first() else {
@@ -92,8 +93,10 @@ async fn read(client: &mut Client, migration: &str) -> Result<Known, Failure> {
     };
     let routes = client
         .query(&format!(
-            "SELECT source_schema, source_name, target_schema, target_name, fingerprint, complete, published \
-             FROM understudy.routes WHERE migration = {name} ORDER BY route"
+            "SELECT source_schema, source_name, target_schema, target_name, min(fingerprint), bool_and(complete), \
+             min(published) FROM understudy.routes \
+             WHERE migration = {name} OR pg_catalog.starts_with(migration, {name} || '#') \
+             GROUP BY 1, 2, 3, 4 ORDER BY min(route)"
         ))
         .await?;
     let route = |row: &crate::wire::Row| {

@@ -15,10 +15,15 @@ use crate::sink::xids;
 use crate::wire::{ConnectOptions, Row};
 
 /// What replication says of itself in the snapshot of the answer.
-const MOMENT: &str = "SELECT m.checkpoint, m.unseen, \
-     EXISTS (SELECT FROM understudy.routes AS r WHERE r.migration = m.name AND NOT r.complete), \
-     EXISTS (SELECT FROM understudy.heals AS h WHERE h.migration = m.name) \
-     FROM understudy.migration AS m WHERE m.name = $1";
+fn moment_sql() -> String {
+    let (moment, lanes) = (crate::verify::MOMENT, crate::sink::LANES);
+    format!(
+        "WITH ours AS (SELECT name, checkpoint, unseen FROM understudy.migration WHERE {lanes}) \
+         SELECT {moment}, \
+         EXISTS (SELECT FROM understudy.routes AS r, ours WHERE r.migration = ours.name AND NOT r.complete), \
+         EXISTS (SELECT FROM understudy.heals AS h, ours WHERE h.migration = ours.name) FROM ours"
+    )
+}
 
 /// How long green is left alone between two looks at how far it is: the first pause and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
@@ -82,7 +87,7 @@ async fn answer(
     (query, params): (&ProbeQuery, &ProbeParams),
     (migration, at_least): (&str, Lsn),
 ) -> Stepped<GreenAnswer> {
-    let facts = connection.begin(MOMENT, &[Some(migration)]).await;
+    let facts = connection.begin(&moment_sql(), &[Some(migration)]).await;
     let facts = match facts {
         Ok(facts) => facts,
         // The first start has not come to its bookkeeping.

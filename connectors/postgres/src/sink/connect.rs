@@ -146,12 +146,14 @@ impl PostgresSink {
             claim::still_owner(&mut applier.client, &applier.books).await?;
         }
         claim::evict(&mut applier.client, &applier.books).await?;
+        let wanted = self.settings.origins;
         let mut origins =
-            set_origin(&mut applier.client, &applier.books, &self.settings.origin(None)).await?;
+            wanted && set_origin(&mut applier.client, &applier.books, &self.settings.origin(None)).await?;
         let claimed =
             claim::claim(&mut applier.client, &applier.books, &mut applier.targets, reclaim).await?;
         for (n, mut client) in std::mem::take(&mut self.writer_clients).into_iter().enumerate() {
-            origins &= set_origin(&mut client, &applier.books, &self.settings.origin(Some(n))).await?;
+            origins =
+                origins && set_origin(&mut client, &applier.books, &self.settings.origin(Some(n))).await?;
             self.writers.add(client, applier.books.clone(), self.settings.on_error);
         }
         applier.applied = claimed.saved.as_ref().map(|saved| saved.checkpoint).unwrap_or_default();

@@ -39,7 +39,7 @@ pub async fn forget(
     let options = options.clone().with_application_name(&books.application_name(Role::Flush));
     let mut client = Client::connect(&options).await?;
     let mut removed = Vec::new();
-    let ended = evict(&mut client, &books).await?;
+    let ended = evict(&mut client, &books).await? + evict_lanes(&mut client, &settings.migration).await?;
     if ended > 0 {
         removed.push(format!("{ended} sessions of this migration on green"));
     }
@@ -60,7 +60,8 @@ async fn forget_bookkeeping(client: &mut Client, migration: &str) -> Result<Opti
     client.batch("BEGIN").await?;
     let mut rows = 0;
     for (table, column) in tables() {
-        let sql = format!("DELETE FROM understudy.{table} WHERE {column} = $1");
+        let sql =
+            format!("DELETE FROM understudy.{table} WHERE {column} = $1 OR starts_with({column}, $1 || '#')");
         rows += client.execute_with(&sql, &[Some(migration)]).await?;
     }
     let last = client.query("SELECT FROM understudy.migration LIMIT 1").await?.is_empty();
@@ -85,6 +86,19 @@ async fn forget_bookkeeping(client: &mut Client, migration: &str) -> Result<Opti
             "the bookkeeping on green; its schema understudy stays, since it is not ours alone".to_owned(),
         )),
     }
+}
+
+/// Ends the sessions of the lanes of a migration.
+async fn evict_lanes(client: &mut Client, migration: &str) -> Result<u64, Failure> {
+    let sql = format!(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity \
+         WHERE starts_with(application_name, {}) AND usename = session_user \
+         AND datname = current_database() AND pid <> pg_backend_pid()",
+        quote_literal(&format!("understudy/{migration}#"))
+    );
+    let ended =
+        client.query(&sql).await.map_err(|failure| failure.while_doing("end the sessions of lanes"))?;
+    Ok(ended.len() as u64)
 }
 
 /// Whether versions are recorded. What green was given for them stays when they end, and with it the record that it was.

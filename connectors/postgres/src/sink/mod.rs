@@ -29,6 +29,7 @@ mod persist;
 mod books;
 mod claim;
 mod forget;
+mod lanes;
 mod ledger;
 mod schema;
 
@@ -47,6 +48,8 @@ pub use books::key_hash;
 pub(crate) use books::{arrays as key_arrays, xids};
 pub use connect::{Judge, PostgresSink};
 pub use forget::forget;
+pub(crate) use lanes::LANES;
+pub use lanes::{LANED_NAME_MAX, LaneBooks, LaneObstacle, LanesSeen, lane_name, lane_obstacles};
 pub(crate) use schema::LOCK as BOOKKEEPING_LOCK;
 pub(crate) use settings::origin;
 pub use settings::{OnError, ReplicaRole, SinkSettings};

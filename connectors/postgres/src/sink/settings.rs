@@ -36,6 +36,8 @@ pub struct SinkSettings {
     /// How long a standby may hold back what counts as durable before a warning names it. Whoever waits for that looks alive
     /// no longer than 30 s by himself, so it comes before.
     pub standby_patience: Duration,
+    /// Whether writes carry a replication origin where green permits it. Each session needs one of its own, and green has few.
+    pub origins: bool,
     /// Tells this process from others that run the same migration.
     pub instance: u64,
     /// This process has owned the migration before: the claim then fails as superseded if another instance has become
@@ -53,6 +55,7 @@ impl SinkSettings {
             replica_role: ReplicaRole::Auto,
             standbys: Vec::new(),
             standby_patience: Duration::from_secs(20),
+            origins: true,
             instance: rand::random(),
             reclaim: false,
         }

@@ -155,18 +155,23 @@ impl PostgresGreenRows {
 /// Routes are recorded under numbers that outlive a run, so their tables tell which is meant.
 const AWAITED: &str = "WITH named AS ( \
       SELECT n.place, n.key::text[] AS key FROM unnest($6::text[]) WITH ORDINALITY AS n (key, place)), \
-    ours AS (SELECT r.route FROM understudy.routes r WHERE r.migration = $1 AND r.source_schema = $2 \
+    ours AS (SELECT r.migration, r.route FROM understudy.routes r \
+      WHERE (r.migration = $1 OR pg_catalog.starts_with(r.migration, $1 || '#')) AND r.source_schema = $2 \
       AND r.source_name = $3 AND r.target_schema = $4 AND r.target_name = $5) \
     SELECT n.place, false FROM named n WHERE EXISTS (SELECT FROM ours, understudy.heals h \
-      WHERE h.migration = $1 AND h.route = ours.route AND h.key = n.key) \
+      WHERE h.migration = ours.migration AND h.route = ours.route AND h.key = n.key) \
     UNION ALL SELECT n.place, true FROM named n WHERE EXISTS (SELECT FROM ours, understudy.quarantine q \
-      WHERE q.migration = $1 AND q.route = ours.route AND q.key = n.key AND NOT q.settled) \
+      WHERE q.migration = ours.migration AND q.route = ours.route AND q.key = n.key AND NOT q.settled) \
     ORDER BY 1, 2";
+
+/// Where green is: as far as the lane that is furthest behind, and whatever blue may not show of what any of them has applied.
+pub(crate) const MOMENT: &str = "CASE WHEN bool_and(checkpoint IS NOT NULL) THEN min(checkpoint) END, \
+    CASE WHEN bool_and(unseen IS NOT NULL) THEN coalesce(string_agg(unseen, ','), '') END";
 
 /// Where green is, as the snapshot shows it that the session has or takes. `None` while nothing has begun.
 async fn checkpoint(client: &mut Client, migration: &str) -> Result<Option<GreenMoment>, Failure> {
-    let sql = "SELECT checkpoint, unseen FROM understudy.migration WHERE name = $1";
-    let rows = match client.query_with(sql, &[Some(migration)]).await {
+    let sql = format!("SELECT {MOMENT} FROM understudy.migration WHERE {}", sink::LANES);
+    let rows = match client.query_with(&sql, &[Some(migration)]).await {
         Ok(rows) => rows,
         Err(failure) if has_sqlstate(&failure, "42P01") || has_sqlstate(&failure, "3F000") => {
             return Ok(None);

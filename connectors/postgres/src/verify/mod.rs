@@ -17,6 +17,7 @@ mod stop;
 use std::time::Duration;
 
 pub use blue::PostgresBlueRows;
+pub(crate) use green::MOMENT;
 pub use green::PostgresGreenRows;
 
 /// How much one read may take. What would take more is not read at all.

@@ -47,8 +47,11 @@ pub(super) async fn claim(
     take_lock(client, migration).await?;
     // Only now: an earlier snapshot could lack what the one before us wrote last.
     client.batch("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
-    let checkpoint = "SELECT checkpoint FROM understudy.migration WHERE name = $1";
-    let checkpoint = match client.query_with(checkpoint, &[Some(migration)]).await {
+    let checkpoint = format!(
+        "SELECT min(coalesce(checkpoint, '0/0')) FROM understudy.migration WHERE {} HAVING count(*) > 0",
+        crate::sink::LANES
+    );
+    let checkpoint = match client.query_with(&checkpoint, &[Some(migration)]).await {
         Err(failure) if has_sqlstate(&failure, "42P01") || has_sqlstate(&failure, "3F000") => {
             return Err(ended());
         }

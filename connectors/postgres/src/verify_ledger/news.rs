@@ -42,7 +42,7 @@ pub(super) async fn news(
     let sql = format!(
         "SELECT r.source_schema, r.source_name, r.target_schema, r.target_name, m.id, m.key, m.kind, m.commit_lsn \
          FROM understudy.mismatches AS m JOIN understudy.routes AS r ON r.migration = m.migration AND r.route = m.route \
-         WHERE m.migration = $1 AND m.id > $2 ORDER BY m.id LIMIT {SURPRISES_AT_ONCE}"
+         WHERE (m.migration = $1 OR starts_with(m.migration, $1 || '#')) AND m.id > $2 ORDER BY m.id LIMIT {SURPRISES_AT_ONCE}"
     );
     let upto = held.surprises_upto.to_string();
     for row in client.query_with(&sql, &[Some(migration), Some(&upto)]).await? {

@@ -150,9 +150,8 @@ impl Core {
         if up_to_date && (self.unreadable.remove(&unit.id) || self.unreadable.remove(&unit.root)) {
             let spec = &self.routes[unit.route.index()];
             let source = &spec.source;
-            if spec.computes() {
-                let cause =
-                    format!("columns of {source} have changed on blue: its expressions are compiled again");
+            if spec.source_types.is_some() {
+                let cause = format!("columns of {source} have changed on blue: it is looked at again");
                 return Err(Failure::new(Class::Transient, cause));
             }
             return Err(Failure::new(

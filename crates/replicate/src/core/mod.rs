@@ -43,6 +43,8 @@ pub struct CoreSettings {
     pub batch_bytes_max: usize,
     /// What becomes of rows whose partition leaves its table.
     pub on_detach: DetachPolicy,
+    /// Whether the sink keeps rows as blue has them, for others: it is told of whole old rows and of the types of columns.
+    pub raw: bool,
     /// First half of every marker, random for each run.
     pub nonce_base: u64,
     /// The rules in force: all of them outside tests.
@@ -168,6 +170,8 @@ pub struct Core {
     join_marker: Option<Nonce>,
     /// Rows to be read again that wait for the end of the open transaction.
     rereads: VecDeque<(RouteId, HealKey)>,
+    /// The types of columns that a raw sink was told of last, where they are not those that the route was compiled for.
+    types_told: HashMap<RouteId, Vec<(u32, i32)>>,
 }
 
 /// What is remembered of a chunk that green is writing.
@@ -207,7 +211,11 @@ impl Core {
         if born || (publication_changed && rules.holds(Rule::PublicationChange)) {
             visibility.require_barrier();
         }
-        let batch = BatchBuilder::new(settings.batch_changes_max, settings.batch_bytes_max, saved.checkpoint);
+        let mut batch =
+            BatchBuilder::new(settings.batch_changes_max, settings.batch_bytes_max, saved.checkpoint);
+        if settings.raw {
+            batch.keep_raw();
+        }
         let mut core = Core {
             plan: CopyPlan::new(settings.chunk_bytes),
             settings,
@@ -240,6 +248,7 @@ impl Core {
             joining: BTreeMap::new(),
             join_marker: None,
             rereads: VecDeque::new(),
+            types_told: HashMap::new(),
         };
         core.restore(&saved, (&recopy, &asked), &units)?;
         if slot_is_new {

@@ -63,7 +63,29 @@ impl Core {
         if identity_changed && self.settings.rules.holds(Rule::PublicationChange) {
             self.visibility.require_barrier();
         }
+        if self.settings.raw {
+            self.tell_types(relation);
+        }
         Ok(())
+    }
+
+    /// A sink that keeps rows as blue has them is told when they come with other types.
+    fn tell_types(&mut self, relation: &Relation) {
+        let type_of = |name: &String| {
+            let column = relation.columns.iter().find(|column| column.name == *name)?;
+            Some((column.type_oid, column.type_modifier))
+        };
+        for home in self.relations.homes(relation.id) {
+            let spec = &self.routes[home.route.index()];
+            let Some(types) = spec.source_columns().iter().map(type_of).collect::<Option<Vec<_>>>() else {
+                continue;
+            };
+            let known = self.types_told.get(&home.route).or(spec.source_types.as_ref());
+            if known != Some(&types) {
+                self.batch.types(home.route, types.clone());
+                self.types_told.insert(home.route, types);
+            }
+        }
     }
 
     fn on_change(&mut self, change: SourceChange) -> Result<(), Failure> {
@@ -82,6 +104,7 @@ impl Core {
             is_followed: &is_followed,
             is_complete: &is_complete,
             names_rows: self.batch.names_rows(),
+            keeps_old: self.settings.raw,
         };
         let with = (self.routes.as_slice(), &watching);
         match &change {
@@ -102,13 +125,16 @@ impl Core {
     }
 
     fn push(&mut self, effect: Effect) {
-        let Effect { route, changes, touch, names } = effect;
+        let Effect { route, changes, touch, names, old_row } = effect;
         self.note_streamed();
         if let Some(touch) = touch {
             self.observe(route, &touch);
         }
         let rules = &self.settings.rules;
         let changes = changes.into_iter().flatten().filter_map(|change| rules.leave(change));
+        if let Some(row) = old_row {
+            self.batch.old_row(row);
+        }
         for change in changes {
             if let Some(names) = &names {
                 self.batch.name(names);

@@ -127,14 +127,18 @@ impl LogCore {
         at: Checkpoint,
         rows: &[Tuple],
     ) -> Result<(), Failure> {
-        if !self.waits.any(route) {
+        let takes_all = self.takes_heals && !self.incomplete.contains(&route);
+        if !takes_all && !self.waits.any(route) {
             return Ok(());
         }
         let healed = self.healed((table, route), (keys, gone), rows)?;
         let (mut settled, mut here, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
         let names_one_row = names_one_row(&self.routes[route.index()]);
         for blue in &healed.keys {
-            let waiting = self.waits.of_blue(route, blue);
+            let mut waiting = self.waits.of_blue(route, blue);
+            if waiting.is_empty() && takes_all {
+                waiting.extend(self.unasked((table, route), blue, &healed)?);
+            }
             if waiting.is_empty() {
                 continue;
             }
@@ -182,6 +186,22 @@ impl LogCore {
         let GreenRows { rows, refused, .. } = green;
         self.out.push_back(Work::Place(PlacedChunk { id, route, at, kind, rows, left_out, refused }));
         Ok(())
+    }
+
+    /// The names of a row that was read again although green does not wait for it, as far as they are told.
+    fn unasked(
+        &self,
+        (table, route): (RelationId, RouteId),
+        blue: &Key,
+        healed: &Healed<'_>,
+    ) -> Result<Option<(HealKey, bool)>, Failure> {
+        let binding = &self.bound_route(table, route)?.binding;
+        let green = match healed.rows.get(blue) {
+            Some(row) => binding.green_key(row).ok().flatten(),
+            None if healed.gone.contains(blue) && binding.passes_key() => Some(blue.clone()),
+            None => None,
+        };
+        Ok(green.map(|green| (HealKey { green, blue: blue.clone() }, true)))
     }
 
     fn healed<'a>(

@@ -1,7 +1,7 @@
 //! Events of a log: transactions into batches, each change once, however often its capture was stopped.
 
 use understudy_contract::{Class, Failure, LogEvent};
-use understudy_model::{Lsn, Position, RelationId, RowChange, SourceChange, Xid};
+use understudy_model::{Before, Lsn, Position, RelationId, RowChange, SourceChange, Xid};
 
 use super::{Beat, LogCore};
 use crate::effect::{Effect, Watching};
@@ -10,21 +10,21 @@ use crate::rules::Rule;
 /// The transaction whose changes are being taken.
 #[derive(Debug)]
 pub(super) struct OpenTransaction {
-    commit: Lsn,
+    pub(super) commit: Lsn,
     /// The place of the next change in it.
-    next: u64,
+    pub(super) next: u64,
     /// How many of its changes have been taken.
-    taken: u64,
+    pub(super) taken: u64,
     /// The last one of those; `None` when it was none of a row.
-    last: Option<SourceChange>,
+    pub(super) last: Option<SourceChange>,
 }
 
 /// A transaction that comes again and is passed over.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Passing {
-    commit: Lsn,
+    pub(super) commit: Lsn,
     /// It has been taken. Otherwise it must be empty, as those are with which a capture that has just started moves on.
-    is_taken: bool,
+    pub(super) is_taken: bool,
 }
 
 impl LogCore {
@@ -33,11 +33,13 @@ impl LogCore {
     pub fn must_wait(&self, event: &LogEvent) -> bool {
         let is_own = |open: &OpenTransaction| open.commit <= self.batch.last_checkpoint().lsn();
         let waits = match event {
-            LogEvent::Entry(_) => true,
+            LogEvent::Entry(_) | LogEvent::Fence { .. } => true,
             LogEvent::TruncateLeaf { .. } => self.open.as_ref().is_some_and(is_own),
             LogEvent::Table(_)
             | LogEvent::Begin { .. }
             | LogEvent::Change(_)
+            | LogEvent::Elsewhere { .. }
+            | LogEvent::Arrived { .. }
             | LogEvent::Commit { .. }
             | LogEvent::Reached { .. }
             | LogEvent::Rows(_)
@@ -68,6 +70,9 @@ impl LogCore {
                 self.begin((commit, commit_time_us, xid), from_ordinal)
             }
             LogEvent::Change(change) => self.on_change(&change),
+            LogEvent::Elsewhere { changes } => self.elsewhere(changes),
+            LogEvent::Arrived { relation, old, new } => self.on_arrived(relation, &old, &new),
+            LogEvent::Fence { cursor } => self.on_fence(cursor),
             LogEvent::TruncateLeaf { table, predicate } => self.on_truncate_leaf(table, &predicate),
             LogEvent::Commit { commit, end } => self.commit(commit, end),
             LogEvent::Reached { end } => {
@@ -98,6 +103,10 @@ impl LogCore {
                 return Err(diverged(format!("the log lacks changes of the transaction at {commit}")));
             }
             open.next = from_ordinal;
+            if xid != 0 {
+                // A part that was written before the end may not have known it.
+                self.batch.tell_open(commit_time_us, Xid::new(u64::from(xid)));
+            }
             if from_ordinal == 0 && self.batch.take_back_open() {
                 // Green has seen nothing of it.
                 (open.taken, open.last) = (0, None);
@@ -162,14 +171,12 @@ impl LogCore {
 
     /// Whether the change that comes now has not been taken yet. The last one that has been must be what it was: the capture
     /// leaves out changes of a leaf that was detached while it was stopped, and then places within the transaction differ.
-    fn is_new(&mut self, change: Option<&SourceChange>) -> Result<bool, Failure> {
+    pub(super) fn is_new(&mut self, change: Option<&SourceChange>) -> Result<bool, Failure> {
         if let Some(Passing { commit, is_taken }) = self.passing {
-            let back =
-                || diverged(format!("the log goes back to a transaction at {commit} that it did not have"));
-            return if is_taken { Ok(false) } else { Err(back()) };
+            return if is_taken { Ok(false) } else { Err(goes_back(commit)) };
         }
         let Some(open) = &mut self.open else {
-            return Err(diverged("the log holds a change outside any transaction".to_owned()));
+            return Err(outside());
         };
         let ordinal = open.next;
         open.next += 1;
@@ -185,7 +192,7 @@ impl LogCore {
     }
 
     /// Whether the change that comes now was applied before this run.
-    fn is_from_before(&self) -> bool {
+    pub(super) fn is_from_before(&self) -> bool {
         self.passing.is_some_and(|passing| passing.commit < self.resumed_at.lsn())
     }
 
@@ -220,6 +227,7 @@ impl LogCore {
             is_followed: &|_| true,
             is_complete: &is_complete,
             names_rows: self.batch.names_rows(),
+            keeps_old: false,
         };
         self.relations.row_change(change, (&self.routes, &watching), &mut effects)?;
         let routes_max = if self.rules.holds(Rule::EveryRoute) { usize::MAX } else { 1 };
@@ -230,11 +238,12 @@ impl LogCore {
         Ok(())
     }
 
-    fn push(&mut self, effect: Effect) {
+    pub(super) fn push(&mut self, effect: Effect) {
         let Effect { route, changes, names, .. } = effect;
         let waits = self.waits.any(route);
         for change in changes.into_iter().flatten() {
             let Some(change) = self.rules.leave(change) else { continue };
+            let change = if self.as_they_come { whatever_was_there(change) } else { change };
             if waits {
                 self.waits.note(&self.routes[route.index()], &change);
             }
@@ -268,6 +277,14 @@ impl LogCore {
     }
 }
 
+pub(super) fn goes_back(commit: Lsn) -> Failure {
+    diverged(format!("the log goes back to a transaction at {commit} that it did not have"))
+}
+
+pub(super) fn outside() -> Failure {
+    diverged("the log holds a change outside any transaction".to_owned())
+}
+
 fn written_otherwise(commit: Lsn) -> Failure {
     diverged(format!(
         "the capture has written the transaction at {commit} otherwise after it was stopped within it"
@@ -280,4 +297,22 @@ pub(super) fn diverged(cause: String) -> Failure {
         "start an apply of its own on an empty green, from the beginning of the log or after the capture has copied \
          everything anew, and compare",
     )
+}
+
+/// A change that is made whether or not the row was there before.
+fn whatever_was_there(change: RowChange) -> RowChange {
+    let before = Before::Unknown;
+    match change {
+        RowChange::Insert { route, new } => {
+            RowChange::Update { route, old_key: None, new, blue_key: None, before }
+        }
+        RowChange::Update { route, old_key, new, blue_key, .. } => {
+            RowChange::Update { route, old_key, new, blue_key, before }
+        }
+        RowChange::Delete { route, key, .. } => RowChange::Delete { route, key, before },
+        RowChange::Reread { .. }
+        | RowChange::Refused { .. }
+        | RowChange::Truncate { .. }
+        | RowChange::TruncateLeaf { .. } => change,
+    }
 }

@@ -8,6 +8,7 @@ mod entries;
 mod events;
 mod pipeline;
 mod places;
+mod shared;
 mod tables;
 mod waits;
 
@@ -15,6 +16,7 @@ mod waits;
 mod tests;
 
 pub use pipeline::{LogLimits, LogPipeline};
+pub use tables::in_order;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
@@ -95,6 +97,8 @@ pub struct LogCore {
     /// Those of them that were planned in this run before anything came that green did not have.
     followed_late: BTreeSet<RouteId>,
     awaited: BTreeSet<RouteId>,
+    /// Rows that were read again are taken whether or not green waits for them.
+    takes_heals: bool,
     /// The log is read from its beginning.
     from_start: bool,
     /// How often a copy has begun or been completed.
@@ -116,6 +120,8 @@ pub struct LogCore {
     out: VecDeque<Work>,
     beats: Vec<Beat>,
     rereads: VecDeque<(RouteId, HealKey)>,
+    /// The log tells changes at least once each, so that none may expect anything of the row before it.
+    as_they_come: bool,
 }
 
 /// What is remembered of a chunk that green is writing.
@@ -144,6 +150,7 @@ impl LogCore {
             followed: BTreeSet::new(),
             followed_late: BTreeSet::new(),
             awaited: awaited.into_iter().collect(),
+            takes_heals: false,
             from_start: saved.cursor.is_none(),
             turns: 0,
             waits: Waits::default(),
@@ -159,10 +166,16 @@ impl LogCore {
             out: VecDeque::new(),
             beats: Vec::new(),
             rereads: VecDeque::new(),
+            as_they_come: false,
             routes,
         };
         core.restore(&saved)?;
         Ok(core)
+    }
+
+    /// The log is one that may tell of a change again, and after others: each is made whatever the row was before.
+    pub fn take_changes_as_they_come(&mut self) {
+        self.as_they_come = true;
     }
 
     /// The next piece of work for green, in order. Work that is taken must be done.
@@ -322,6 +335,23 @@ impl LogCore {
         wanted
     }
 
+    /// The tables of blue of which green has no whole copy, each once.
+    pub fn tables_to_copy(&self) -> Vec<TableName> {
+        let mut tables = Vec::new();
+        for route in &self.incomplete {
+            let source = &self.routes[route.index()].source;
+            if !tables.contains(source) {
+                tables.push(source.clone());
+            }
+        }
+        tables
+    }
+
+    /// How many rows green waits for.
+    pub fn rows_waiting(&self) -> usize {
+        self.waits.pending()
+    }
+
     /// Whatever has not come yet is to be asked for once more: the capture may have lost it, or was copying.
     pub fn ask_again(&mut self) {
         if !self.waits.wants() {
@@ -375,22 +405,10 @@ impl LogCore {
     }
 }
 
-/// Whether a route can be followed through a log, which tells of an old row nothing but its key.
+/// Whether the log and a route name rows of blue by the same columns. What a route has to know of old rows beyond that the log
+/// has of every change with which blue has sent it.
 fn fits_log(route: &RouteSpec, keys: &HashMap<TableName, Vec<String>>) -> Result<(), Failure> {
     let source = &route.source;
-    if !route.tells_key() || (route.narrows_key() && !route.tells_filter()) {
-        return Err(Failure::new(
-            Class::Configuration,
-            format!(
-                "the key of {} on green cannot be told from the key of {source} alone, which is all that a log keeps of \
-                 an old row",
-                route.target
-            ),
-        )
-        .remedy(format!(
-            "take green's key from the key of {source}, or leave `through` out of the migration file"
-        )));
-    }
     let named = keys.get(source).is_some_and(|names| {
         names.len() == route.key_source.len() && route.key_source.iter().all(|name| names.contains(name))
     });

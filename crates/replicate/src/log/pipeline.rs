@@ -24,8 +24,43 @@ const ASK_ROWS_MAX: usize = 500;
 pub struct LogLimits {
     /// Ticks for which the end of a run waits for green.
     pub grace_ticks: u32,
-    /// Ticks after which the capture is asked once more for rows that have not come.
+    /// Ticks after which the capture is asked once more for rows that have not come: at first. Each further pause is twice as
+    /// long, up to [`ASK_AGAIN_PAUSES_MAX`] of these, until something has come: who asks a capture that is away for hours
+    /// leaves it as many requests to read.
     pub ask_again_ticks: u32,
+}
+
+/// The longest pause between two times of asking, in first ones.
+const ASK_AGAIN_PAUSES_MAX: u32 = 32;
+
+/// When the capture is asked once more.
+#[derive(Debug, Clone, Copy)]
+struct Asking {
+    /// The pause, in ticks, and what of it is left.
+    pause: u32,
+    left: u32,
+    /// Rows that waited when it was asked last.
+    waited: usize,
+}
+
+impl Asking {
+    fn new(first: u32) -> Asking {
+        Asking { pause: first.max(1), left: first.max(1), waited: 0 }
+    }
+
+    /// Called at every tick with the number of rows that wait. Whether it is time to ask.
+    fn is_due(&mut self, waiting: usize, first: u32) -> bool {
+        self.left -= 1;
+        if self.left > 0 {
+            return false;
+        }
+        let first = first.max(1);
+        let comes = waiting != self.waited;
+        self.pause =
+            if comes { first } else { (self.pause.saturating_mul(2)).min(first * ASK_AGAIN_PAUSES_MAX) };
+        (self.left, self.waited) = (self.pause, waiting);
+        waiting > 0
+    }
 }
 
 /// Everything a run is made of.
@@ -79,7 +114,7 @@ where
         let heard = (Arc::new(Unconfirmed), self.observer.clone());
         let writing = Writer::new(self.sink, heard, report_queue, start, self.core.route_keys());
         writer.spawn(writing.run(work_queue, ticks()));
-        let grace_ticks = self.limits.grace_ticks;
+        let LogLimits { grace_ticks, ask_again_ticks } = self.limits;
         let mut turn = Turn {
             turns_told: self.core.copy_turns(),
             core: self.core,
@@ -87,6 +122,9 @@ where
             limits: self.limits,
             held: None,
             tick: 0,
+            asking: Asking::new(ask_again_ticks),
+            quiet_ticks: 0,
+            awaits_copy: false,
         };
         let mut inputs = Inputs { log: self.log, reports, rereads: self.rereads, asks };
         let ended = turn.follow(&mut inputs, &work, (&mut asking, &mut writer), shutdown, ticks()).await;
@@ -134,6 +172,10 @@ struct Turn<O> {
     /// An event that waits until green has every chunk.
     held: Option<LogEvent>,
     tick: u32,
+    asking: Asking,
+    /// Ticks since the log has brought anything of a copy, and whether somebody was told that one is awaited.
+    quiet_ticks: u32,
+    awaits_copy: bool,
     /// The copies that were begun or completed when that was last told.
     turns_told: u64,
 }
@@ -232,6 +274,9 @@ impl<O: Observer> Turn<O> {
 
     fn take(&mut self, event: LogEvent) -> Result<(), Failure> {
         let is_beat = matches!(event, LogEvent::Beat { .. });
+        if matches!(event, LogEvent::Rows(_) | LogEvent::Entry(_)) {
+            self.quiet_ticks = 0;
+        }
         if let LogEvent::Commit { end, .. } | LogEvent::Reached { end } = &event {
             self.observer.received(*end);
         }
@@ -242,6 +287,16 @@ impl<O: Observer> Turn<O> {
             }
         }
         Ok(())
+    }
+
+    /// A copy that green needs and that does not come may be one that the capture was never told of.
+    fn tell_awaited(&mut self) {
+        let is_quiet = self.quiet_ticks >= self.limits.ask_again_ticks;
+        let tables = if is_quiet { self.core.tables_to_copy() } else { Vec::new() };
+        let awaits = !tables.is_empty();
+        if std::mem::replace(&mut self.awaits_copy, awaits) || awaits {
+            self.observer.awaits_copy(&tables);
+        }
     }
 
     fn on_report(&mut self, report: Report) {
@@ -256,10 +311,32 @@ impl<O: Observer> Turn<O> {
         self.core.on_tick();
         if self.tick.is_multiple_of(CATALOG_TICKS) {
             self.observer.progress(&self.core.progress());
-            self.observer.waiting_for(&[]);
+            self.tell_awaited();
         }
-        if self.tick.is_multiple_of(self.limits.ask_again_ticks.max(1)) {
+        self.quiet_ticks = self.quiet_ticks.saturating_add(1);
+        if self.asking.is_due(self.core.rows_waiting(), self.limits.ask_again_ticks) {
             self.core.ask_again();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A capture that is away is not left a request for every row twice a minute: what it would have to read again then keeps it
+    /// and blue busy for hours. Once rows come it is asked as at first.
+    #[test]
+    fn a_capture_that_does_not_answer_is_asked_less_and_less() {
+        let asked = |asking: &mut Asking, ticks: u32, waiting: usize| {
+            (1..=ticks).filter(|_| asking.is_due(waiting, 10)).count()
+        };
+        let mut asking = Asking::new(10);
+        assert_eq!(asked(&mut asking, 10, 5), 1, "the first time");
+        assert_eq!(asked(&mut asking, 10, 5), 1, "rows were new then");
+        assert!(asked(&mut asking, 10_000, 5) < 10 + 10_000 / 320);
+        while asked(&mut asking, 1, 4) == 0 {}
+        assert_eq!(asked(&mut asking, 10, 4), 1, "some have come");
+        assert_eq!(asked(&mut Asking::new(10), 100, 0), 0, "nothing to ask for");
     }
 }

@@ -223,7 +223,7 @@ impl LogCore {
 }
 
 /// A key with its columns in another order. Columns that are missing leave it as it is.
-pub(super) fn in_order(key: &Key, names: &[String], wanted: &[String]) -> Key {
+pub fn in_order(key: &Key, names: &[String], wanted: &[String]) -> Key {
     if names == wanted {
         return key.clone();
     }

@@ -250,6 +250,7 @@ fn settings(dice: &mut Dice, rules: Rules) -> CoreSettings {
         batch_changes_max: 1 + dice.below(8),
         batch_bytes_max: 1 << 20,
         on_detach: DetachPolicy::Delete,
+        raw: false,
         nonce_base: dice.wide() as u64,
         rules,
     }

@@ -8,7 +8,7 @@ use understudy_model::{Checkpoint, HealKey, Lsn, Relation, RelationId, RouteId};
 use understudy_replicate::{LogCore, LogSettings, LogStart, Rules, Work};
 use understudy_transform::RouteSpec;
 
-use super::mapping::{GreenKey, Mapping};
+use super::mapping::Mapping;
 use super::sidecar::{self, Sidecar};
 use super::{Class, CounterExample, REST_STEPS_MAX, Seen, Sim, Start, check, damage, lineage, trace};
 use crate::dice::Dice;
@@ -138,12 +138,7 @@ impl LogSim {
         let mut dice = Dice::new(seed ^ 0x106_0000);
         capture.green = Green::into_log(FakeLog::new(1 + dice.below(12)));
         let scenario = &mut capture.scenario;
-        for mapping in scenario.mappings.iter_mut().flatten() {
-            // A log tells of an old row nothing but its key.
-            if mapping.key == GreenKey::Moving {
-                mapping.key = GreenKey::Code;
-            }
-        }
+        scenario.settings.raw = true;
         if scenario.mappings.iter().flatten().any(|mapping| !mapping.is_plain()) {
             // Which types rows have is told by whoever writes the log, and this one does not.
             scenario.weights.retain(|(act, _)| *act != Act::AlterType);

@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use understudy_contract::{BlueCatalog, ChangeSink, Class, Failure, Lineage, Saved};
-use understudy_control::StatusHandle;
-use understudy_kafka::{KafkaLog, KafkaRequests, LagProbe};
+use understudy_control::{PartitionStatus, StatusHandle};
+use understudy_kafka::{DebeziumTable, KafkaLog, KafkaRequests, LagProbe, PartitionLag};
 use understudy_model::{Checkpoint, Lsn, RouteId, TableName};
 use understudy_postgres::preflight::{self, Known, PreflightPlan};
 use understudy_postgres::sink::PostgresSink;
@@ -24,6 +24,8 @@ use understudy_replicate::{End, LogCore, LogLimits, LogPipeline, LogSettings, Lo
 use understudy_transform::RouteSpec;
 
 use super::capture::{as_they_are, distinct};
+use super::debezium;
+use super::replaying::Patient;
 use super::sight::{Sight, Sighted};
 use super::{Attempt, REREADS_MAX, listed, ticks, ticks_per};
 use crate::comparing;
@@ -33,41 +35,47 @@ use crate::verifying::{Beside, Subject};
 use crate::{opinion, prepare, publishing, routes};
 
 /// Recorded with a route where a direct run records the state of its table in the publication: it is followed, by way of a log.
-const BY_LOG: &str = "log";
+pub(super) const BY_LOG: &str = "log";
 
 /// After this long the capture is asked once more for rows that have not come.
-const ASK_AGAIN: Duration = Duration::from_secs(30);
+pub(super) const ASK_AGAIN: Duration = Duration::from_secs(30);
 
 /// How often it is looked how far the log reaches.
 const LAG_EVERY: Duration = Duration::from_secs(2);
 
 /// Both sides compared, and green made ready.
-struct Ready {
-    routes: Vec<RouteSpec>,
+pub(super) struct Ready {
+    pub(super) routes: Vec<RouteSpec>,
     /// The columns of each table's key, as the log has them.
-    keys: HashMap<TableName, Vec<String>>,
+    pub(super) keys: HashMap<TableName, Vec<String>>,
     /// What verification compares.
-    subject: Subject,
-    sink: PostgresSink,
-    saved: Saved,
+    pub(super) subject: Subject,
+    pub(super) sink: PostgresSink,
+    pub(super) saved: Saved,
     /// Where blue's log ended before its catalog was read.
-    compiled_at: Lsn,
+    pub(super) compiled_at: Lsn,
     /// Routes that the log is yet to bring a new copy of.
-    awaited: Vec<RouteId>,
+    pub(super) awaited: Vec<RouteId>,
     /// What blue showed once green was claimed.
-    sight: Sight,
+    pub(super) sight: Sight,
+    /// The tables as Debezium's topics have them.
+    pub(super) debezium: Vec<DebeziumTable>,
 }
 
 impl Attempt<'_> {
     /// Follows the log until asked to end, or until something fails.
     pub(crate) async fn apply(&self, mut shutdown: Shutdown) -> Result<End, Failure> {
         let kafka = self.kafka()?;
+        if let Some(debezium) = &kafka.debezium {
+            return self.apply_debezium((kafka, debezium), shutdown).await;
+        }
         let opened = async {
             let ready = Box::pin(self.prepare_apply()).await?;
             self.status.target_connected(true);
             let tables = ready.keys.keys().cloned().collect::<Vec<_>>();
             let log = KafkaLog::open(kafka, &tables, ready.saved.cursor.clone()).await?;
-            Ok::<_, Failure>((ready, log, KafkaRequests::new(kafka, self.settings.name.as_str())?))
+            let ask = KafkaRequests::new(kafka, self.settings.name.as_str())?;
+            Ok::<_, Failure>((ready, log, Patient::new(ask, self.options.replay.as_ref())))
         };
         let (ready, log, ask) = tokio::select! {
             () = shutdown.requested() => return Ok(End::InOrder),
@@ -108,7 +116,7 @@ impl Attempt<'_> {
         }
     }
 
-    async fn prepare_apply(&self) -> Result<Ready, Failure> {
+    pub(super) async fn prepare_apply(&self) -> Result<Ready, Failure> {
         let blue = Client::connect(&self.blue("control")).await;
         let mut blue =
             blue.map_err(|f| f.while_doing("connect to blue, whose catalog mappings are compiled against"))?;
@@ -122,6 +130,7 @@ impl Attempt<'_> {
         let compared = comparing::compared_routes(self.settings, &drawn, &both)?;
         let subject = Subject::of(self.settings, &drawn, compared);
         let keys = keys_in_log(&both, drawn.iter().map(|one| one.taken.clone()).collect())?;
+        let debezium = debezium::tables(&drawn, &both.blue);
         let routes = drawn.into_iter().map(|one| one.spec).collect::<Vec<_>>();
         self.show_tables(&routes);
         let mut sink = self.connect_green(&routes).await?;
@@ -130,15 +139,16 @@ impl Attempt<'_> {
             Ok(saved) => saved,
             Err(failure) => return Err(sink.judge(failure).await),
         };
+        let saved = self.begin_in_the_middle(saved);
         let awaited = self.catch_up(&mut sink, &saved, &routes).await?;
         let mut catalog = PostgresCatalog::connect(&self.blue("sight"), self.prefix(), &[]).await?;
         let sight = Sight::new(catalog.snapshot().await?);
         blue.close().await;
-        Ok(Ready { sight, routes, keys, subject, sink, saved, compiled_at, awaited })
+        Ok(Ready { sight, routes, keys, subject, sink, saved, compiled_at, awaited, debezium })
     }
 
     /// Takes the migration over on green, and goes on from what it remembers or begins it.
-    async fn take_over(&self, sink: &mut PostgresSink) -> Result<Saved, Failure> {
+    pub(super) async fn take_over(&self, sink: &mut PostgresSink) -> Result<Saved, Failure> {
         let saved = sink.claim().await?;
         self.has_owned.store(true, Ordering::Relaxed);
         let mut replication = Client::connect_replication(&self.blue("control")).await?;
@@ -181,6 +191,9 @@ impl Attempt<'_> {
         // An attempt after the first finds what was asked for recorded, and may find rows of the new copy.
         let is_recorded = |id: &RouteId| self.options.recopy_recorded && self.is_asked(&routes[id.index()]);
         let anew = changes.recopied.iter().copied().filter(|id| !is_recorded(id)).collect::<Vec<_>>();
+        if !anew.is_empty() && self.kafka()?.debezium.is_some() {
+            return Err(debezium::no_copy(&anew.iter().map(|id| &routes[id.index()]).collect::<Vec<_>>()));
+        }
         if !anew.is_empty() {
             let listed = routes.iter().map(listed).collect::<Vec<_>>();
             let blue = self.blue("catalog");
@@ -198,7 +211,8 @@ impl Attempt<'_> {
             );
         }
         let again = changes.recopied.iter().chain(&changes.added).copied();
-        Ok(again.filter(|id| self.is_asked(&routes[id.index()])).collect())
+        let is_ahead = |id: &RouteId| self.copies_are_ahead() && changes.added.contains(id);
+        Ok(again.filter(|id| self.is_asked(&routes[id.index()]) || is_ahead(id)).collect())
     }
 
     /// Whether the operator has asked for a new copy of a route's table.
@@ -207,7 +221,7 @@ impl Attempt<'_> {
     }
 
     /// What green lacks, and what does not fit between the two. What the capture needs of blue is its own to see to.
-    async fn check_apply(
+    pub(super) async fn check_apply(
         &self,
         blue: &mut Client,
         plan: &PreflightPlan,
@@ -229,7 +243,7 @@ impl Attempt<'_> {
         publishing::refuse(findings)
     }
 
-    fn log_settings(&self) -> LogSettings {
+    pub(super) fn log_settings(&self) -> LogSettings {
         let apply = &self.settings.apply;
         LogSettings {
             batch_changes_max: apply.batch_changes,
@@ -259,7 +273,7 @@ fn unfamiliar(known: &Known, drawn: &[Drawn<'_>]) -> Vec<RouteId> {
 }
 
 /// The columns of the keys by which a capture names the rows of these tables.
-fn keys_in_log(
+pub(super) fn keys_in_log(
     both: &Both,
     taken: Vec<routes::Taken<'_>>,
 ) -> Result<HashMap<TableName, Vec<String>>, Failure> {
@@ -270,27 +284,53 @@ fn keys_in_log(
     Ok(as_they_are(&distinct(taken), &both.blue)?.into_iter().map(names).collect())
 }
 
-async fn end_of_log(blue: &mut Client) -> Result<Lsn, Failure> {
+pub(super) async fn end_of_log(blue: &mut Client) -> Result<Lsn, Failure> {
     let rows = blue.query("SELECT pg_catalog.pg_current_wal_lsn()").await?;
     Ok(rows.first().map(|row| row.parse::<Lsn>(0)).transpose()?.unwrap_or_default())
 }
 
+/// What is shown of how far behind green is. It is known for no longer than somebody looks.
+struct Behind(StatusHandle);
+
+impl Behind {
+    fn show(&self, partitions: Option<&[PartitionLag]>) {
+        let partitions = partitions.filter(|partitions| !partitions.is_empty()).map(|partitions| {
+            let one = |of: &PartitionLag| PartitionStatus {
+                topic: of.topic.clone(),
+                partition: of.partition,
+                records_behind: of.records(),
+            };
+            partitions.iter().map(one).collect::<Vec<_>>()
+        });
+        self.0.update(|report| {
+            if let Some(through) = &mut report.through {
+                let total = |of: &Vec<PartitionStatus>| of.iter().map(|of| of.records_behind).sum();
+                through.records_behind = partitions.as_ref().map(total);
+                through.partitions = partitions;
+            }
+        });
+    }
+}
+
+impl Drop for Behind {
+    fn drop(&mut self) {
+        self.show(None);
+    }
+}
+
 /// Shows how much of the log is still to be taken, until the log is dropped.
 async fn watch_lag(probe: LagProbe, status: StatusHandle) {
+    let behind = Behind(status);
     let mut tick = tokio::time::interval(LAG_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
         match probe.partitions().await {
-            Ok(partitions) => {
-                let behind = partitions.iter().map(understudy_kafka::PartitionLag::records).sum();
-                status.update(|report| {
-                    if let Some(through) = &mut report.through {
-                        through.records_behind = Some(behind);
-                    }
-                });
+            Ok(partitions) => behind.show(Some(&partitions)),
+            Err(failure) => {
+                tracing::debug!(error = %failure, "cannot ask how far the log reaches");
+                behind.show(None);
             }
-            Err(failure) => tracing::debug!(error = %failure, "cannot ask how far the log reaches"),
         }
     }
 }

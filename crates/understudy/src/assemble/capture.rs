@@ -4,19 +4,21 @@
 //! capture starts and runs while green is away, does not exist yet, or is being replaced. It needs blue, its slot and its
 //! publication, and the brokers, which hold the rows and what is remembered of the copy.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use understudy_contract::{Class, Failure};
-use understudy_kafka::{CaptureNotes, CapturedTable, KafkaSettings, KafkaSink, RequestReader};
+use understudy_contract::{Class, Failure, Wanted};
+use understudy_control::StatusHandle;
+use understudy_kafka::codec::Owner;
+use understudy_kafka::{CaptureNotes, CapturedTable, Claimant, KafkaSettings, KafkaSink, RequestReader};
 use understudy_model::{Column, HealKey, Relation, RelationId, ReplicaIdentity, RouteId, TableName};
 use understudy_postgres::preflight::{
     self, Generated, PlannedColumn, PlannedSource, PlannedTable, PreflightPlan, TableDescription,
 };
-use understudy_postgres::source::publication;
-use understudy_postgres::source::slot;
+use understudy_postgres::source::{lineage, publication, slot};
 use understudy_postgres::wire::Client;
 use understudy_replicate::{End, Reread};
 use understudy_transform::{Mapping, RouteSpec};
@@ -28,6 +30,9 @@ use crate::publishing;
 use crate::reporting::capture::CaptureReporting;
 use crate::routes::{self, Taken};
 use crate::supervise::Shutdown;
+
+/// Tables that are not captured of which one is told when somebody asks for them.
+const UNKNOWN_MAX: usize = 100;
 
 /// The pause before the requests are read anew after a failure.
 const REQUESTS_PAUSE: Duration = Duration::from_secs(1);
@@ -49,16 +54,30 @@ impl Attempt<'_> {
         let requests = Requests {
             kafka: kafka.clone(),
             next: ready.sink.requests_offset(),
-            routes: ready.routes.iter().map(|route| (route.source.clone(), route.id)).collect(),
+            tables: ready
+                .sink
+                .captured()
+                .iter()
+                .map(|table| (table.relation.name.clone(), table.clone()))
+                .collect(),
+            unknown: HashSet::new(),
             notes: notes.clone(),
             rereads,
+            status: self.status.clone(),
         };
         let mut taking = JoinSet::new();
-        taking.spawn(requests.take());
+        let (deaf, heard) = oneshot::channel();
+        taking.spawn(requests.take(deaf));
         let to = (self.status.clone(), self.is_alone(), self.beats.clone());
         let observer = CaptureReporting::new(to, notes, ready.saved.checkpoint);
         let stop = async { taking.shutdown().await };
-        self.follow((ready, reading), |sink, _| sink, (observer, wanted), (shutdown, stop)).await
+        let following =
+            Box::pin(self.follow((ready, reading), |sink, _| sink, (observer, wanted), (shutdown, stop)));
+        tokio::select! {
+            ended = following => ended,
+            // Rows that an apply waits for would never be read again, and nobody would know of it.
+            Ok(failure) = heard => Err(failure),
+        }
     }
 
     async fn prepare_capture(&self, kafka: &KafkaSettings) -> Result<Ready<KafkaSink>, Failure> {
@@ -69,8 +88,24 @@ impl Attempt<'_> {
         self.check_blue(&mut blue, &tables).await?;
         let routes = as_they_are(&tables, &described)?;
         let captured = tables.iter().zip(&routes).map(|(one, route)| captured(one.table, route)).collect();
-        let sink = KafkaSink::connect(kafka, &self.settings.blue.database, captured).await?;
+        let sink = KafkaSink::connect(kafka, self.claimant().await?, captured).await?;
         self.make_ready(blue, sink, (routes, published(&tables), &described.tables[..])).await
+    }
+
+    /// As whom the log is claimed.
+    async fn claimant(&self) -> Result<Claimant, Failure> {
+        let mut replication = Client::connect_replication(&self.blue("control")).await?;
+        let slot = self.settings.name.slot();
+        let now = lineage::identify(&mut replication, &slot).await?.lineage;
+        replication.close().await;
+        let owner = Owner {
+            migration: self.settings.name.as_str().to_owned(),
+            slot,
+            database: now.database,
+            system_id: now.system_id,
+            token: self.instance,
+        };
+        Ok(Claimant { owner, has_owned: self.has_owned.load(Ordering::Relaxed) })
     }
 
     /// What blue lacks. Without its slot nothing has begun; with it, the tables of the publication have been looked at.
@@ -116,8 +151,11 @@ pub(super) fn as_they_are(tables: &[Taken<'_>], blue: &Described) -> Result<Vec<
                 .remedy("split the migration file in two")
         })?;
         let table = blue.catalog.blue_table(one.table);
-        RouteSpec::compile(RouteId(number), &table, (one.target.clone(), None), Mapping::default())
-            .map_err(|error| Failure::new(Class::Configuration, error.to_string()))
+        let route =
+            RouteSpec::compile(RouteId(number), &table, (one.target.clone(), None), Mapping::default());
+        let route = route.map_err(|error| Failure::new(Class::Configuration, error.to_string()))?;
+        // Readers are told of them: rows that were read when they had become others are none of this route's.
+        Ok(RouteSpec { source_types: Some(table.types), ..route })
     };
     tables.iter().enumerate().map(route).collect()
 }
@@ -166,18 +204,29 @@ struct Requests {
     kafka: KafkaSettings,
     /// Offset of the first that has not been taken.
     next: i64,
-    routes: HashMap<TableName, RouteId>,
+    tables: HashMap<TableName, CapturedTable>,
+    /// Tables that were asked for and are not captured.
+    unknown: HashSet<TableName>,
     notes: CaptureNotes,
     rereads: mpsc::Sender<Reread>,
+    status: StatusHandle,
 }
 
 impl Requests {
-    /// Takes them until the pipeline is gone. Rows that nobody reads again are a gap for nobody: applies ask again.
-    async fn take(mut self) {
+    /// Takes them until the pipeline is gone, or until something fails that does not pass by itself. Rows that nobody reads again
+    /// are a gap for nobody: applies ask again.
+    async fn take(mut self, deaf: oneshot::Sender<Failure>) {
         loop {
             match self.take_until_failure().await {
                 Ok(()) => return,
-                Err(failure) => tracing::warn!(error = %failure, "requests to read rows again are not heard"),
+                Err(failure) if failure.class() == Class::Transient => {
+                    tracing::warn!(error = %failure, "requests to read rows again are not heard");
+                }
+                Err(failure) => {
+                    // Nobody is there to hear it where the attempt has ended.
+                    let _ = deaf.send(failure);
+                    return;
+                }
             }
             tokio::time::sleep(REQUESTS_PAUSE).await;
         }
@@ -187,20 +236,34 @@ impl Requests {
         let mut reader = RequestReader::open(&self.kafka, self.next).await?;
         loop {
             let (wanted, next) = reader.next().await?;
-            match self.routes.get(&wanted.table) {
-                Some(route) => {
-                    self.notes.request_handed_on(next - 1, (*route, wanted.key.clone()));
-                    let reread = Reread { route: *route, key: HealKey::same(wanted.key) };
+            match wanted.and_then(|wanted| self.fitting(wanted)) {
+                Some(reread) => {
+                    self.notes.request_handed_on(next - 1, (reread.route, reread.key.blue.clone()));
                     if self.rereads.send(reread).await.is_err() {
                         return Ok(());
                     }
                 }
-                None => {
-                    tracing::warn!(table = %wanted.table, "an apply asks for a table that is not captured")
-                }
+                None => self.status.update(|report| {
+                    if let Some(through) = &mut report.through {
+                        *through.requests_ignored.get_or_insert_default() += 1;
+                    }
+                }),
             }
             self.notes.requests_consumed(next);
             self.next = next;
         }
+    }
+
+    /// What is to be read, where a row of the table can have that key: an apply may still know the table as it was, and what
+    /// cannot be looked for would stop the capture at every start.
+    fn fitting(&mut self, wanted: Wanted) -> Option<Reread> {
+        let Some(table) = self.tables.get(&wanted.table) else {
+            if self.unknown.len() < UNKNOWN_MAX && self.unknown.insert(wanted.table.clone()) {
+                tracing::warn!(table = %wanted.table, "an apply asks for rows of a table that is not captured");
+            }
+            return None;
+        };
+        let fits = table.has_key_like(&wanted.key);
+        fits.then(|| Reread { route: table.route, key: HealKey::same(wanted.key) })
     }
 }

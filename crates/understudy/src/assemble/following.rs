@@ -18,7 +18,7 @@ use understudy_postgres::source::publication::PublishedTable;
 use understudy_postgres::source::stream::{FeedbackTask, PostgresConfirm, PostgresStream, StartStream};
 use understudy_postgres::source::{lineage, slot};
 use understudy_postgres::wire::Client;
-use understudy_replicate::{Core, CoreStart, End, Observer, Pipeline, Reread};
+use understudy_replicate::{Core, CoreSettings, CoreStart, End, Observer, Pipeline, Reread};
 use understudy_transform::RouteSpec;
 
 use super::{Attempt, listed, ticks};
@@ -236,7 +236,7 @@ impl Attempt<'_> {
             routes: ready.routes.clone(),
         };
         let pipeline = Pipeline {
-            core: Core::new(self.core_settings(), start)?,
+            core: Core::new(CoreSettings { raw: !K::HOLDS_ROWS, ..self.core_settings() }, start)?,
             stream: reading.stream,
             readers: reading.readers,
             catalog: ready.catalog,

@@ -7,8 +7,11 @@ mod direct;
 
 mod apply;
 mod capture;
+pub(crate) mod debezium;
+pub(crate) mod lanes;
 
 mod following;
+mod replaying;
 mod sight;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +24,7 @@ use understudy_control::{StatusHandle, TableStatus};
 use understudy_model::Checkpoint;
 use understudy_observe::Recorder;
 use understudy_postgres::preflight::TableKind;
-use understudy_postgres::sink::{PostgresSink, SinkSettings};
+use understudy_postgres::sink::{PostgresSink, ReplicaRole, SinkSettings};
 use understudy_postgres::source::catalog::ListedTable;
 use understudy_postgres::source::publication::PublishedTable;
 use understudy_postgres::wire::{Client, ConnectOptions};
@@ -36,6 +39,7 @@ use crate::settings::{self, Settings};
 use crate::supervise::{Role, RunOptions};
 use crate::verifying::Shared;
 pub(crate) use following::Keeper;
+pub(crate) use replaying::Replaying;
 
 /// The pipeline's beat.
 const TICK: Duration = Duration::from_millis(50);
@@ -107,6 +111,14 @@ async fn attended<T>(what: impl Future<Output = T>, beat: Duration, mut on_wait:
             done = &mut what => return done,
             () = tokio::time::sleep(beat) => on_wait(),
         }
+    }
+}
+
+/// Whether green's triggers and foreign keys are passed over.
+pub(crate) fn replica_role(settings: &Settings) -> ReplicaRole {
+    match settings.apply.replica_role {
+        settings::ReplicaRole::Auto => ReplicaRole::Auto,
+        settings::ReplicaRole::Never => ReplicaRole::Never,
     }
 }
 
@@ -216,7 +228,7 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    fn sink_settings(&self) -> SinkSettings {
+    pub(crate) fn sink_settings(&self) -> SinkSettings {
         let apply = &self.settings.apply;
         SinkSettings {
             writers: apply.writers,
@@ -224,10 +236,7 @@ impl Attempt<'_> {
                 settings::OnError::Stop => understudy_postgres::sink::OnError::Stop,
                 settings::OnError::Quarantine => understudy_postgres::sink::OnError::Quarantine,
             },
-            replica_role: match apply.replica_role {
-                settings::ReplicaRole::Auto => understudy_postgres::sink::ReplicaRole::Auto,
-                settings::ReplicaRole::Never => understudy_postgres::sink::ReplicaRole::Never,
-            },
+            replica_role: replica_role(self.settings),
             standbys: self.settings.standbys.clone(),
             instance: self.instance,
             reclaim: self.has_owned.load(Ordering::Relaxed),
@@ -248,6 +257,7 @@ impl Attempt<'_> {
                 settings::OnDetach::Stop => DetachPolicy::Stop,
                 settings::OnDetach::Delete => DetachPolicy::Delete,
             },
+            raw: false,
             nonce_base: rand::rng().next_u64(),
             rules: Rules::all(),
         }

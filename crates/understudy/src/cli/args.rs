@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use understudy_contract::MismatchKind;
+use understudy_kafka::ReplayFrom;
 use understudy_verify::VerifyLimits;
 
 use crate::demo::{DemoArgs, LoadgenArgs};
@@ -105,6 +106,18 @@ Passwords come from libpq's password file or from the URL; they are never writte
 
 It goes on where it stopped, however it stopped. The first Ctrl-C or SIGTERM ends it in order, the second at once.")]
     Run(RunArgs),
+    /// Build an empty green anew from the log in Kafka alone, with the mapping that the file has
+    #[command(after_help = "Examples:
+  understudy replay shop-v3.yaml --dry-run          whether the log is whole, and how much it is
+  understudy replay shop-v3.yaml                    up to what is the end of the log when it starts
+  understudy replay shop-v3.yaml --follow           and on from there
+  understudy replay shop-v3.yaml --from 16/B374D848
+
+The file has a name of its own and, under `through.kafka`, the `topic_prefix` of the capture that fills the log. Rows and
+changes come from the log; of blue its catalogs alone are read, against which mappings are compiled. It goes on where it
+stopped, however it stopped. From the middle a log can be read only where every table is copied anew behind that: the
+refusal names the place. Exits with 0 once green has all that the log held, with 9 when the log lacks something.")]
+    Replay(ReplayArgs),
     /// Show how far a running sidecar is
     #[command(
         after_help = "Examples:\n  understudy status\n  understudy status --watch\n  understudy status -o json"
@@ -389,6 +402,38 @@ pub struct RunArgs {
     /// End as soon as everything is copied and green has what blue had at that moment
     #[arg(long)]
     pub until_caught_up: bool,
+}
+
+/// From where and how far a log is replayed.
+#[derive(Debug, Clone, Args)]
+pub struct ReplayArgs {
+    /// The migration file
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// `start`, a position of blue as X/Y, or a time as 2026-11-22T06:00:00Z
+    #[arg(long, value_name = "PLACE", default_value = "start", value_parser = place)]
+    pub from: ReplayFrom,
+    /// Go on with what comes after
+    #[arg(long)]
+    pub follow: bool,
+    /// Only look whether the log is whole, and tell what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// A place in a log.
+fn place(text: &str) -> Result<ReplayFrom, String> {
+    if text == "start" {
+        return Ok(ReplayFrom::Start);
+    }
+    if let Ok(lsn) = text.parse() {
+        return Ok(ReplayFrom::Lsn(lsn));
+    }
+    let time = text.parse::<jiff::Timestamp>();
+    time.map(|time| ReplayFrom::Time(time.as_millisecond())).map_err(|_| {
+        "neither `start`, nor a position such as 16/B374D848, nor a time such as 2026-11-22T06:00:00Z"
+            .to_owned()
+    })
 }
 
 /// Where a sidecar is asked.

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use understudy_contract::Failure;
-use understudy_kafka::KafkaSettings;
+use understudy_kafka::{Consistency, DebeziumSettings, KafkaSettings};
 use understudy_postgres::preflight::{self, Finding, PlannedTable, Severity};
+use understudy_postgres::sink::SinkSettings;
 use understudy_postgres::source::followed::{Fate, Left};
 use understudy_postgres::source::publication;
 
@@ -13,6 +14,7 @@ use super::args::FileArgs;
 use super::exit::{CliError, Exit};
 use super::output::Output;
 use super::sides::{Sides, load};
+use crate::assemble::{self, lanes::fit};
 use crate::comparing;
 use crate::mapping::{self, Both, Drawn};
 use crate::opinion;
@@ -81,14 +83,27 @@ pub(super) async fn findings(
     findings.extend(routes::left(settings, (tables, there.as_ref()), followed)?.iter().map(forgotten));
     findings.extend(crate::project::findings(settings.project.as_ref()));
     if let Some(kafka) = &settings.through {
-        findings.extend(drawn.iter().filter_map(|one| needs_old_rows(one)));
-        findings.extend(log(kafka, &plan.tables).await);
+        match &kafka.debezium {
+            Some(debezium) => {
+                findings.extend(drawn.iter().filter_map(|one| needs_old_rows(one)));
+                findings.extend(topics_of_debezium((kafka, debezium), &drawn, both).await);
+            }
+            None => findings.extend(log(kafka, &plan.tables).await),
+        }
+        if kafka.consistency == Consistency::Key {
+            let specs = drawn.iter().map(|one| one.spec.clone()).collect::<Vec<_>>();
+            let sink = SinkSettings {
+                replica_role: assemble::replica_role(settings),
+                ..SinkSettings::new(settings.name.as_str())
+            };
+            findings.extend(fit::findings(settings.green_postgres(), sink, &specs).await?);
+        }
     }
     findings.sort_by_key(|finding| finding.severity);
     Ok(findings)
 }
 
-/// A route that takes more of an old row than its key, which is all that a log keeps of it.
+/// A route that takes more of an old row than its key, which is all that is read of one in Debezium's topics.
 fn needs_old_rows(one: &Drawn<'_>) -> Option<Finding> {
     let spec = &one.spec;
     let fits = spec.tells_key() && (!spec.narrows_key() || spec.tells_filter());
@@ -96,17 +111,33 @@ fn needs_old_rows(one: &Drawn<'_>) -> Option<Finding> {
         severity: Severity::Error,
         code: "log-lacks-old-rows",
         subject: format!("mapping of {} to {}", spec.source, spec.target),
-        what: "needs old rows of blue to tell which row of green is meant, and a log keeps their keys only"
+        what: "needs old rows of blue to tell which row of green is meant, and only their keys are read in Debezium's topics"
             .to_owned(),
-        remedy: format!("take green's key from the key of {} alone, or leave `through` out", spec.source),
+        remedy: format!("take green's key from the key of {} alone, or leave `debezium` out", spec.source),
     })
+}
+
+/// What is said of topics that Debezium writes.
+async fn topics_of_debezium(
+    (kafka, debezium): (&KafkaSettings, &DebeziumSettings),
+    drawn: &[&Drawn<'_>],
+    both: &Both,
+) -> Vec<Finding> {
+    let drawn = drawn.iter().map(|one| (*one).clone()).collect::<Vec<_>>();
+    let tables = crate::assemble::debezium::tables(&drawn, &both.blue);
+    let found = understudy_kafka::debezium_preflight::preflight(kafka, debezium, &tables).await;
+    found.into_iter().map(of_kafka).collect()
 }
 
 /// What is said of the log between blue and green.
 async fn log(kafka: &KafkaSettings, tables: &[PlannedTable]) -> Vec<Finding> {
     let tables = tables.iter().map(|table| table.source.clone()).collect::<BTreeSet<_>>();
     let found = understudy_kafka::preflight::preflight(kafka, &tables.into_iter().collect::<Vec<_>>()).await;
-    let finding = |found: understudy_kafka::preflight::Finding| Finding {
+    found.into_iter().map(of_kafka).collect()
+}
+
+fn of_kafka(found: understudy_kafka::preflight::Finding) -> Finding {
+    Finding {
         severity: match found.severity {
             understudy_kafka::preflight::Severity::Error => Severity::Error,
             understudy_kafka::preflight::Severity::Warning => Severity::Warning,
@@ -116,8 +147,7 @@ async fn log(kafka: &KafkaSettings, tables: &[PlannedTable]) -> Vec<Finding> {
         subject: found.subject,
         what: found.what,
         remedy: found.remedy,
-    };
-    found.into_iter().map(finding).collect()
+    }
 }
 
 /// The compiled routes. Those into tables that expand.sql is yet to make or change are compiled where that can be done without

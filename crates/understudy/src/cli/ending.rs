@@ -6,6 +6,8 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
 use understudy_contract::Failure;
+use understudy_kafka::KafkaSettings;
+use understudy_kafka::codec::Owner;
 use understudy_postgres::preflight;
 use understudy_postgres::sink::{SinkSettings, forget};
 use understudy_postgres::source::{publication, slot};
@@ -107,6 +109,16 @@ impl Ending<'_> {
                 objections.push(format!("a sidecar is running: it has {sessions} sessions on {side}"));
             }
         }
+        if let Some(kafka) = settings.own_log() {
+            let (whose, ours) = (understudy_kafka::whose(kafka).await?, owner(settings));
+            let system_id = system_identifier(&mut sides.blue).await;
+            // Those of a migration by another name are left alone in any case.
+            let is_named_so = whose.another(&ours, None).is_none();
+            if let Some(whose) = whose.another(&ours, system_id).filter(|_| is_named_so) {
+                let prefix = &kafka.topic_prefix;
+                objections.push(format!("the topics of prefix {prefix} belong to {whose}"));
+            }
+        }
         if self.kind == Kind::Finish && has_books(&mut sides.green).await? {
             objections.extend(unfinished(&mut sides.green, settings.name.as_str()).await?);
             objections.extend(missed(sides, settings).await?);
@@ -147,6 +159,19 @@ impl Ending<'_> {
         }
     }
 
+    /// Whether the topics are those of another migration, which may only be read along here: they stay, whatever an operator
+    /// insists on.
+    async fn is_foreign(&self, settings: &Settings, kafka: &KafkaSettings) -> Result<bool, Failure> {
+        let whose = understudy_kafka::whose(kafka).await?.another(&owner(settings), None);
+        if let Some(whose) = &whose {
+            tracing::warn!(
+                topic_prefix = kafka.topic_prefix,
+                "topics are left alone: they belong to {whose}"
+            );
+        }
+        Ok(whose.is_some())
+    }
+
     /// Removes what there is, blue first: from then on nothing is kept there for us.
     async fn remove(&self, sides: &mut Sides, settings: &Settings) -> Result<Vec<String>, Failure> {
         let name = settings.name.slot();
@@ -158,7 +183,9 @@ impl Ending<'_> {
         if publication::drop(&mut sides.blue, &name).await? {
             removed.push(format!("publication {name} on blue"));
         }
-        if let Some(kafka) = &settings.through {
+        if let Some(kafka) = settings.own_log()
+            && !self.is_foreign(settings, kafka).await?
+        {
             // What others read stays when a migration has done its work.
             removed.extend(understudy_kafka::forget(kafka, self.kind == Kind::Finish).await?);
         }
@@ -166,6 +193,23 @@ impl Ending<'_> {
         removed.extend(forget(green, &sink, self.books == Books::Keep).await?);
         Ok(removed)
     }
+}
+
+/// The migration, as the books of a log name it.
+fn owner(settings: &Settings) -> Owner {
+    Owner {
+        migration: settings.name.as_str().to_owned(),
+        slot: settings.name.slot(),
+        database: settings.blue.database.clone(),
+        system_id: 0,
+        token: 0,
+    }
+}
+
+/// Which cluster blue is, where we may know.
+async fn system_identifier(blue: &mut Client) -> Option<u64> {
+    let rows = blue.query("SELECT system_identifier FROM pg_catalog.pg_control_system()").await.ok()?;
+    rows.first()?.parse(0).ok()
 }
 
 /// Sessions of a sidecar that do not end by themselves: one that was stopped may have left a statement to its server.
@@ -183,9 +227,10 @@ async fn lasting_sessions(client: &mut Client, name: &str) -> Result<u64, Failur
 /// Sessions of a sidecar of this migration; those of the verbs that only look do not count.
 async fn sessions_of_a_sidecar(client: &mut Client, name: &str) -> Result<u64, Failure> {
     let sql = "SELECT count(*) FROM pg_catalog.pg_stat_activity \
-               WHERE pg_catalog.starts_with(application_name, $1) AND pid <> pg_catalog.pg_backend_pid() \
+               WHERE (pg_catalog.starts_with(application_name, $1 || '/') \
+               OR pg_catalog.starts_with(application_name, $1 || '#')) AND pid <> pg_catalog.pg_backend_pid() \
                AND application_name !~ '/(init|check|plan|finish|abort|verify|mismatches|repair)$'";
-    let rows = client.query_with(sql, &[Some(&format!("understudy/{name}/"))]).await?;
+    let rows = client.query_with(sql, &[Some(&format!("understudy/{name}"))]).await?;
     rows.first().map_or(Ok(0), |row| row.parse(0))
 }
 
@@ -213,12 +258,18 @@ async fn has_books(green: &mut Client) -> Result<bool, Failure> {
 async fn unfinished(green: &mut Client, name: &str) -> Result<Vec<String>, Failure> {
     let questions = [
         (
-            "SELECT count(*) FROM understudy.routes WHERE migration = $1 AND NOT complete",
+            "SELECT count(DISTINCT (source_schema, source_name, target_schema, target_name)) FROM understudy.routes \
+             WHERE (migration = $1 OR pg_catalog.starts_with(migration, $1 || '#')) AND NOT complete",
             "tables that are not copied completely",
         ),
-        ("SELECT count(*) FROM understudy.heals WHERE migration = $1", "rows that wait to be read again"),
         (
-            "SELECT count(*) FROM understudy.quarantine WHERE migration = $1 AND NOT settled",
+            "SELECT count(*) FROM understudy.heals \
+             WHERE migration = $1 OR pg_catalog.starts_with(migration, $1 || '#')",
+            "rows that wait to be read again",
+        ),
+        (
+            "SELECT count(*) FROM understudy.quarantine \
+             WHERE (migration = $1 OR pg_catalog.starts_with(migration, $1 || '#')) AND NOT settled",
             "quarantined changes",
         ),
     ];

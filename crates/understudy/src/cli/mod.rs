@@ -7,6 +7,7 @@ mod output;
 
 mod config;
 mod gate;
+mod replay;
 mod run;
 mod status;
 
@@ -35,7 +36,7 @@ use tracing_subscriber::EnvFilter;
 pub use args::{
     AbortArgs, Cli, ConfigCheckArgs, ConfigVerb, ControlArgs, EndingArgs, FileArgs, FinishArgs, GateArgs,
     InitArgs, KindArg, LogFormat, MismatchArgs, MismatchListArgs, MismatchesVerb, OutputFormat, PlanArgs,
-    RepairArgs, RunArgs, Shell, StatusArgs, Verb, VerifyArgs, WaiveArgs,
+    RepairArgs, ReplayArgs, RunArgs, Shell, StatusArgs, Verb, VerifyArgs, WaiveArgs,
 };
 pub use exit::{CliError, Exit};
 
@@ -90,6 +91,7 @@ async fn dispatch(verb: Verb, output: Output) -> Result<ExitCode, CliError> {
         Verb::Check(args) => check::check(&args, output).await,
         Verb::Plan(args) => plan::plan(&args, output).await,
         Verb::Run(args) => Box::pin(run::run(&args, output)).await,
+        Verb::Replay(args) => Box::pin(replay::replay(&args, output)).await,
         Verb::Status(args) => status::status(&args, output).await,
         Verb::Verify(args) => verify::verify(&args, output).await,
         Verb::Mismatches(verb) => mismatches::mismatches(&verb, output).await,
@@ -115,9 +117,9 @@ fn completions(shell: Shell, output: Output) -> Result<(), CliError> {
     output.data(String::from_utf8_lossy(&script))
 }
 
-/// Messages go to stderr. `run` tells what it does; the other verbs only what is out of the ordinary.
+/// Messages go to stderr. `run` and `replay` tell what they do; the other verbs only what is out of the ordinary.
 fn start_log(format: LogFormat, verb: &Verb) {
-    let usual = if matches!(verb, Verb::Run(_)) { "info" } else { "warn" };
+    let usual = if matches!(verb, Verb::Run(_) | Verb::Replay(_)) { "info" } else { "warn" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second call, as in tests, leaves the first one in place.

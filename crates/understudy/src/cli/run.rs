@@ -1,5 +1,6 @@
 //! `understudy run`: the sidecar with its HTTP interface.
 
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
@@ -32,7 +33,41 @@ pub(super) async fn run(args: &RunArgs, output: Output) -> Result<(), CliError> 
     may_be_divided(&settings, args, &file)?;
     let options =
         RunOptions { role: args.role, recopy: recopy(&args.recopy, &file)?, ..RunOptions::default() };
-    let internal = |what: String| CliError::new(Exit::Internal, what, format!("understudy run {file}"));
+    let until = if args.until_caught_up { Until::CaughtUp } else { Until::Stopped };
+    let again = format!("understudy run {file}");
+    if keep_running((settings, options), until, (&file, &again)).await? == Ended::Asked {
+        output.message("stopped in order; the same command goes on from here");
+    }
+    Ok(())
+}
+
+/// When a run ends by itself.
+pub(super) enum Until {
+    /// When it is told to.
+    Stopped,
+    /// Once every table is copied and green has everything that blue had committed at that moment.
+    CaughtUp,
+    /// Once this says so.
+    Done(Pin<Box<dyn Future<Output = ()> + Send>>),
+}
+
+/// How it has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// It was told to, or had caught up.
+    Asked,
+    /// What it was to do is done.
+    Done,
+}
+
+/// Runs with the HTTP interface beside it until it is done, told to stop, or cannot go on. `again` is the command that goes on.
+pub(super) async fn keep_running(
+    (settings, options): (Settings, RunOptions),
+    until: Until,
+    (file, again): (&str, &str),
+) -> Result<Ended, CliError> {
+    let internal = |what: String| CliError::new(Exit::Internal, what, again);
+    let role = options.role;
 
     // 1. Signals first: from here on a stop is a request.
     let mut signals =
@@ -40,70 +75,80 @@ pub(super) async fn run(args: &RunArgs, output: Output) -> Result<(), CliError> 
     // 2. The HTTP interface next, so that waiting for servers can be watched.
     let metrics = Metrics::install().map_err(|error| internal(error.to_string()))?;
     // Which markers are under way an apply does not hear: by itself it counts only on those that have come.
-    let marker_interval = if args.role == Role::Apply { Duration::ZERO } else { settings.stream.heartbeat };
+    let marker_interval = if role == Role::Apply { Duration::ZERO } else { settings.stream.heartbeat };
     let status = Status::new(settings.name.as_str(), env!("CARGO_PKG_VERSION"), marker_interval);
-    status.update(|report| report.through = through(&settings, args.role));
+    status.update(|report| report.through = through(&settings, role));
     status.update(|report| report.project = settings.project.as_ref().map(project::status));
     let bulletin = gate::bulletin(&settings);
     let interface = Interface::open(&settings, status.clone(), bulletin.clone(), metrics).await?;
     // 3. The gate beside the pipeline, so that one that fails holds it.
-    let faults = TestFaults::from_env()
-        .map_err(|what| CliError::new(Exit::Configuration, what, format!("understudy run {file}")))?;
+    let faults = TestFaults::from_env().map_err(|what| CliError::new(Exit::Configuration, what, again))?;
     let board = VerifyBoard::new();
     let evaluator = Evaluator::start(&settings, status.clone(), board.clone(), faults.names(), bulletin);
     let shared = Shared::new(&settings.verify, board, faults);
     // 4. The pipeline, until its end.
-    let ended = pipeline((settings, options, shared), status, args.until_caught_up, &mut signals).await;
+    let (ended, is_done) = pipeline((settings, options, shared), status, until, &mut signals).await;
     evaluator.stop().await;
     // 5. The interface last, so that the end can be seen too.
     interface.close().await;
     match ended {
-        Some(Ok(End::InOrder)) => {
-            output.message("stopped in order; the same command goes on from here");
-            Ok(())
-        }
+        Some(Ok(End::InOrder)) => Ok(if is_done { Ended::Done } else { Ended::Asked }),
         Some(Ok(End::GivenUp)) => Err(CliError::new(
             Exit::Interrupted,
             "green did not take what was under way within `apply.stop_grace`; nothing is lost, it will be streamed again",
-            format!("understudy run {file}"),
+            again,
         )
         .remedy("see what holds green up, such as a lock (pg_stat_activity names it)")),
-        Some(Err(failure)) => Err(CliError::of(&failure, &file)),
+        Some(Err(failure)) => Err(CliError::of(&failure, file)),
         None => Err(CliError::new(
             Exit::Interrupted,
             "ended at once by a second signal; nothing is lost",
-            format!("understudy run {file}"),
+            again,
         )),
     }
 }
 
-/// Runs the pipeline. The first signal, or having caught up, asks it to end; `None` after the second signal.
+/// Runs the pipeline. The first signal, or being done, asks it to end; `None` after the second signal. Tells whether it was
+/// done.
 async fn pipeline(
     (settings, options, shared): (Settings, RunOptions, Shared),
     status: StatusHandle,
-    until_caught_up: bool,
+    mut until: Until,
     signals: &mut Signals,
-) -> Option<Result<End, Failure>> {
+) -> (Option<Result<End, Failure>>, bool) {
     let (trigger, shutdown): (ShutdownTrigger, Shutdown) = supervise::shutdown_channel();
     let mut pipeline = Box::pin(supervise::run(settings, options, status.clone(), shared, shutdown));
-    let mut stopping = false;
+    let (mut stopping, mut is_done) = (false, false);
     loop {
         tokio::select! {
             biased;
             // 1. Its end, however it came about.
-            ended = &mut pipeline => return Some(ended),
+            ended = &mut pipeline => return (Some(ended), is_done),
             // 2. Whoever asks for the end; who asks twice does not wait for it.
             () = signals.next() => {
                 if stopping {
-                    return None;
+                    return (None, is_done);
                 }
                 tracing::info!("stopping: what is whole is finished; a second signal ends it at once");
             }
             // 3. The end that was ordered beforehand.
-            () = caught_up(&status), if until_caught_up && !stopping => tracing::info!("caught up: stopping"),
+            () = until.reached(&status), if !stopping => is_done = matches!(until, Until::Done(_)),
         }
         stopping = true;
         trigger.pull();
+    }
+}
+
+impl Until {
+    async fn reached(&mut self, status: &Status) {
+        match self {
+            Until::Stopped => std::future::pending().await,
+            Until::CaughtUp => {
+                caught_up(status).await;
+                tracing::info!("caught up: stopping");
+            }
+            Until::Done(done) => done.await,
+        }
     }
 }
 
@@ -195,6 +240,9 @@ fn through(settings: &Settings, role: Role) -> Option<ThroughStatus> {
         capture: (role != Role::Apply).then(Phase::default),
         captured: None,
         records_behind: None,
+        partitions: None,
+        lanes: None,
+        requests_ignored: None,
     })
 }
 
@@ -208,6 +256,14 @@ fn may_be_divided(settings: &Settings, args: &RunArgs, file: &str) -> Result<(),
         return refuse(
             format!("--role {role}: the migration goes straight into green, so there is nothing to divide"),
             "leave --role out; or add `through: { kafka: { brokers: [...] } }` to the migration file before its first run",
+        );
+    }
+    if args.role != Role::Apply && settings.own_log().is_none() && settings.through.is_some() {
+        return refuse(
+            format!(
+                "--role {role}: the topics are written by Debezium, and there is nothing for a capture to do"
+            ),
+            "give --role apply, which reads them",
         );
     }
     if args.role == Role::Capture && args.until_caught_up {

@@ -116,6 +116,9 @@ fn log(through: &ThroughStatus) -> String {
         let behind = through.records_behind.map(|behind| format!("{behind} records"));
         let _ = write!(line, "; green is behind by {}", known(behind));
     }
+    if let Some(ignored) = through.requests_ignored {
+        let _ = write!(line, "; {ignored} requests for rows that cannot be read were passed over");
+    }
     line
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use understudy_contract::{Applied, Blocker, ChunkDone, RowName};
 use understudy_control::{Phase, StatusHandle, TableState};
-use understudy_model::{Checkpoint, HealKey, Lsn, Nonce, RouteId, Watermarks};
+use understudy_model::{Checkpoint, HealKey, Lsn, Nonce, RouteId, TableName, Watermarks};
 use understudy_observe::{OTHER_TABLES, Op, Recorder, TABLES_MAX};
 use understudy_replicate::{Healed, Observer, Progress, RouteTally, Tally};
 
@@ -134,7 +134,20 @@ impl Reporting {
         }
     }
 
-    fn reached(&self, checkpoint: Checkpoint, commit_time_us: i64) {
+    /// Counts what a batch held, whatever it says of how far green is.
+    pub(crate) fn counted(&self, tally: &Tally, applied: &Applied) {
+        for (route, counts) in tally.changes.iter().enumerate() {
+            self.count(route, counts);
+        }
+        self.recorder.transactions_applied(tally.transactions);
+        self.status.update(|report| {
+            report.transactions_total += tally.transactions;
+            report.mismatches += applied.mismatches;
+            report.quarantined += applied.quarantined;
+        });
+    }
+
+    pub(crate) fn reached(&self, checkpoint: Checkpoint, commit_time_us: i64) {
         let mut inner = self.inner();
         inner.marks.receive(Lsn::new(self.received.load(Ordering::Relaxed)));
         inner.marks.apply(checkpoint);
@@ -170,15 +183,7 @@ impl Observer for Reporting {
             // Also without any row: it tells how far everything is listed.
             changed.note(tally.changed.iter().cloned(), tally.upto, shared.now());
         }
-        for (route, counts) in tally.changes.iter().enumerate() {
-            self.count(route, counts);
-        }
-        self.recorder.transactions_applied(tally.transactions);
-        self.status.update(|report| {
-            report.transactions_total += tally.transactions;
-            report.mismatches += applied.mismatches;
-            report.quarantined += applied.quarantined;
-        });
+        self.counted(tally, applied);
         if let Some(started) = self.inner().batch_started.take() {
             self.recorder.batch_applied(started.elapsed());
         }
@@ -284,6 +289,16 @@ impl Observer for Reporting {
 
     fn waiting_for(&self, blockers: &[Blocker]) {
         self.status.waiting_for(sentences(blockers));
+    }
+
+    fn awaits_copy(&self, tables: &[TableName]) {
+        let wait = |table: &TableName| {
+            format!(
+                "the capture, to copy {table}: if it follows it and copies nothing, stop it and start it once with \
+                 --recopy {table}"
+            )
+        };
+        self.status.waiting_for(tables.iter().map(wait).collect());
     }
 }
 

@@ -3,6 +3,7 @@
 //! `yaml` reads text into values with places, `raw` is what a person writes, `shape` compares the two by the schema, and
 //! `resolve` and `tables` turn what is left into [`Settings`]. Every problem is reported at once, with line and column.
 
+mod debezium;
 mod gate;
 mod probes;
 mod problem;

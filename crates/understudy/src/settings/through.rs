@@ -6,10 +6,12 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use understudy_kafka::{
-    ClientCertificate, Compression, KafkaSettings, Sasl, SaslMechanism, Secret, TOPIC_PREFIX_LEN_MAX, Tls,
-    Verify, topic_prefix_is_valid,
+    ClientCertificate, Compression, Consistency, KafkaSettings, Sasl, SaslMechanism, Secret,
+    TOPIC_PREFIX_LEN_MAX, Tls, Verify, topic_prefix_is_valid,
 };
+use understudy_postgres::sink::LANED_NAME_MAX;
 
+use super::debezium::RawDebezium;
 use super::problem::{Place, Problem};
 use super::raw::RawSecret;
 use super::resolve::Resolver;
@@ -49,6 +51,9 @@ pub(super) struct RawKafka {
     /// How records are compressed.
     #[serde(default)]
     compression: RawCompression,
+    /// In which order changes take effect on green.
+    #[serde(default = "transaction")]
+    consistency: Placed<RawConsistency>,
     /// Encrypted connections, with the authorities that the machine trusts where nothing else is given. Left out: not
     /// encrypted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -56,6 +61,42 @@ pub(super) struct RawKafka {
     /// As whom to log in. Left out: as nobody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sasl: Option<RawSasl>,
+    /// Whose records the topics hold.
+    #[serde(default, skip_serializing_if = "is_ours")]
+    format: RawFormat,
+    /// With `format: debezium`, how the connector is set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    debezium: Option<RawDebezium>,
+}
+
+/// Whose records topics hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "KafkaFormat")]
+enum RawFormat {
+    /// Those of a capture of ours.
+    #[default]
+    Understudy,
+    /// Those of Debezium's connector for Postgres, as JSON. They are only read: `--role apply`.
+    Debezium,
+}
+
+fn is_ours(format: &RawFormat) -> bool {
+    *format == RawFormat::Understudy
+}
+
+/// In which order changes take effect on green.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "KafkaConsistency")]
+enum RawConsistency {
+    /// Whole transactions in the order of their commits, by one worker.
+    #[default]
+    Transaction,
+    /// The changes of each row in their order, by as many workers as there are: they share out the partitions among
+    /// themselves. Rows that a transaction changes together may appear on green one after the other. Green may have no unique
+    /// index beside the keys.
+    Key,
 }
 
 /// Encrypted connections. All files are PEM.
@@ -141,6 +182,10 @@ enum RawCompression {
 #[schemars(inline, extend("pattern" = r"^(forever|([0-9]+(ms|s|m|h|d))+)$|\$\{"))]
 struct Retention(String);
 
+fn transaction() -> Placed<RawConsistency> {
+    RawConsistency::Transaction.into()
+}
+
 fn partitions() -> Placed<u64> {
     1.into()
 }
@@ -169,8 +214,11 @@ impl Resolver<'_> {
         };
         let kept = &raw.retention;
         let retention = self.accept(time_kept(&kept.value.0), kept.place, &format!("{path}.retention"));
+        let is_debezium = raw.format == RawFormat::Debezium;
+        let consistency = self.consistency((&raw.consistency, is_debezium), name, path);
         let tls = raw.tls.as_ref().map(|tls| self.tls(tls, &format!("{path}.tls")));
         let sasl = raw.sasl.as_ref().map(|sasl| self.sasl(sasl, &format!("{path}.sasl")));
+        let debezium = self.debezium((raw.format == RawFormat::Debezium, raw.debezium.as_ref()), path);
         Some(KafkaSettings {
             brokers: brokers?,
             topic_prefix: prefix?,
@@ -186,9 +234,35 @@ impl Resolver<'_> {
                 RawCompression::Lz4 => Compression::Lz4,
                 RawCompression::Zstd => Compression::Zstd,
             },
+            consistency: consistency?,
             tls: tls.map_or(Some(None), |tls| tls.map(Some))?,
             sasl: sasl.map_or(Some(None), |sasl| sasl.map(Some))?,
+            debezium: debezium?,
         })
+    }
+
+    fn consistency(
+        &mut self,
+        (raw, is_debezium): (&Placed<RawConsistency>, bool),
+        name: &MigrationName,
+        path: &str,
+    ) -> Option<Consistency> {
+        match raw.value {
+            RawConsistency::Transaction => Some(Consistency::Transaction),
+            RawConsistency::Key if is_debezium => {
+                let what = "topics that Debezium writes are applied in whole transactions only".to_owned();
+                self.report(raw.place, &format!("{path}.consistency"), what, "leave `consistency` out");
+                None
+            }
+            RawConsistency::Key if name.as_str().len() > LANED_NAME_MAX => {
+                let what = format!(
+                    "with `consistency: key` the migration's name is longer than {LANED_NAME_MAX} bytes"
+                );
+                self.report(raw.place, &format!("{path}.consistency"), what, "give it a shorter name");
+                None
+            }
+            RawConsistency::Key => Some(Consistency::Key),
+        }
     }
 
     fn tls(&mut self, raw: &RawTls, path: &str) -> Option<Tls> {

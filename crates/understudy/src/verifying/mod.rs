@@ -60,6 +60,7 @@ const GREEN_PATIENCE: Duration = Duration::from_secs(2);
 const REREADS_MAX: usize = 1_024;
 
 /// What is compared, as an attempt found it.
+#[derive(Clone)]
 pub(crate) struct Subject {
     /// The routes.
     routes: Arc<[ComparedRoute]>,

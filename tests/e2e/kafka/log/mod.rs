@@ -14,7 +14,8 @@ use understudy_contract::{
     Batch, ChangeLog, ChangeSink, Cursor, Failure, LedgerEntry, Lineage, LogEvent, PlacedChunk, PlacedKind,
     Unit,
 };
-use understudy_kafka::{CapturedTable, KafkaLog, KafkaSettings, KafkaSink, TopicNames};
+use understudy_kafka::codec::Owner;
+use understudy_kafka::{CapturedTable, Claimant, KafkaLog, KafkaSettings, KafkaSink, TopicNames};
 use understudy_model::{
     Before, BlockRange, Checkpoint, ChunkId, Column, CommitMark, Ctid, HealKey, Key, Lsn, Position, Relation,
     RelationId, ReplicaIdentity, RouteId, RowChange, TableName, Tuple, TupleBuilder, UnitId, Value, Xid,
@@ -44,7 +45,10 @@ impl Subject {
     /// A capture that has claimed, and begun if it is the first.
     async fn capture(&self) -> KafkaSink {
         let tables = vec![captured(ITEMS), captured(PLACES)];
-        let mut sink = KafkaSink::connect(&self.settings, "shop", tables).await.unwrap();
+        let Lineage { system_id, database, slot, .. } = lineage();
+        let owner = Owner { migration: "suite".to_owned(), slot, database, system_id, token: 1 };
+        let claimant = Claimant { owner, has_owned: false };
+        let mut sink = KafkaSink::connect(&self.settings, claimant, tables).await.unwrap();
         if sink.claim().await.unwrap().is_none() {
             sink.begin(&lineage(), checkpoint(0)).await.unwrap();
         }

@@ -1,6 +1,7 @@
 //! Groups are put together as they were written, whatever lies between, or not at all.
 
 mod capture;
+mod lanes;
 mod topics;
 
 use proptest::prelude::*;

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use understudy_contract::{Failure, LogEvent};
-use understudy_model::{Relation, TableName};
+use understudy_model::{Lsn, Relation, TableName};
 
 use super::super::assembler::{Assembler, At, Wants};
 use super::super::cursor::Place;
+use super::super::lane::Share;
 use crate::codec::{Group, GroupTable, Records, SchemaRecord, TableCodec, partition_of};
 use crate::error::Error;
 use crate::names::TopicNames;
@@ -100,13 +101,34 @@ impl Topics {
 
     /// Reads from a place to the end. Fails where a record that is counted is not there, which only a broker can tell.
     pub(super) fn read(&self, from: Option<Place>) -> Result<Vec<LogEvent>, Failure> {
+        self.read_share(from, Share::All, &|_| BTreeMap::new())
+    }
+
+    /// The same for a lane. `others`: where other lanes stand at the fence of a transaction.
+    pub(super) fn read_share(
+        &self,
+        from: Option<Place>,
+        share: Share,
+        others: &dyn Fn(Lsn) -> BTreeMap<String, Vec<Option<i64>>>,
+    ) -> Result<Vec<LogEvent>, Failure> {
         let place = from.unwrap_or_else(|| Place::start("shop", None));
         let mut order = place.order;
         let mut next = HashMap::<(TableName, u32), i64>::new();
-        let mut assembler = Assembler::new(self.names.clone(), place);
+        let mut assembler = Assembler::new(self.names.clone(), place).of(share);
         let mut events = Vec::new();
         loop {
             events.extend(std::iter::from_fn(|| assembler.pop()));
+            if assembler.is_stopped() {
+                let Some(LogEvent::Fence { cursor }) = events.last() else { panic!("it stops at a fence") };
+                let commit = Lsn::new(Place::parse(cursor).unwrap().fence.unwrap());
+                assembler.widen(commit, others(commit))?;
+                continue;
+            }
+            if assembler.is_over() {
+                assembler.narrow();
+                // Other lanes have gone on by the next fence.
+                next.clear();
+            }
             match assembler.wants() {
                 Wants::Group => {
                     let Some((offset, value)) = self.order.iter().find(|(offset, _)| *offset >= order) else {

@@ -97,7 +97,7 @@ impl<'a> Plan<'a> {
         for object in on_blue(settings) {
             let _ = writeln!(text, "  {object}");
         }
-        if let Some(kafka) = &settings.through {
+        if let Some(kafka) = settings.own_log() {
             let _ = writeln!(text, "Created in Kafka ({}):", kafka.brokers.join(", "));
         }
         for object in self.in_log(settings) {
@@ -160,7 +160,7 @@ impl<'a> Plan<'a> {
 
     /// The topics, unless they are there.
     fn in_log(&self, settings: &Settings) -> Vec<String> {
-        let Some(kafka) = &settings.through else { return Vec::new() };
+        let Some(kafka) = settings.own_log() else { return Vec::new() };
         let names = TopicNames::new(&kafka.topic_prefix);
         let tables = self.routes.iter().map(|route| &route.drawn.spec.source).collect::<BTreeSet<_>>();
         let plural = if kafka.partitions == 1 { "" } else { "s" };
@@ -189,9 +189,13 @@ impl<'a> Plan<'a> {
     }
 }
 
-fn on_blue(settings: &Settings) -> [String; 2] {
+fn on_blue(settings: &Settings) -> Vec<String> {
     let name = settings.name.slot();
-    [format!("replication slot {name}"), format!("publication {name}")]
+    match (&settings.through, settings.own_log()) {
+        // Debezium has its own.
+        (Some(_), None) => Vec::new(),
+        _ => vec![format!("replication slot {name}"), format!("publication {name}")],
+    }
 }
 
 fn on_green(settings: &Settings, to_make: ToMake<'_>) -> Vec<String> {

@@ -1,0 +1,171 @@
+//! What the brokers tell of Debezium's topics: which there are, and where they begin and end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rdkafka::consumer::{Consumer, StreamConsumer};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::intake::Ends;
+use super::place::Place;
+use crate::client::{ANSWER_MAX, Watcher, reader_config};
+use crate::error::Error;
+use crate::settings::KafkaSettings;
+use crate::topics::layout;
+
+/// Kilobytes of records that wait to be taken, those of all partitions together.
+const QUEUE_KB: &str = "32768";
+
+/// What reads the topics.
+#[derive(Clone)]
+pub(super) struct Reach {
+    pub(super) consumer: Arc<StreamConsumer<Watcher>>,
+    pub(super) watcher: Watcher,
+}
+
+/// What was found at a look.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Topics that were not there at the look before, each with the first offset of its partitions.
+    pub(super) new: Vec<(String, Vec<i64>)>,
+    /// Where all of them end.
+    pub(super) ends: Ends,
+}
+
+impl Reach {
+    pub(super) fn new(settings: &KafkaSettings) -> Result<Reach, Error> {
+        let watcher = Watcher::default();
+        let mut config = reader_config(settings, &format!("{}.understudy.apply", settings.topic_prefix));
+        config.set("enable.partition.eof", "false");
+        config.set("queued.max.messages.kbytes", QUEUE_KB);
+        config.set("fetch.wait.max.ms", "50");
+        let consumer = config.create_with_context(watcher.clone());
+        let consumer = consumer.map_err(|error| Error::of(&error, "the Kafka client"))?;
+        Ok(Reach { consumer: Arc::new(consumer), watcher })
+    }
+
+    pub(super) fn cluster(&self) -> Option<String> {
+        self.consumer.client().fetch_cluster_id(ANSWER_MAX)
+    }
+
+    /// Looks which of these topics there are, and where they end. Those that were there before must be as they were. Blocks its
+    /// thread.
+    pub(super) fn look(&self, topics: &[String], place: &Place) -> Result<Found, Error> {
+        let there =
+            layout(self.consumer.client()).map_err(|error| self.watcher.judge(&error, "the cluster"))?;
+        let mut present = Vec::new();
+        let mut found = Found::default();
+        for topic in topics {
+            let partitions = there.get(topic).map(|found| found.partitions);
+            match (place.topics.get(topic).map(Vec::len), partitions) {
+                (Some(_), None) => return Err(Error::NoTopic { topic: topic.clone() }),
+                (Some(expected), Some(found)) if expected != found => {
+                    return Err(Error::Partitions { topic: topic.clone(), expected, found });
+                }
+                (_, Some(partitions)) => present.push((topic.clone(), partitions)),
+                // Debezium makes a topic with its first record.
+                (None, None) => {}
+            }
+        }
+        let new = present
+            .iter()
+            .filter(|(topic, _)| !place.topics.contains_key(topic))
+            .cloned()
+            .collect::<Vec<_>>();
+        let firsts = self.offsets(&new, Offset::Beginning)?;
+        for (topic, partitions) in new {
+            let starts = (0..partitions)
+                .map(|partition| firsts[&(topic.clone(), partition as i32)])
+                .collect::<Vec<_>>();
+            if starts.iter().any(|first| *first > 0) {
+                let why =
+                    "its first records have been deleted, and rows of the snapshot with them".to_owned();
+                return Err(Error::Expired { topic, why });
+            }
+            found.new.push((topic, starts));
+        }
+        found.ends = self.offsets(&present, Offset::End)?;
+        Ok(found)
+    }
+
+    /// What is to be read next must still be there, and have been there.
+    pub(super) fn still_there(&self, place: &Place) -> Result<(), Error> {
+        let topics = place.topics.iter().map(|(topic, next)| (topic.clone(), next.len())).collect::<Vec<_>>();
+        let firsts = self.offsets(&topics, Offset::Beginning)?;
+        let ends = self.offsets(&topics, Offset::End)?;
+        for ((topic, partition), first) in firsts {
+            let next = place.next(&topic, partition).unwrap_or_default();
+            let end = ends.get(&(topic.clone(), partition)).copied().unwrap_or(first);
+            if next < first {
+                let why =
+                    format!("partition {partition} begins at offset {first}, and {next} was to be read next");
+                return Err(Error::Expired { topic, why });
+            }
+            if next > end {
+                let why = format!(
+                    "partition {partition} ends at offset {end}, before {next}, where green is: it was made anew"
+                );
+                return Err(Error::Torn { topic, why });
+            }
+        }
+        Ok(())
+    }
+
+    /// The partitions of Connect's own topic, with the first offset of each.
+    pub(super) fn offsets_topic(&self, topic: &str) -> Result<Vec<i64>, Error> {
+        let there =
+            layout(self.consumer.client()).map_err(|error| self.watcher.judge(&error, "the cluster"))?;
+        let Some(found) = there.get(topic) else {
+            return Err(Error::Settings {
+                subject: format!("topic {topic}"),
+                why: "it is not there, and only Kafka Connect's own offsets tell how far its connector has come: set \
+                      `debezium: { offsets_topic: ... }` under `through.kafka` to the worker's offset.storage.topic"
+                    .to_owned(),
+            });
+        };
+        let firsts = self.offsets(&[(topic.to_owned(), found.partitions)], Offset::Beginning)?;
+        Ok(firsts.into_values().collect())
+    }
+
+    fn offsets(&self, topics: &[(String, usize)], end: Offset) -> Result<Ends, Error> {
+        let mut asked = TopicPartitionList::new();
+        for (topic, partitions) in topics {
+            for partition in 0..*partitions {
+                let added = asked.add_partition_offset(topic, partition as i32, end);
+                added.map_err(|error| Error::of(&error, topic))?;
+            }
+        }
+        if asked.count() == 0 {
+            return Ok(Ends::new());
+        }
+        let expected = asked.count();
+        let answered = self.consumer.offsets_for_times(asked, ANSWER_MAX);
+        let answered = answered.map_err(|error| self.watcher.judge(&error, "the topics"))?;
+        let mut offsets = BTreeMap::new();
+        for element in answered.elements() {
+            element.error().map_err(|error| Error::of(&error, element.topic()))?;
+            if let Offset::Offset(offset) = element.offset() {
+                offsets.insert((element.topic().to_owned(), element.partition()), offset);
+            }
+        }
+        match offsets.len() == expected {
+            true => Ok(offsets),
+            false => Err(Error::Unreachable { why: "no broker tells the offsets of some topic".to_owned() }),
+        }
+    }
+
+    /// Fetches these too, each from the offset given.
+    pub(super) fn fetch(&self, topics: &[(String, Vec<i64>)]) -> Result<(), Error> {
+        let mut list = TopicPartitionList::new();
+        for (topic, starts) in topics {
+            for (partition, start) in starts.iter().enumerate() {
+                let added = list.add_partition_offset(topic, partition as i32, Offset::Offset(*start));
+                added.map_err(|error| Error::of(&error, topic))?;
+            }
+        }
+        if list.count() == 0 {
+            return Ok(());
+        }
+        self.consumer.incremental_assign(&list).map_err(|error| Error::of(&error, "the topics"))
+    }
+}

@@ -1,0 +1,302 @@
+//! From a log into green in lanes, which the processes that run the apply share out among themselves: each lane is an apply of
+//! its own, with books of its own on green, and holds the partition of its number of every table.
+
+mod changed;
+pub(crate) mod fit;
+mod one;
+mod reporting;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use understudy_contract::{BlueCatalog, Class, Failure};
+use understudy_kafka::{Fences, GroupEvent, KafkaGroup, LanePlaces, SESSION_MAX, Stopped};
+use understudy_model::{Checkpoint, Lsn, TableName};
+use understudy_postgres::preflight;
+use understudy_postgres::sink::LaneBooks;
+use understudy_postgres::source::catalog::PostgresCatalog;
+use understudy_postgres::wire::Client;
+use understudy_replicate::End;
+use understudy_transform::RouteSpec;
+
+use super::Attempt;
+use super::apply::{end_of_log, keys_in_log};
+use super::sight::Sight;
+use crate::comparing;
+use crate::mapping;
+use crate::publishing;
+use crate::routes;
+use crate::supervise::{Shutdown, ShutdownTrigger, shutdown_channel};
+use crate::verifying::Subject;
+use changed::ChangedByLanes;
+use reporting::Together;
+
+/// So often in a row a lane is tried again by itself before everything is connected and compiled anew.
+const TRIES_MAX: u32 = 3;
+
+/// The first pause before a lane is tried again; each further one is twice as long.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Everything that the lanes of an attempt have in common.
+struct Work {
+    routes: Vec<RouteSpec>,
+    /// The columns of each table's key, as the log has them.
+    keys: HashMap<TableName, Vec<String>>,
+    /// What verification compares.
+    subject: Subject,
+    /// Where blue's log ended before its catalog was read.
+    compiled_at: Lsn,
+    sight: Sight,
+    /// How many lanes there are.
+    of: u32,
+    fences: Fences,
+    places: watch::Receiver<LanePlaces>,
+    together: Arc<Together>,
+}
+
+/// What is to become of a lane that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// Another owner has taken it: it is claimed anew where it still is ours after a while.
+    Claim,
+    /// It failed, and may pass.
+    Again,
+}
+
+/// A lane that this process applies.
+struct Held {
+    stop: ShutdownTrigger,
+    tries: u32,
+    /// It has ended, and is begun again after a pause.
+    pauses: bool,
+}
+
+/// How a lane ended.
+type Ended = (u32, Result<End, Failure>);
+
+impl Attempt<'_> {
+    /// Applies lanes, as the group shares them out, until asked to end, or until something fails.
+    pub(crate) async fn lanes(&self, mut shutdown: Shutdown) -> Result<End, Failure> {
+        if !self.options.recopy.is_empty() || self.options.replay.is_some() {
+            let cause = "with `consistency: key` tables are not copied again, and no log is replayed";
+            return Err(Failure::new(Class::Configuration, cause)
+                .remedy("start without --recopy; or fill another green under another name"));
+        }
+        let kafka = self.kafka()?;
+        let mut watching = JoinSet::new();
+        let started = async {
+            let work = Box::pin(self.prepare_lanes(&mut watching)).await?;
+            let group = KafkaGroup::join(kafka, self.settings.name.as_str()).await?;
+            Ok::<_, Failure>((work, group))
+        };
+        let (work, group) = tokio::select! {
+            () = shutdown.requested() => return Ok(End::InOrder),
+            started = started => started?,
+        };
+        self.status.target_connected(true);
+        if self.is_alone() {
+            self.status.source_connected(true);
+        }
+        self.has_owned.store(true, Ordering::Relaxed);
+        let mut lanes = Lanes::new(self, &work);
+        let mut group = group;
+        let ended = Box::pin(lanes.run(&mut group, shutdown)).await;
+        let stopped = lanes.stop_all().await;
+        group.leave().await;
+        watching.shutdown().await;
+        ended.and(stopped)
+    }
+
+    async fn prepare_lanes(&self, watching: &mut JoinSet<()>) -> Result<Work, Failure> {
+        let of = u32::from(self.kafka()?.partitions);
+        let blue = Client::connect(&self.blue("control")).await;
+        let mut blue =
+            blue.map_err(|f| f.while_doing("connect to blue, whose catalog mappings are compiled against"))?;
+        self.bring_up().await?;
+        let compiled_at = end_of_log(&mut blue).await?;
+        let both = self.describe(&mut blue).await?;
+        let taken = routes::taken(self.settings, &both.blue.tables)?;
+        let plan = routes::preflight_plan(self.settings, &taken, &both)?;
+        let drawn = mapping::draw(self.settings, &taken, &both)?;
+        if let Err(failure) = self.check_apply(&mut blue, &plan, &drawn).await {
+            // Another process may have begun meanwhile: what is in green's tables then has come from here.
+            if !self.has_begun(&plan.migration).await? {
+                return Err(failure);
+            }
+            self.check_apply(&mut blue, &plan, &drawn).await?;
+        }
+        let specs = drawn.iter().map(|one| one.spec.clone()).collect::<Vec<_>>();
+        let green = self.green("control");
+        publishing::refuse(fit::findings(&green, self.sink_settings(), &specs).await?)?;
+        let compared = comparing::compared_routes(self.settings, &drawn, &both)?;
+        let subject = Subject::of(self.settings, &drawn, compared);
+        let keys = keys_in_log(&both, drawn.iter().map(|one| one.taken.clone()).collect())?;
+        self.show_tables(&specs);
+        let mut books = LaneBooks::new(&self.green("lanes"), self.settings.name.as_str());
+        books.lay_out(of).await?;
+        let mut catalog = PostgresCatalog::connect(&self.blue("sight"), self.prefix(), &[]).await?;
+        let sight = Sight::new(catalog.snapshot().await?);
+        blue.close().await;
+        let ends = specs.iter().map(|route| (route.id, (route.source.clone(), route.target.clone())));
+        let reporting = self.reporting(&specs, Checkpoint::default());
+        let shared = self.settings.verify.enabled.then(|| self.shared.clone());
+        let changed = ChangedByLanes::new(shared, specs.iter().map(|route| route.id).collect(), of);
+        let shown = (reporting, self.status.clone());
+        let together = Arc::new(Together::new(shown, ends.collect(), changed));
+        let (told, places) = watch::channel(LanePlaces::new());
+        watching.spawn(sight.clone().watch(self.blue("sight"), self.prefix()));
+        watching.spawn(reporting::watch(books, Arc::clone(&together), told));
+        let (routes, fences) = (specs, Fences::default());
+        Ok(Work { routes, keys, subject, compiled_at, sight, of, fences, places, together })
+    }
+
+    async fn has_begun(&self, migration: &str) -> Result<bool, Failure> {
+        let mut green = Client::connect(&self.green("control")).await?;
+        let known = preflight::known(&mut green, migration).await?;
+        green.close().await;
+        Ok(known.started)
+    }
+}
+
+/// The lanes of an attempt.
+struct Lanes<'a> {
+    attempt: &'a Attempt<'a>,
+    work: &'a Work,
+    running: FuturesUnordered<BoxFuture<'a, Ended>>,
+    /// Lanes to be begun after a pause.
+    pauses: FuturesUnordered<BoxFuture<'a, (u32, Next)>>,
+    held: BTreeMap<u32, Held>,
+    /// Lanes that are given up, and whom to tell once they have stopped.
+    revoked: Vec<(BTreeSet<u32>, Stopped)>,
+}
+
+impl<'a> Lanes<'a> {
+    fn new(attempt: &'a Attempt<'a>, work: &'a Work) -> Lanes<'a> {
+        let (running, pauses) = (FuturesUnordered::new(), FuturesUnordered::new());
+        Lanes { attempt, work, running, pauses, held: BTreeMap::new(), revoked: Vec::new() }
+    }
+
+    async fn run(&mut self, group: &mut KafkaGroup, mut shutdown: Shutdown) -> Result<End, Failure> {
+        loop {
+            tokio::select! {
+                biased;
+                // 1. The end that was asked for.
+                () = shutdown.requested() => return Ok(End::InOrder),
+                // 2. What has become of lanes.
+                Some((number, ended)) = self.running.next() => self.on_ended(number, ended)?,
+                Some((number, next)) = self.pauses.next() => self.on_pause(number, next),
+                // 3. Which are ours.
+                event = group.next() => match event? {
+                    GroupEvent::Assigned(numbers) => numbers.into_iter().for_each(|number| self.assigned(number)),
+                    GroupEvent::Revoked(numbers, stopped) => self.on_revoked(numbers, stopped),
+                },
+            }
+        }
+    }
+
+    fn assigned(&mut self, number: u32) {
+        tracing::info!(lane = number, "this process applies the lane from now on");
+        self.begin(number, (false, 0));
+    }
+
+    /// Begins a lane. `reclaim`: it must be ours still.
+    fn begin(&mut self, number: u32, (reclaim, tries): (bool, u32)) {
+        let (stop, stopped) = shutdown_channel();
+        self.held.insert(number, Held { stop, tries, pauses: false });
+        let (attempt, work) = (self.attempt, self.work);
+        self.running.push(Box::pin(async move {
+            (number, Box::pin(attempt.lane(work, (number, reclaim), stopped)).await)
+        }));
+    }
+
+    fn on_revoked(&mut self, numbers: Vec<u32>, stopped: Stopped) {
+        tracing::info!(lanes = ?numbers, "other processes apply these lanes from now on");
+        let is_held = |held: &mut BTreeMap<u32, Held>, number: &u32| {
+            if held.get(number).is_some_and(|held| held.pauses) {
+                held.remove(number);
+            }
+            held.contains_key(number)
+        };
+        let ours = numbers.into_iter().filter(|number| is_held(&mut self.held, number));
+        let ours = ours.collect::<BTreeSet<_>>();
+        ours.iter().filter_map(|number| self.held.get(number)).for_each(|held| held.stop.pull());
+        self.revoked.push((ours, stopped));
+        self.tell_stopped();
+    }
+
+    /// Tells the group of lanes that have stopped.
+    fn tell_stopped(&mut self) {
+        let held = &self.held;
+        self.revoked.retain(|(numbers, _)| numbers.iter().any(|number| held.contains_key(number)));
+    }
+
+    fn is_given_up(&self, number: u32) -> bool {
+        self.revoked.iter().any(|(numbers, _)| numbers.contains(&number))
+    }
+
+    fn on_ended(&mut self, number: u32, ended: Result<End, Failure>) -> Result<(), Failure> {
+        let tries = self.held.get(&number).map_or(0, |held| held.tries);
+        let failure = match ended {
+            Err(failure) if !self.is_given_up(number) => failure,
+            Ok(_) | Err(_) => {
+                self.held.remove(&number);
+                self.tell_stopped();
+                return Ok(());
+            }
+        };
+        let next = match failure.class() {
+            Class::Superseded => Next::Claim,
+            Class::Transient if tries < TRIES_MAX => Next::Again,
+            _ => return Err(failure),
+        };
+        tracing::warn!(lane = number, error = %failure, "the lane is begun again");
+        let pause = match next {
+            // By then whoever is ours in error has heard of it.
+            Next::Claim => SESSION_MAX * 2,
+            Next::Again => PAUSE * 2_u32.pow(tries),
+        };
+        if let Some(held) = self.held.get_mut(&number) {
+            held.pauses = true;
+        }
+        self.pauses.push(Box::pin(async move {
+            tokio::time::sleep(pause).await;
+            (number, next)
+        }));
+        Ok(())
+    }
+
+    /// Begins a lane again that is still ours.
+    fn on_pause(&mut self, number: u32, next: Next) {
+        let held = self.held.get(&number).filter(|held| held.pauses);
+        let Some(tries) = held.map(|held| held.tries) else { return };
+        match next {
+            Next::Claim => self.begin(number, (false, 0)),
+            Next::Again => self.begin(number, (true, tries + 1)),
+        }
+    }
+
+    /// Stops every lane in order.
+    async fn stop_all(&mut self) -> Result<End, Failure> {
+        self.held.values().for_each(|held| held.stop.pull());
+        let mut end = End::InOrder;
+        while let Some((number, ended)) = self.running.next().await {
+            match ended {
+                Ok(End::InOrder) => {}
+                Ok(End::GivenUp) => end = End::GivenUp,
+                Err(failure) => {
+                    tracing::warn!(lane = number, error = %failure, "the lane did not end in order")
+                }
+            }
+        }
+        self.held.clear();
+        self.revoked.clear();
+        Ok(end)
+    }
+}
