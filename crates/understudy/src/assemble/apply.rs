@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use understudy_contract::{BlueCatalog, ChangeSink, Class, Failure, Lineage, Saved};
+use understudy_contract::{AskCapture, BlueCatalog, ChangeLog, ChangeSink, Class, Failure, Lineage, Saved};
 use understudy_control::{PartitionStatus, StatusHandle};
 use understudy_kafka::{DebeziumTable, KafkaLog, KafkaRequests, LagProbe, PartitionLag};
 use understudy_model::{Checkpoint, Lsn, RouteId, TableName};
@@ -86,6 +86,18 @@ impl Attempt<'_> {
         }
         let mut watching = JoinSet::new();
         watching.spawn(watch_lag(log.lag(), self.status.clone()));
+        self.follow_log(ready, (log, ask), |_| {}, (watching, shutdown)).await
+    }
+
+    /// Maps what a log brings into green until asked to end, or until something fails. `set_up` has the core before it starts;
+    /// `watching` ends with it.
+    pub(super) async fn follow_log<L: ChangeLog, A: AskCapture + 'static>(
+        &self,
+        ready: Ready,
+        (log, ask): (L, A),
+        set_up: impl FnOnce(&mut LogCore),
+        (mut watching, mut shutdown): (JoinSet<()>, Shutdown),
+    ) -> Result<End, Failure> {
         let observer = Arc::new(self.reporting(&ready.routes, ready.saved.checkpoint));
         let judge = ready.sink.judge_alone();
         let sink = self.shared.faults.sink(ready.sink, &ready.routes);
@@ -99,7 +111,8 @@ impl Attempt<'_> {
             compiled_at: ready.compiled_at,
             awaited: ready.awaited,
         };
-        let core = LogCore::new(self.log_settings(), start)?;
+        let mut core = LogCore::new(self.log_settings(), start)?;
+        set_up(&mut core);
         let limits = LogLimits {
             grace_ticks: ticks_per(self.settings.apply.stop_grace),
             ask_again_ticks: ticks_per(ASK_AGAIN),

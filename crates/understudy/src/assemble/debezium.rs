@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use understudy_contract::{ChunkOutcome, ChunkReader, ChunkRequest, ChunkScope, Class, Failure};
 use understudy_control::StatusHandle;
@@ -19,16 +19,13 @@ use understudy_model::{
 };
 use understudy_postgres::source::chunk_reader::PostgresChunkReader;
 use understudy_postgres::wire::{Client, ConnectOptions};
-use understudy_replicate::{End, LogCore, LogLimits, LogPipeline, LogStart};
+use understudy_replicate::{End, LogCore};
 use understudy_transform::RouteSpec;
 use understudy_transform::expr::{Modifier, NamedType, SqlType};
 
-use super::apply::ASK_AGAIN;
-use super::sight::Sighted;
-use super::{Attempt, REREADS_MAX, ticks, ticks_per};
+use super::Attempt;
 use crate::mapping::{Described, Drawn};
 use crate::supervise::Shutdown;
-use crate::verifying::Beside;
 
 /// Bytes of rows that are read from blue at once.
 const READ_BYTES_MAX: usize = 32 << 20;
@@ -66,35 +63,7 @@ impl Attempt<'_> {
         self.status.source_connected(true);
         let mut watching = JoinSet::new();
         watching.spawn(watch_lag(log.lag(), self.status.clone()));
-        let observer = Arc::new(self.reporting(&ready.routes, ready.saved.checkpoint));
-        let judge = ready.sink.judge_alone();
-        let sink = self.shared.faults.sink(ready.sink, &ready.routes);
-        let sink = Sighted::new(sink, ready.sight.clone(), ready.saved.unseen.clone());
-        watching.spawn(ready.sight.watch(self.blue("sight"), self.prefix()));
-        let (rereads, wanted) = mpsc::channel(REREADS_MAX);
-        let start = LogStart {
-            routes: ready.routes,
-            keys: ready.keys,
-            saved: ready.saved,
-            compiled_at: ready.compiled_at,
-            awaited: ready.awaited,
-        };
-        let mut core = LogCore::new(self.log_settings(), start)?;
-        core.take_changes_as_they_come();
-        let limits = LogLimits {
-            grace_ticks: ticks_per(self.settings.apply.stop_grace),
-            ask_again_ticks: ticks_per(ASK_AGAIN),
-        };
-        let pipeline = LogPipeline { core, log, sink, ask, observer, rereads: wanted, limits };
-        let shown = (self.shared, self.status.clone(), self.recorder);
-        let beside = Beside::start(self.settings, ready.subject, shown, rereads);
-        let ended = Box::pin(pipeline.run(async { shutdown.requested().await }, ticks)).await;
-        beside.stop().await;
-        watching.shutdown().await;
-        match ended {
-            Ok(end) => Ok(end),
-            Err(failure) => Err(judge.judge(failure).await),
-        }
+        self.follow_log(ready, (log, ask), LogCore::take_changes_as_they_come, (watching, shutdown)).await
     }
 }
 
