@@ -1,10 +1,12 @@
 //! Three clusters with the same tables: blue, a green fed by Postgres itself, and a green fed by Understudy.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use understudy::demo::cluster::{Cluster, SUPERUSER, Scratch, free_port};
+use understudy::demo::cluster::{Cluster, SUPERUSER, Scratch};
+use understudy::demo::port::Port;
 use understudy::demo::sidecar::{Sidecar, SidecarFiles};
 use understudy_contract::{Class, Failure};
 use understudy_postgres::wire::{Client, ConnectOptions};
@@ -108,7 +110,7 @@ impl Rig {
                 program: program.clone(),
                 migration: scratch.path().join(format!("{name}.yaml")),
                 log: scratch.path().join(format!("understudy-{name}.log")),
-                listen: format!("127.0.0.1:{}", free_port()?),
+                port: Arc::new(Port::reserve()?),
             })
         };
         let (files, computing) = (files("bench")?, files("computing")?);
@@ -437,7 +439,7 @@ impl Rig {
             self.blue.password_file().display(),
             green.url(DATABASE),
             green.password_file().display(),
-            files.listen,
+            files.listen(),
         );
         let path: &PathBuf = &files.migration;
         std::fs::write(path, text).map_err(|error| {

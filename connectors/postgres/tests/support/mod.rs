@@ -77,13 +77,15 @@ impl Cluster {
         let (uid, gid) = server_user();
         chown(&base, uid, gid).unwrap();
         chown(&directory, uid, gid).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let cluster = Cluster { port, directory, bin };
+        let mut cluster = Cluster { port: 0, directory, bin };
         let data = cluster.data();
         cluster.run(
             "initdb",
             &["-D", &text(&data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"],
         );
+        // Chosen just before it is listened on: until then it may go to somebody else.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        cluster.port = port;
         let settings = format!(
             "port = {port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = '{}'\nwal_level = logical\n\
              fsync = off\nmax_wal_senders = 20\nmax_replication_slots = 20\nmax_prepared_transactions = 5\n\

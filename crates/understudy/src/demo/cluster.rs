@@ -1,7 +1,6 @@
 //! Throw-away Postgres clusters on loopback ports: started for a demo, a test or a benchmark, and gone with us.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -9,11 +8,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use rand::RngExt as _;
 use understudy_contract::{Class, Failure};
 use understudy_postgres::wire::{ConnectOptions, Secret};
 
 use super::installation::{Account, Installation};
+use super::port::Port;
 
 /// The super-user of every throw-away cluster.
 pub const SUPERUSER: &str = "understudy";
@@ -102,7 +101,7 @@ pub struct Cluster {
     name: String,
     installation: Installation,
     home: PathBuf,
-    port: u16,
+    port: Port,
     password: String,
     server: Option<Child>,
 }
@@ -123,7 +122,7 @@ impl Cluster {
             name: name.to_owned(),
             installation: installation.clone(),
             home,
-            port: free_port()?,
+            port: Port::reserve()?,
             password,
             server: None,
         };
@@ -174,7 +173,7 @@ impl Cluster {
 
     /// Its port on 127.0.0.1; the same after every start.
     pub const fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     /// The password of [`SUPERUSER`].
@@ -189,7 +188,7 @@ impl Cluster {
 
     /// An address without the password.
     pub fn url(&self, database: &str) -> String {
-        format!("postgres://{SUPERUSER}@127.0.0.1:{}/{database}", self.port)
+        format!("postgres://{SUPERUSER}@127.0.0.1:{}/{database}", self.port())
     }
 
     /// How to connect to one of its databases as [`SUPERUSER`].
@@ -251,7 +250,7 @@ impl Cluster {
     }
 
     fn configuration(&self, settings: &[(&str, &str)]) -> String {
-        let port = self.port.to_string();
+        let port = self.port.number().to_string();
         let ours: [(&str, &str); 10] = [
             ("listen_addresses", "127.0.0.1"),
             ("port", &port),
@@ -327,20 +326,6 @@ fn give_to(account: &Account, path: &Path) -> Result<(), Failure> {
         Account::Other { uid, gid, .. } => chown(path, Some(*uid), Some(*gid))
             .map_err(|error| local("hand over to the server's account", path, &error)),
     }
-}
-
-/// A port that nobody listens on now.
-pub fn free_port() -> Result<u16, Failure> {
-    /// Below the range that the kernel hands out: a client that tries again and again cannot meet itself there.
-    const RANGE: std::ops::Range<u16> = 10_000..20_000;
-    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    let mut tries = std::iter::repeat_with(|| rand::rng().random_range(RANGE)).take(200);
-    tries.find(free).ok_or_else(|| {
-        Failure::new(
-            Class::Transient,
-            format!("no free port on loopback between {} and {}", RANGE.start, RANGE.end),
-        )
-    })
 }
 
 fn local(what: &str, path: &Path, error: &std::io::Error) -> Failure {

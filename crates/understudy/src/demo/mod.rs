@@ -12,6 +12,7 @@ mod story;
 
 pub mod cluster;
 pub mod installation;
+pub mod port;
 pub mod sidecar;
 
 pub mod compare;

@@ -105,7 +105,7 @@ async fn found(sidecar: &mut Sidecar, screen: &mut Screen) -> Result<(), Failure
 
 /// Asks the gate, which has to be held.
 async fn held(files: &SidecarFiles, screen: &mut Screen) -> Result<(), Failure> {
-    let held = verb(files, &["gate", "--control", &files.listen]).await?;
+    let held = verb(files, &["gate", "--control", &files.listen()]).await?;
     screen.step("gate", &first_line(&held.out));
     if held.code != 3 {
         return Err(Failure::new(Class::Internal, format!("the gate ended with {}, not with 3", held.code)));
@@ -116,7 +116,7 @@ async fn held(files: &SidecarFiles, screen: &mut Screen) -> Result<(), Failure> 
 /// Waits until the gate opens.
 async fn open(files: &SidecarFiles, screen: &mut Screen) -> Result<(), Failure> {
     screen.progress("gate", "everything has to hold for a while without a break");
-    let opened = verb(files, &["gate", "--control", &files.listen, "--wait", "90s"]).await?;
+    let opened = verb(files, &["gate", "--control", &files.listen(), "--wait", "90s"]).await?;
     if opened.code != 0 {
         let said = format!("{}{}", opened.out, opened.err);
         return Err(Failure::new(Class::Internal, format!("the gate ended with {}: {said}", opened.code)));

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,6 +15,7 @@ use understudy_model::Lsn;
 
 use super::cluster::signal;
 use super::installation::tied_to_us;
+use super::port::Port;
 
 /// How long the sidecar may take to finish after it was asked to.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -27,8 +29,15 @@ pub struct SidecarFiles {
     pub migration: PathBuf,
     /// Receives what it says.
     pub log: PathBuf,
+    /// The port of its HTTP interface.
+    pub port: Arc<Port>,
+}
+
+impl SidecarFiles {
     /// Host and port of its HTTP interface, as the migration file says.
-    pub listen: String,
+    pub fn listen(&self) -> String {
+        format!("127.0.0.1:{}", self.port.number())
+    }
 }
 
 /// A running `understudy run FILE`.
@@ -77,7 +86,7 @@ impl Sidecar {
         if let Ok(Some(status)) = self.child.try_wait() {
             return Err(self.ended(status));
         }
-        let asked = tokio::time::timeout(Duration::from_secs(2), get(&self.files.listen, path)).await;
+        let asked = tokio::time::timeout(Duration::from_secs(2), get(&self.files.listen(), path)).await;
         Ok(asked.ok().flatten())
     }
 

@@ -1,7 +1,7 @@
 //! The demonstration from its first server to its verdict.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -11,10 +11,11 @@ use understudy_model::Lsn;
 use understudy_postgres::wire::{Client, ConnectOptions};
 
 use super::args::DemoArgs;
-use super::cluster::{Cluster, Scratch, free_port};
+use super::cluster::{Cluster, Scratch};
 use super::compare::{Comparison, Ordered, compare};
 use super::installation::Installation;
 use super::loadgen::{Delays, Load, LoadSettings, Pace, Proof, Record, ledger_probe, measure};
+use super::port::Port;
 use super::proof::{Proved, prove};
 use super::screen::{Screen, brief, per_second, thousands};
 use super::shop::{self, Scale, Side, TABLES};
@@ -173,7 +174,7 @@ impl Stage {
             &format!(
                 "understudy run {}   (http://{}/v1/status)",
                 self.files.migration.display(),
-                self.files.listen
+                self.files.listen()
             ),
         );
         let began = Instant::now();
@@ -469,15 +470,19 @@ async fn fill(blue: &Cluster, green: &Cluster, scale: Scale, screen: &mut Screen
 fn write_migration(scratch: &Scratch, blue: &Cluster, green: &Cluster) -> Result<SidecarFiles, Failure> {
     let side =
         |cluster: &Cluster| Side { url: cluster.url("postgres"), password_file: cluster.password_file() };
-    let listen = SocketAddr::from(([127, 0, 0, 1], free_port()?)).to_string();
-    let text = shop::migration_file("shop-demo", &side(blue), &side(green), &listen);
-    let migration = scratch.path().join("shop.yaml");
     let local = |what: &str, error: std::io::Error| {
         Failure::new(Class::Internal, format!("could not {what}: {error}"))
     };
-    std::fs::write(&migration, text).map_err(|error| local("write the migration file", error))?;
     let program: PathBuf = std::env::current_exe().map_err(|error| local("find our own program", error))?;
-    Ok(SidecarFiles { program, migration, log: scratch.path().join("understudy.log"), listen })
+    let files = SidecarFiles {
+        program,
+        migration: scratch.path().join("shop.yaml"),
+        log: scratch.path().join("understudy.log"),
+        port: Arc::new(Port::reserve()?),
+    };
+    let text = shop::migration_file("shop-demo", &side(blue), &side(green), &files.listen());
+    std::fs::write(&files.migration, text).map_err(|error| local("write the migration file", error))?;
+    Ok(files)
 }
 
 /// How far green is behind, as far as the sidecar can tell.
