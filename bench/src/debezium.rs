@@ -111,6 +111,11 @@ impl Debezium {
         self.connect.as_ref().map_or(0, |connect| connect.process().pid())
     }
 
+    /// The broker's process.
+    pub(crate) fn broker_pid(&self) -> u32 {
+        self.kafka.process(1).pid()
+    }
+
     /// The most memory that the worker has ever held, in bytes.
     pub(crate) fn peak_memory(&self) -> u64 {
         peak_memory(self.pid()).unwrap_or_default()

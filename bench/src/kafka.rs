@@ -1,6 +1,6 @@
 //! Blue to green through Kafka, beside Debezium with its JDBC sink through the same broker: first copy, backlogs, delay, memory.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use understudy_contract::{Class, Failure};
 use understudy_tests::Kafka;
@@ -117,15 +117,18 @@ async fn backlogs(
     let mut figures: Vec<Figure> = kinds.iter().map(|(_, what, _)| figure(what)).collect();
     for round in 0..options.rounds {
         for (figure, (kind, _, changes)) in figures.iter_mut().zip(&kinds) {
+            // A process that starts and a connector that goes on are both there once this one is on green.
+            let first = rig.mark().await?;
             drain::build_backlog(rig, sizes, *kind, round as u64).await?;
-            let marker = rig.mark().await?;
+            let last = rig.mark().await?;
+            let expected = rig.on_blue_now(kind.digest()).await?;
             for who in options.order_beside(Who::Debezium, round) {
-                let began = Instant::now();
                 rig.resume(who).await?;
-                rig.until_marker(who, marker).await?;
+                let began = rig.until_marker(who, first).await?;
+                rig.until_marker(who, last).await?;
                 // Tasks of a sink are not at the same place: the last marker is not the last row.
-                rig.until_equal(who, kind.digest()).await?;
-                let took = began.elapsed().as_secs_f64();
+                let ended = rig.until_equal(who, (kind.digest(), &expected)).await?;
+                let took = (ended - began).as_secs_f64();
                 let work = rig.work_done(who).await?;
                 say(&format!(
                     "kafka: round {}, {kind:?}: {} {took:.2} s (processor so far: {work})",

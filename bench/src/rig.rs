@@ -293,7 +293,8 @@ impl Rig {
             "SELECT count(*) FROM pg_catalog.pg_replication_slots WHERE active AND slot_name = '{}'",
             who.slot()
         );
-        wait_for_zero(&mut self.on_blue().await?, &active, self.patience).await
+        wait_for_zero(&mut self.on_blue().await?, &active, self.patience).await?;
+        Ok(())
     }
 
     /// Lets the follower go on.
@@ -334,7 +335,10 @@ impl Rig {
             }
             Who::Debezium => {
                 let own = processor_seconds(self.debezium()?.pid());
-                format!("walsender {blue:.2}, Kafka Connect {own:.2}; spilled by blue so far: {spilled}")
+                format!(
+                    "walsender {blue:.2}, Kafka Connect {own:.2}{}; spilled by blue so far: {spilled}",
+                    self.broker_work()
+                )
             }
             Who::Understudy | Who::Expressions => {
                 let backends =
@@ -342,10 +346,17 @@ impl Rig {
                 let applying = seconds_of(&mut green, backends).await?;
                 let own = processor_seconds(self.sidecar()?.pid());
                 format!(
-                    "walsender {blue:.2}, sidecar {own:.2}, green's backends {applying:.2}; spilled by blue so far: {spilled}"
+                    "walsender {blue:.2}, sidecar {own:.2}, green's backends {applying:.2}{}; spilled by blue so far: {spilled}",
+                    self.broker_work()
                 )
             }
         })
+    }
+
+    /// Processor time of the broker since it was started, where there is one.
+    fn broker_work(&self) -> String {
+        let broker = self.debezium.as_ref().map(|debezium| processor_seconds(debezium.broker_pid()));
+        broker.map_or_else(String::new, |seconds| format!(", broker so far {seconds:.2}"))
     }
 
     /// What blue's walsender has written to disk because a transaction did not fit into its memory.
@@ -359,7 +370,7 @@ impl Rig {
     }
 
     /// Waits until a marker shows on a green, and so everything before it.
-    pub(crate) async fn until_marker(&mut self, who: Who, marker: i64) -> Result<(), Failure> {
+    pub(crate) async fn until_marker(&mut self, who: Who, marker: i64) -> Result<Instant, Failure> {
         let missing = format!("SELECT 1 - count(*) FROM bench.markers WHERE id = {marker}");
         self.until_zero(who, &missing).await
     }
@@ -375,16 +386,26 @@ impl Rig {
         Ok(())
     }
 
-    /// Waits until a query gives on a green what it gives on blue, which nobody changes meanwhile.
-    pub(crate) async fn until_equal(&mut self, who: Who, sql: &str) -> Result<(), Failure> {
+    /// What a query gives on blue, as [`Rig::until_equal`] takes it.
+    pub(crate) async fn on_blue_now(&self, sql: &str) -> Result<String, Failure> {
         let rows = self.on_blue().await?.query(sql).await?;
-        let expected = rows.first().and_then(|row| row.text(0)).unwrap_or_default().to_owned();
+        Ok(rows.first().and_then(|row| row.text(0)).unwrap_or_default().to_owned())
+    }
+
+    /// Waits until a query gives on a green what it gives on blue, which nobody changes meanwhile. Returns when the query
+    /// that saw it was asked: its own time is nobody's.
+    pub(crate) async fn until_equal(
+        &mut self,
+        who: Who,
+        (sql, expected): (&str, &str),
+    ) -> Result<Instant, Failure> {
         let differs = format!("SELECT (({sql})::text IS DISTINCT FROM '{expected}')::int");
         self.until_zero(who, &differs).await
     }
 
-    /// Waits until a query on a green answers with zero. Fails at once when the sidecar ends.
-    async fn until_zero(&mut self, who: Who, sql: &str) -> Result<(), Failure> {
+    /// Waits until a query on a green answers with zero, and returns when that query was asked. Fails at once when the sidecar
+    /// ends.
+    async fn until_zero(&mut self, who: Who, sql: &str) -> Result<Instant, Failure> {
         let mut green = self.on_green(who).await?;
         let waiting = wait_for_zero(&mut green, sql, self.patience);
         let (sidecar, debezium) = (&mut self.sidecar, &mut self.debezium);
@@ -464,13 +485,15 @@ fn processor_seconds(pid: u32) -> f64 {
     fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
 }
 
-async fn wait_for_zero(client: &mut Client, sql: &str, patience: Duration) -> Result<(), Failure> {
+/// Returns when the query was asked that gave zero.
+async fn wait_for_zero(client: &mut Client, sql: &str, patience: Duration) -> Result<Instant, Failure> {
     let deadline = Instant::now() + patience;
     loop {
+        let asked = Instant::now();
         let rows = client.query(sql).await?;
         let left: i64 = rows.first().map_or(Ok(0), |row| row.parse(0))?;
         if left == 0 {
-            return Ok(());
+            return Ok(asked);
         }
         if Instant::now() > deadline {
             return Err(Failure::new(Class::Transient, "the follower did not get there in time"));
