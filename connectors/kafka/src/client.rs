@@ -1,7 +1,7 @@
 //! Clients of Kafka, and what they say while they are at work.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
@@ -35,6 +35,9 @@ const REQUEST_BYTES_MAX: usize = RECORD_BYTES_MAX + 4 * 1024 * 1024;
 /// The largest answer that a reader takes: the largest record, and what brokers put beside it.
 const ANSWER_BYTES_MAX: usize = 2 * RECORD_BYTES_MAX;
 
+/// A complaint that is older says nothing of a call that fails now: one that lasts is repeated with every try to connect.
+const COMPLAINT_MAX: Duration = Duration::from_secs(30);
+
 /// Remembers what a client last complained of, since a call that fails for it only says that time is up.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Watcher(Arc<Mutex<Heard>>);
@@ -42,7 +45,7 @@ pub(crate) struct Watcher(Arc<Mutex<Heard>>);
 #[derive(Debug, Default)]
 struct Heard {
     /// Why brokers were not reached, or did not let us in, when that last happened.
-    last: Option<Error>,
+    last: Option<(Error, Instant)>,
     /// The first record of the transaction that was not written, and why.
     undelivered: Option<Error>,
     /// A broker has gone away, or could not be reached, since somebody last asked for that.
@@ -55,7 +58,8 @@ impl Watcher {
         let heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let judged = Error::of(error, subject);
         let Error::Unreachable { why } = &judged else { return judged };
-        match (&heard.undelivered, &heard.last) {
+        let last = heard.last.as_ref().filter(|(_, at)| at.elapsed() < COMPLAINT_MAX);
+        match (&heard.undelivered, last.map(|(error, _)| error)) {
             (Some(undelivered), _) => undelivered.clone(),
             (None, Some(Error::Unreachable { why: network })) => {
                 Error::Unreachable { why: format!("{why} ({network})") }
@@ -75,6 +79,11 @@ impl Watcher {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).shaken)
     }
 
+    /// What was written is looked at before anything more is, as after a broker has gone away.
+    pub(crate) fn shake(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).shaken = true;
+    }
+
     /// The last complaint counts: a broker that goes down can end a handshake in the middle, which looks like being refused until
     /// it cannot be reached at all.
     fn hear(&self, code: RDKafkaErrorCode, reason: &str) {
@@ -89,7 +98,12 @@ impl Watcher {
         };
         let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         heard.shaken |= matches!(last, Error::Unreachable { .. });
-        heard.last = Some(last);
+        heard.last = Some((last, Instant::now()));
+    }
+
+    /// Brokers have done what was asked of them: what was complained of before is over.
+    pub(crate) fn content(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).last = None;
     }
 }
 
@@ -177,10 +191,13 @@ pub(crate) fn reader_config(settings: &KafkaSettings, client_id: &str) -> Client
     config.set("isolation.level", "read_committed");
     config.set("auto.offset.reset", "error");
     config.set("enable.partition.eof", "true");
-    // A topic that is missing is a failure here, and never made by accident.
-    config.set("allow.auto.create.topics", "false");
     config.set("receive.message.max.bytes", ANSWER_BYTES_MAX.to_string());
     config
+}
+
+/// Whether a reader only complains that it may not take part in its group, which it is named for and asks nothing of.
+pub(crate) fn is_of_group(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed)
 }
 
 /// A client that creates and describes topics.
@@ -217,6 +234,23 @@ mod tests {
         watcher.hear(RDKafkaErrorCode::AllBrokersDown, "1/1 brokers are down");
         assert_eq!(watcher.judge(&late, "x"), Error::Login { why: "wrong password".to_owned() });
         watcher.hear(RDKafkaErrorCode::BrokerTransportFailure, "connection refused");
+        assert!(matches!(watcher.judge(&late, "x"), Error::Unreachable { .. }));
+    }
+
+    /// Guards that a broker which refuses once, as while passwords are changed, does not have a capture that is let in again end
+    /// for good when a call times out much later.
+    #[test]
+    fn an_old_complaint_is_over() {
+        let late = KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut);
+        let watcher = Watcher::default();
+        let refused = || watcher.hear(RDKafkaErrorCode::Authentication, "wrong password");
+        refused();
+        watcher.content();
+        assert!(matches!(watcher.judge(&late, "x"), Error::Unreachable { .. }));
+        refused();
+        assert!(matches!(watcher.judge(&late, "x"), Error::Login { .. }));
+        let long_ago = Instant::now().checked_sub(COMPLAINT_MAX).unwrap();
+        watcher.0.lock().unwrap().last.as_mut().unwrap().1 = long_ago;
         assert!(matches!(watcher.judge(&late, "x"), Error::Unreachable { .. }));
     }
 }

@@ -90,6 +90,13 @@ pub enum Error {
         /// How that shows.
         why: String,
     },
+    /// Green was begun with another share of the work.
+    Shared {
+        /// How many lanes have filled it; `None`: one apply, in whole transactions.
+        lanes: Option<u32>,
+        /// How many would now.
+        now: Option<u32>,
+    },
     /// What a topic holds does not fit the rest, or cannot be understood.
     Torn {
         /// The topic.
@@ -103,6 +110,11 @@ pub enum Error {
         why: String,
     },
 }
+
+/// What the users need, for people. `docs/reference/log.md` has it as a table.
+pub(crate) const RIGHTS: &str = "a capture needs Create, Describe, DescribeConfigs, Read and Write on topics of the prefix, and Describe and Write on \
+     transactional id understudy-PREFIX-capture; an apply needs Describe and Read on them, Write on PREFIX.understudy.requests and, with \
+     `consistency: key`, Read on groups that begin with understudy-PREFIX";
 
 impl Error {
     /// What an error of the client means for a subject: the name of a topic, or what else it was about.
@@ -170,6 +182,7 @@ impl Error {
             | Error::NotAllowed { .. }
             | Error::Settings { .. }
             | Error::Foreign { .. }
+            | Error::Shared { .. }
             | Error::Oversized { .. }
             | Error::TooLarge { .. } => Class::Configuration,
             Error::Superseded => Class::Superseded,
@@ -191,9 +204,7 @@ impl Error {
             }
             Error::Login { .. } => "mend `tls` and `sasl` under `through.kafka`, or the user on the brokers",
             Error::NotAllowed { subject, .. } => {
-                return Some(format!(
-                    "grant the user what it needs on {subject}: understudy check FILE lists it"
-                ));
+                return Some(format!("grant the user what it needs on {subject}: {RIGHTS}"));
             }
             Error::Settings { .. } => {
                 "mend what is set under `through.kafka`, or what the brokers allow: understudy check FILE tells what fits"
@@ -212,12 +223,7 @@ impl Error {
                  user's rights); if it is gone, what it held is lost: begin anew, with understudy abort FILE and another \
                  `topic_prefix` under `through.kafka`"
             }
-            Error::Partitions { expected, .. } => {
-                return Some(format!(
-                    "the number of partitions is fixed for the life of a migration: set `partitions: {expected}` \
-                     again, or begin anew under another `topic_prefix`"
-                ));
-            }
+            Error::Partitions { topic, found, .. } => return Some(keep_partitions(topic, *found)),
             Error::Expired { .. } => {
                 "what is gone cannot be applied any more: begin anew, with understudy abort FILE, another `topic_prefix` and \
                  a longer `retention` under `through.kafka`"
@@ -226,12 +232,43 @@ impl Error {
                 "set `brokers` and `topic_prefix` under `through.kafka` to those that green was filled from, or begin anew, \
                  with understudy abort FILE"
             }
+            Error::Shared { lanes, .. } => {
+                let back = match lanes {
+                    Some(lanes) => format!("`consistency: key` and `partitions: {lanes}`"),
+                    None => "`consistency: transaction`".to_owned(),
+                };
+                return Some(format!(
+                    "set {back} under `through.kafka` again; or begin anew with the other, with understudy abort FILE and \
+                     green's tables emptied"
+                ));
+            }
             Error::Torn { .. } => {
                 "begin anew, with understudy abort FILE and another `topic_prefix` under `through.kafka`"
             }
             Error::Lapsed | Error::Internal { .. } => return None,
         };
         Some(remedy.to_owned())
+    }
+}
+
+/// A topic never gets fewer partitions again, and those of our own always have one.
+fn keep_partitions(topic: &str, found: usize) -> String {
+    let anew = "the topic was given more, or made anew: begin anew, with understudy abort FILE and another `topic_prefix` under \
+                `through.kafka`";
+    // As many lanes as partitions of tables.
+    match topic.contains(".understudy.") && !topic.ends_with(".lanes") {
+        true => anew.to_owned(),
+        false => format!(
+            "the number of partitions is fixed for the life of a migration: if `partitions` under `through.kafka` was changed, \
+             set it to {found} again; if not, {anew}"
+        ),
+    }
+}
+
+fn by(lanes: Option<u32>) -> String {
+    match lanes {
+        Some(lanes) => format!("by {lanes} lanes (`consistency: key`)"),
+        None => "in whole transactions (`consistency: transaction`)".to_owned(),
     }
 }
 
@@ -265,7 +302,7 @@ impl fmt::Display for Error {
             Error::Settings { subject, why } => {
                 write!(f, "Kafka does not take what is set for {subject}: {why}")
             }
-            Error::Superseded => f.write_str("another capture of this migration writes to Kafka now"),
+            Error::Superseded => f.write_str("another instance of this migration's capture writes to Kafka now"),
             Error::Lapsed => f.write_str(
                 "the brokers have given up a transaction that stood still for too long, and nobody else has written since",
             ),
@@ -285,6 +322,9 @@ impl fmt::Display for Error {
             }
             Error::Expired { topic, why } => write!(f, "topic {topic} has been shortened: {why}"),
             Error::AnotherLog { why } => write!(f, "green was filled from another log: {why}"),
+            Error::Shared { lanes, now } => {
+                write!(f, "green has been filled {} so far, not {}", by(*lanes), by(*now))
+            }
             Error::Torn { topic, why } => write!(f, "topic {topic} is not as it was left: {why}"),
             Error::Internal { why } => f.write_str(why),
         }
@@ -330,6 +370,20 @@ mod tests {
             let failure = Failure::from(Error::of(&KafkaError::AdminOp(code), "shop.public.orders"));
             assert_eq!(failure.class(), class, "{code:?}");
         }
+    }
+
+    /// Guards that the remedy can be followed: the setting that fits the topic is that of the topic, and no topic has fewer
+    /// partitions again.
+    #[test]
+    fn another_number_of_partitions_comes_with_what_can_be_done() {
+        let remedy = |topic: &str| {
+            let error = Error::Partitions { topic: topic.to_owned(), expected: 3, found: 5 };
+            Failure::from(error).remedy_text().unwrap_or_default().to_owned()
+        };
+        let of_table = remedy("shop.public.orders");
+        assert!(of_table.contains("set it to 5 again") && of_table.contains("begin anew"), "{of_table}");
+        let of_order = remedy("shop.understudy.order");
+        assert!(of_order.contains("begin anew") && !of_order.contains("set it"), "{of_order}");
     }
 
     /// Guards that who finds a record too large is told which topic, and what to do.

@@ -5,10 +5,12 @@ pub mod codec;
 mod names;
 mod settings;
 
+mod aside;
 mod client;
 mod read_all;
 mod settled;
 
+mod followed;
 mod owner;
 mod topics;
 
@@ -32,11 +34,15 @@ pub use debezium::{
     preflight as debezium_preflight,
 };
 pub use error::Error;
+pub use followed::{CountedOn, counted_on};
 pub use forget::forget;
 pub use group::{GroupEvent, KafkaGroup, SESSION_MAX, Stopped};
-pub use log::{Fences, KafkaLog, LagProbe, Lane, LaneLog, LanePlaces, PartitionLag};
+pub use log::{
+    Fences, KafkaLog, LagProbe, Lane, LaneLog, LanePlaces, Named, NamesLog, NamesPlace, PartitionLag,
+    may_go_on,
+};
 pub use names::TopicNames;
-pub use owner::{Claimant, Whose, whose};
+pub use owner::{Claimant, LogJudge, Whose, whose};
 pub use replay::{Mark, ReplayFrom, Survey, TableSurvey, group_of, is_written, partial_records, survey};
 pub use requests::{KafkaRequests, RequestReader};
 pub use settings::{

@@ -1,7 +1,7 @@
 //! Whose log it is, as the capture's bookkeeping tells: found out before anything of it is touched.
 
 use rdkafka::producer::{Producer, ThreadedProducer};
-use understudy_contract::{Failure, Lineage};
+use understudy_contract::{Class, Failure, Lineage};
 
 use crate::client::{Watcher, blocking, prober};
 use crate::codec::{Owner, StateKey, StateRecord};
@@ -46,9 +46,21 @@ impl Whose {
         })
     }
 
+    /// The migration's slot on blue; `None` where nobody has begun.
+    pub fn slot(&self) -> Option<&str> {
+        let of_owner = self.owner.as_ref().map(|owner| &owner.slot);
+        of_owner.or(self.lineage.as_ref().map(|lineage| &lineage.slot)).map(String::as_str)
+    }
+
     /// Whether another process has put its name into the books.
     pub(crate) fn is_another(&self, claimant: &Claimant) -> bool {
         self.owner.as_ref().is_some_and(|owner| owner.token != claimant.owner.token)
+    }
+
+    /// Whether the books tell how far a capture is, and not whose it is. Every capture puts its name there before anything
+    /// else, so that these are not those that it began.
+    pub(crate) fn is_beheaded(&self) -> bool {
+        self.owner.is_none() && self.lineage.is_some()
     }
 
     /// Whether this log may be claimed.
@@ -76,6 +88,27 @@ pub async fn whose(settings: &KafkaSettings) -> Result<Whose, Failure> {
         .await
     };
     looked.await.map_err(|error| Failure::from(error).while_doing("look whose topics these are in Kafka"))
+}
+
+/// Finds out whether a failure is due to a later instance of a capture.
+#[derive(Debug, Clone)]
+pub struct LogJudge {
+    pub(crate) settings: KafkaSettings,
+    pub(crate) claimant: Claimant,
+}
+
+impl LogJudge {
+    /// Brokers send an older capture away when it writes, and the books do when it begins again. What it sees of blue before that,
+    /// a slot or a publication that has changed, may be a later one's doing: then nothing is amiss.
+    pub async fn judge(&self, failure: Failure) -> Failure {
+        if !matches!(failure.class(), Class::Diverged | Class::Configuration) {
+            return failure;
+        }
+        match whose(&self.settings).await {
+            Ok(whose) if whose.is_another(&self.claimant) => Error::Superseded.into(),
+            Ok(_) | Err(_) => failure,
+        }
+    }
 }
 
 /// Reads it from the topic of the bookkeeping. What cannot be read is left to who reads all of it. Blocks its thread.
@@ -120,6 +153,16 @@ mod tests {
         assert_eq!(unnamed(lineage()).another(&owner(), Some(7)), None);
         assert!(unnamed(Lineage { slot: "other".into(), ..lineage() }).another(&owner(), None).is_some());
         assert_eq!(Whose::default().another(&owner(), Some(7)), None);
+    }
+
+    /// Guards that books which were made anew under a capture are known from those that one has begun: what they lack nobody
+    /// can tell.
+    #[test]
+    fn books_without_a_name_are_not_those_that_were_begun() {
+        assert!(Whose { owner: None, lineage: Some(lineage()) }.is_beheaded());
+        assert!(!Whose { owner: Some(owner()), lineage: Some(lineage()) }.is_beheaded());
+        assert!(!Whose { owner: Some(owner()), lineage: None }.is_beheaded());
+        assert!(!Whose::default().is_beheaded());
     }
 
     /// Guards that a capture which tries again does not send away one that has begun since.

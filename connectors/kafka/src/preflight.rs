@@ -12,10 +12,10 @@ use understudy_model::TableName;
 
 use crate::client::{Watcher, admin, blocking, prober};
 use crate::codec::colliding_tables;
-use crate::error::Error;
+use crate::error::{Error, RIGHTS};
 use crate::names::TopicNames;
-use crate::settings::KafkaSettings;
-use crate::topics::{self, Found, Refused, TopicSpec};
+use crate::settings::{Consistency, KafkaSettings};
+use crate::topics::{self, Found, Refused, Sight, TopicSpec};
 
 /// For how long at least topics should keep their records: over a weekend an apply may stand still unseen.
 pub const RETENTION_FLOOR: Duration = Duration::from_secs(3 * 24 * 3_600);
@@ -62,7 +62,10 @@ pub async fn preflight(settings: &KafkaSettings, tables: &[TableName]) -> Vec<Fi
     findings.settings(settings);
     let names = TopicNames::new(&settings.topic_prefix);
     findings.names(&names, tables);
-    let specs = TopicSpec::all(settings, &names, tables);
+    let mut specs = TopicSpec::all(settings, &names, tables);
+    if settings.consistency == Consistency::Key {
+        specs.push(TopicSpec::lanes(settings, &names));
+    }
     match look(settings, &specs).await {
         Ok(cluster) => findings.cluster(settings, &specs, &cluster),
         Err(error) => findings.unreached(settings, error),
@@ -77,6 +80,8 @@ struct Cluster {
     /// Replicas of a topic that does not say how many; `None` where we may not see.
     default_replicas: Option<u16>,
     there: BTreeMap<String, Found>,
+    /// Topics that we may not see.
+    hidden: Vec<String>,
     /// Missing topics that could not be made.
     refused: Refused,
 }
@@ -84,23 +89,24 @@ struct Cluster {
 async fn look(settings: &KafkaSettings, specs: &[TopicSpec]) -> Result<Cluster, Error> {
     let (prober, watcher): (ThreadedProducer<Watcher>, Watcher) = prober(settings)?;
     let judge = watcher.clone();
-    let (brokers, mut there) = blocking(move || {
-        let judge = |error| judge.judge(&error, "the cluster");
-        let brokers = topics::brokers(prober.client()).map_err(judge)?;
-        Ok((brokers, topics::layout(prober.client()).map_err(judge)?))
+    let wanted = specs.iter().map(|spec| spec.name.clone()).collect::<Vec<_>>();
+    let (brokers, Sight { mut there, hidden }) = blocking(move || {
+        let brokers = topics::brokers(prober.client());
+        let brokers = brokers.map_err(|error| judge.judge(&error, "the cluster"))?;
+        Ok((brokers, topics::see(prober.client(), wanted.iter().map(String::as_str), &judge)?))
     })
     .await?;
-    there.retain(|name, _| specs.iter().any(|spec| spec.name == *name));
     let admin = admin(settings)?;
     topics::describe(&admin, &mut there).await.map_err(|error| watcher.judge(&error, "the topics"))?;
-    let missing = specs.iter().filter(|spec| !there.contains_key(&spec.name)).cloned().collect::<Vec<_>>();
+    let is_missing = |spec: &&TopicSpec| !there.contains_key(&spec.name) && !hidden.contains(&spec.name);
+    let missing = specs.iter().filter(is_missing).cloned().collect::<Vec<_>>();
     let refused = topics::create(&admin, settings, &missing, true).await;
     let refused = refused.map_err(|error| watcher.judge(&error, "the topics"))?;
     let default_replicas = match brokers.first() {
         Some(broker) => topics::default_replicas(&admin, *broker).await,
         None => None,
     };
-    Ok(Cluster { brokers: brokers.len(), default_replicas, there, refused })
+    Ok(Cluster { brokers: brokers.len(), default_replicas, there, hidden, refused })
 }
 
 struct Findings(Vec<Finding>);
@@ -157,6 +163,8 @@ impl Findings {
                 self.topic((settings, &subject), spec, found);
             } else if let Some((_, code)) = cluster.refused.iter().find(|(name, _)| *name == spec.name) {
                 self.refused(&subject, &spec.command(settings), *code);
+            } else if cluster.hidden.contains(&spec.name) {
+                self.refused(&subject, &spec.command(settings), RDKafkaErrorCode::TopicAuthorizationFailed);
             }
         }
         let fewest = cluster.there.values().map(|found| found.replicas).min();
@@ -167,7 +175,10 @@ impl Findings {
             let what =
                 "there is one replica of it only: with its broker everything is lost that no apply has taken";
             let remedy = "set `replication_factor: 3` under `through.kafka` where there are brokers enough";
-            self.add(Severity::Warning, "kafka-replicas", "the log in Kafka", what, remedy);
+            // Who has asked for one knows it.
+            let is_asked = settings.replication_factor == Some(1);
+            let severity = if is_asked { Severity::Info } else { Severity::Warning };
+            self.add(severity, "kafka-replicas", "the log in Kafka", what, remedy);
         }
     }
 
@@ -188,7 +199,7 @@ impl Findings {
         let remedy = match Error::of_code(code, subject) {
             Error::NotAllowed { .. } => {
                 format!(
-                    "grant Create, Describe, DescribeConfigs, Read and Write on it, or all but Create and run: {command}"
+                    "grant Create, Describe, DescribeConfigs, Read and Write on it, or all but Create and run: {command}; {RIGHTS}"
                 )
             }
             _ => {
@@ -200,7 +211,7 @@ impl Findings {
             Severity::Error,
             "kafka-topic-refused",
             subject,
-            format!("it cannot be made: {code}"),
+            format!("it cannot be made, or not be seen: {code}"),
             remedy,
         );
     }

@@ -1,8 +1,7 @@
 //! Reads a stretch of a partition from its start to its end, wherever that is known to be.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
@@ -13,7 +12,7 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::statistics::Statistics;
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::client::{ANSWER_MAX, Watcher, reader_config};
+use crate::client::{ANSWER_MAX, Watcher, is_of_group, reader_config};
 use crate::error::Error;
 use crate::settings::KafkaSettings;
 use crate::settled::{Extent, Surveyor};
@@ -75,81 +74,104 @@ pub(crate) fn read_all(
 }
 
 /// Hands over the records of a stretch, in order. Blocks its thread.
-///
-/// What a client calls the end of a partition is the end that one answer of a broker told, and one that has just begun to lead
-/// the partition may not know the true one yet.
 pub(crate) fn read(
     settings: &KafkaSettings,
     stretch: Stretch<'_>,
     mut hand: impl FnMut(&BorrowedMessage<'_>) -> Told,
 ) -> Result<(), Error> {
-    let Stretch { topic, partition, from, until, .. } = stretch;
-    if from >= until {
-        return Ok(());
-    }
-    let (consumer, reader) = consumer(settings, &stretch)?;
+    read_each(settings, &[stretch], |_, message| hand(message))
+}
+
+/// Hands over the records of stretches of different partitions, with the place of each one's stretch, those of a stretch in
+/// order. Either all of them show what is not committed, or none. Reads no more of a stretch once it is told to stop there.
+/// Blocks its thread.
+///
+/// What a client calls the end of a partition is the end that one answer of a broker told, and one that has just begun to lead
+/// the partition may not know the true one yet.
+pub(crate) fn read_each(
+    settings: &KafkaSettings,
+    stretches: &[Stretch<'_>],
+    mut hand: impl FnMut(usize, &BorrowedMessage<'_>) -> Told,
+) -> Result<(), Error> {
+    let place = |(at, one): (usize, &Stretch<'_>)| ((one.topic.to_owned(), one.partition), at);
+    let mut open: BTreeMap<(String, i32), usize> = stretches.iter().enumerate().map(place).collect();
+    open.retain(|_, at| stretches[*at].from < stretches[*at].until);
+    let Some(first) = open.values().next().map(|at| &stretches[*at]) else { return Ok(()) };
+    let (consumer, reader) = consumer(settings, first.uncommitted)?;
     let mut list = TopicPartitionList::new();
-    let added = list.add_partition_offset(topic, partition, Offset::Offset(from));
-    added.map_err(|error| Error::of(&error, topic))?;
-    consumer.assign(&list).map_err(|error| reader.watcher.judge(&error, topic))?;
+    for ((topic, partition), at) in &open {
+        let added = list.add_partition_offset(topic, *partition, Offset::Offset(stretches[*at].from));
+        added.map_err(|error| Error::of(&error, topic))?;
+    }
+    let subject = first.topic;
+    consumer.assign(&list).map_err(|error| reader.watcher.judge(&error, subject))?;
     let mut heard = Instant::now();
-    loop {
+    while !open.is_empty() {
         // Before the poll: what was read up to there is in the queue by now.
-        let is_read = reader.reached.load(Ordering::Acquire) >= until;
+        let read = reader.read_up_to(&open, stretches);
         match consumer.poll(POLL) {
             Some(Ok(message)) => {
                 heard = Instant::now();
+                let of = (message.topic().to_owned(), message.partition());
+                let Some(at) = open.get(&of).copied() else { continue };
+                let until = stretches[at].until;
                 let is_beyond = message.offset() >= until;
-                if is_beyond || hand(&message) == Told::Stop || message.offset() + 1 == until {
-                    return Ok(());
+                if is_beyond || hand(at, &message) == Told::Stop || message.offset() + 1 == until {
+                    open.remove(&of);
                 }
             }
             Some(Err(KafkaError::PartitionEOF(_))) => {}
+            Some(Err(error)) if is_of_group(&error) => {}
             Some(Err(error)) => {
                 // What is only unreachable may come back within the time that it has.
-                let judged = reader.watcher.judge(&error, topic);
+                let judged = reader.watcher.judge(&error, subject);
                 if !matches!(judged, Error::Unreachable { .. }) || heard.elapsed() > ANSWER_MAX {
                     return Err(judged);
                 }
             }
-            None if is_read => return Ok(()),
+            None if !read.is_empty() => {
+                heard = Instant::now();
+                open.retain(|_, at| !read.contains(at));
+            }
             None if heard.elapsed() >= ANSWER_MAX => {
                 return Err(reader.watcher.judge(
                     &KafkaError::MessageConsumption(rdkafka::error::RDKafkaErrorCode::OperationTimedOut),
-                    topic,
+                    subject,
                 ));
             }
             None => {}
         }
     }
+    Ok(())
 }
 
-fn consumer(
-    settings: &KafkaSettings,
-    stretch: &Stretch<'_>,
-) -> Result<(BaseConsumer<Reader>, Reader), Error> {
-    let reader = Reader {
-        watcher: Watcher::default(),
-        topic: stretch.topic.to_owned(),
-        partition: stretch.partition,
-        reached: Arc::default(),
-    };
+fn consumer(settings: &KafkaSettings, uncommitted: bool) -> Result<(BaseConsumer<Reader>, Reader), Error> {
+    let reader = Reader { watcher: Watcher::default(), reached: Arc::default() };
     let mut config = reader_config(settings, "understudy-reader");
     config.set("statistics.interval.ms", TELL_INTERVAL_MS);
     config.set("fetch.wait.max.ms", FETCH_WAIT_MS);
-    config.set("isolation.level", if stretch.uncommitted { "read_uncommitted" } else { "read_committed" });
+    config.set("isolation.level", if uncommitted { "read_uncommitted" } else { "read_committed" });
     let consumer = config.create_with_context(reader.clone());
     Ok((consumer.map_err(|error| Error::of(&error, "the Kafka client"))?, reader))
 }
 
-/// Hears how far a partition has been read.
+/// Hears how far partitions have been read.
 #[derive(Debug, Clone)]
 struct Reader {
     watcher: Watcher,
-    topic: String,
-    partition: i32,
-    /// The last end of the partition that was reached.
-    reached: Arc<AtomicI64>,
+    /// The last end of each partition that was reached.
+    reached: Arc<Mutex<HashMap<(String, i32), i64>>>,
+}
+
+impl Reader {
+    /// Those of the open stretches that have been read to their end.
+    fn read_up_to(&self, open: &BTreeMap<(String, i32), usize>, stretches: &[Stretch<'_>]) -> Vec<usize> {
+        let reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_read = |(of, at): &(&(String, i32), &usize)| {
+            reached.get(*of).is_some_and(|reached| *reached >= stretches[**at].until)
+        };
+        open.iter().filter(is_read).map(|(_, at)| *at).collect()
+    }
 }
 
 impl ClientContext for Reader {
@@ -162,10 +184,12 @@ impl ClientContext for Reader {
     }
 
     fn stats(&self, statistics: Statistics) {
-        let of_topic = statistics.topics.get(&self.topic);
-        let told = of_topic.and_then(|topic| topic.partitions.get(&self.partition));
-        if let Some(told) = told {
-            self.reached.fetch_max(told.eof_offset, Ordering::AcqRel);
+        let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        for (topic, told) in &statistics.topics {
+            for (partition, told) in &told.partitions {
+                let known = reached.entry((topic.clone(), *partition)).or_insert(told.eof_offset);
+                *known = told.eof_offset.max(*known);
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The way back from an apply to its capture: rows that are to be read again, in a topic of their own.
+//! The way back from an apply to its capture: rows that are to be read again, and tables, in a topic of their own.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,16 +6,19 @@ use std::sync::Arc;
 use futures_util::future::try_join_all;
 use rdkafka::consumer::stream_consumer::StreamPartitionQueue;
 use rdkafka::consumer::{Consumer, StreamConsumer};
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::{Message, Offset, TopicPartitionList};
 use understudy_contract::{AskCapture, Failure, Wanted};
+use understudy_model::TableName;
 
-use crate::client::{ANSWER_MAX, Watcher, blocking, reader_config};
-use crate::codec::Request;
+use crate::aside::EndAside;
+use crate::client::{ANSWER_MAX, Watcher, admin, blocking, prober, reader_config};
+use crate::codec::{Asked, Request};
 use crate::error::Error;
 use crate::log::trouble::{Trouble, judge};
 use crate::names::TopicNames;
 use crate::settings::KafkaSettings;
+use crate::topics::{TopicSpec, await_topics, create, find_each};
 
 /// How long a request may take to be written, broker failures included.
 const DELIVERY_MAX_MS: &str = "60000";
@@ -51,13 +54,24 @@ impl KafkaRequests {
 
 impl AskCapture for KafkaRequests {
     async fn ask(&mut self, rows: Vec<Wanted>) -> Result<(), Failure> {
+        self.send(rows.into_iter().map(Asked::Row).collect()).await
+    }
+}
+
+impl KafkaRequests {
+    /// Asks for tables to be copied into the log anew. Once this returns, the request lies there until the capture has heeded it.
+    pub async fn ask_copies(&mut self, tables: Vec<TableName>) -> Result<(), Failure> {
+        self.send(tables.into_iter().map(Asked::Table).collect()).await
+    }
+
+    async fn send(&mut self, asked: Vec<Asked>) -> Result<(), Failure> {
         let asking = |error: Error| Failure::from(error).while_doing("ask the capture to read rows again");
-        for rows in rows.chunks(AT_ONCE) {
-            let sent = rows.iter().map(|row| async {
-                let request = Request { target: self.target.clone(), row: row.clone() }.to_json();
+        for asked in asked.chunks(AT_ONCE) {
+            let sent = asked.iter().map(|asked| async {
+                let request = Request { target: self.target.clone(), asked: asked.clone() }.to_json();
                 let record = FutureRecord::<(), [u8]>::to(&self.topic).partition(0).payload(&request);
                 let written = self.producer.send(record, ANSWER_MAX).await;
-                written.map_err(|(error, _)| asking(self.watcher.judge(&error, &self.topic)))
+                written.map_err(|(error, _)| asking(lost(self.watcher.judge(&error, &self.topic))))
             });
             try_join_all(sent).await?;
         }
@@ -74,6 +88,8 @@ pub struct RequestReader {
     queue: StreamPartitionQueue<Watcher>,
     watcher: Watcher,
     topic: String,
+    begins_at: i64,
+    _end: EndAside<StreamConsumer<Watcher>>,
 }
 
 impl fmt::Debug for RequestReader {
@@ -83,12 +99,18 @@ impl fmt::Debug for RequestReader {
 }
 
 impl RequestReader {
-    /// Reads from an offset on, or from the first request that is still there. An apply asks again when it starts, so that
-    /// nothing is lost by what was deleted after its time.
+    /// Reads from an offset on, or from the first request that is still there. An apply asks again by itself, so that nothing is
+    /// lost by what was deleted after its time, nor with the whole topic, which is made anew.
     pub async fn open(settings: &KafkaSettings, from: i64) -> Result<RequestReader, Failure> {
+        let opening = |error: Error| Failure::from(error).while_doing("open the requests topic in Kafka");
+        see_to_topic(settings).await.map_err(opening)?;
         let settings = settings.clone();
-        let opened = blocking(move || RequestReader::open_here(&settings, from)).await;
-        opened.map_err(|error| Failure::from(error).while_doing("open the requests topic in Kafka"))
+        blocking(move || RequestReader::open_here(&settings, from)).await.map_err(opening)
+    }
+
+    /// The offset from which it reads: before the one that was asked for where the topic was made anew.
+    pub const fn begins_at(&self) -> i64 {
+        self.begins_at
     }
 
     fn open_here(settings: &KafkaSettings, from: i64) -> Result<RequestReader, Error> {
@@ -103,26 +125,20 @@ impl RequestReader {
         let consumer = Arc::new(consumer);
         let bounds = consumer.fetch_watermarks(&topic, 0, ANSWER_MAX);
         let (low, high) = bounds.map_err(|error| watcher.judge(&error, &topic))?;
-        if from > high {
-            let why =
-                format!("it ends at offset {high}, before {from}, where the capture is: it was made anew");
-            return Err(Error::Torn { topic, why });
-        }
-        if from < low {
-            tracing::warn!(topic, from, low, "requests that nobody read in time are gone");
-        }
+        let begins_at = begin(&topic, from, (low, high));
         // Before anything is fetched: what comes earlier would go to the queue of complaints.
         let queue = consumer.split_partition_queue(&topic, 0);
         let queue = queue.ok_or_else(|| Error::NoTopic { topic: topic.clone() })?;
         let mut list = TopicPartitionList::new();
-        let added = list.add_partition_offset(&topic, 0, Offset::Offset(from.max(low)));
+        let added = list.add_partition_offset(&topic, 0, Offset::Offset(begins_at));
         added.and_then(|()| consumer.assign(&list)).map_err(|error| Error::of(&error, &topic))?;
-        Ok(RequestReader { consumer, queue, watcher, topic })
+        let end = EndAside::new(&consumer);
+        Ok(RequestReader { consumer, queue, watcher, topic, begins_at, _end: end })
     }
 
-    /// The next row that is wanted, and the offset to go on from once it has been taken; no row where the record is none of a
-    /// request. Cancel-safe. Waits for ever while nobody asks.
-    pub async fn next(&mut self) -> Result<(Option<Wanted>, i64), Failure> {
+    /// What is wanted next, and the offset to go on from once it has been taken; nothing where the record is none of a request.
+    /// Cancel-safe. Waits for ever while nobody asks.
+    pub async fn next(&mut self) -> Result<(Option<Asked>, i64), Failure> {
         let reading = |failure: Failure| failure.while_doing("read the requests topic in Kafka");
         loop {
             let message = tokio::select! {
@@ -135,12 +151,82 @@ impl RequestReader {
                 Ok(message) => message,
                 Err(error) => match judge(&error, &self.topic, &self.watcher) {
                     Trouble::Passes => continue,
-                    Trouble::Stays(error) => return Err(reading(error.into())),
+                    Trouble::Stays(error) => return Err(reading(lost(error).into())),
                 },
             };
             // Anybody may write there, and what is no request would be met at every start.
             let request = Request::from_json(message.payload().unwrap_or_default());
-            return Ok((request.ok().map(|request| request.row), message.offset() + 1));
+            if let Ok(Request { target, asked: Asked::Table(table) }) = &request {
+                // Every green of the log takes it, and their gates are held meanwhile.
+                tracing::info!(%table, by = target, "an apply asks for a new copy");
+            }
+            return Ok((request.ok().map(|request| request.asked), message.offset() + 1));
         }
+    }
+}
+
+/// Where to begin in a topic that holds what is between these two offsets.
+fn begin(topic: &str, from: i64, (low, high): (i64, i64)) -> i64 {
+    if from > high {
+        tracing::warn!(
+            topic,
+            from,
+            high,
+            "the requests topic was made anew: what it held, applies ask for again"
+        );
+        return low;
+    }
+    if from < low {
+        tracing::warn!(topic, from, low, "requests that nobody read in time are gone");
+    }
+    from.max(low)
+}
+
+/// What is lost there is lost for nobody: it is opened once more, and made where it is missing.
+fn lost(error: Error) -> Error {
+    match error {
+        Error::Expired { .. } | Error::NoTopic { .. } => Error::Unreachable { why: error.to_string() },
+        other => other,
+    }
+}
+
+/// Makes the topic where it is missing.
+async fn see_to_topic(settings: &KafkaSettings) -> Result<(), Error> {
+    let names = TopicNames::new(settings.topic_prefix.clone());
+    let spec = TopicSpec::all(settings, &names, []).into_iter().find(|spec| spec.name == names.requests());
+    let Some(spec) = spec else { return Ok(()) };
+    let (prober, watcher) = prober(settings)?;
+    let (looking, judge, name) = (prober.clone(), watcher.clone(), spec.name.clone());
+    let there = blocking(move || find_each(looking.client(), std::iter::once(name.as_str()), &judge)).await?;
+    if !there.is_empty() {
+        return Ok(());
+    }
+    tracing::warn!(topic = spec.name, "the requests topic is gone: it is made anew");
+    let made = create(&admin(settings)?, settings, std::slice::from_ref(&spec), false).await;
+    if let Some((topic, code)) = made.map_err(|error| watcher.judge(&error, &spec.name))?.into_iter().next() {
+        return Err(Error::of_code(code, &topic));
+    }
+    blocking(move || await_topics(prober.client(), std::slice::from_ref(&spec)).map(drop)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use understudy_contract::Class;
+
+    use super::*;
+
+    /// Guards a migration whose requests topic is lost, which holds nothing that anybody needs: the capture goes on with a new one.
+    #[test]
+    fn a_lost_topic_costs_nothing() {
+        assert_eq!(begin("r", 7, (3, 9)), 7);
+        assert_eq!(begin("r", 9, (3, 9)), 9);
+        assert_eq!(begin("r", 2, (3, 9)), 3);
+        assert_eq!(begin("r", 700, (0, 9)), 0, "made anew");
+        let gone = Error::NoTopic { topic: "r".to_owned() };
+        let expired = Error::Expired { topic: "r".to_owned(), why: String::new() };
+        let not_allowed = Error::NotAllowed { subject: "r".to_owned(), why: String::new() };
+        let class = |error: Error| Failure::from(lost(error)).class();
+        assert_eq!([gone, expired].map(class), [Class::Transient; 2]);
+        assert_eq!(class(not_allowed), Class::Configuration);
     }
 }

@@ -81,6 +81,8 @@ impl KafkaSettings {
         config.set("client.id", client_id);
         // One connection that idles is no reason to log a line each time a broker closes it.
         config.set("log.connection.close", "false");
+        // A topic that is missing is a failure: made by a broker in passing, it would be taken for the one that was there.
+        config.set("allow.auto.create.topics", "false");
         let protocol = match (&self.tls, &self.sasl) {
             (None, None) => "plaintext",
             (Some(_), None) => "ssl",
@@ -282,6 +284,7 @@ mod tests {
             ("ssl.key.password", "locksmith"),
             ("enable.ssl.certificate.verification", "true"),
             ("ssl.endpoint.identification.algorithm", "https"),
+            ("allow.auto.create.topics", "false"),
         ];
         for (name, value) in expected {
             assert_eq!(config.get(name), Some(value), "{name}");

@@ -4,7 +4,7 @@
 //! back, unless it has come to forget it; and a capture that began before would take the log to be shorter than it is, and write
 //! over what it has promised.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -13,10 +13,16 @@ use rdkafka::{Offset, TopicPartitionList};
 use crate::client::{ANSWER_MAX, Watcher, reader_config};
 use crate::error::Error;
 use crate::settings::KafkaSettings;
-use crate::topics::{Found, find};
+use crate::topics::{Found, doubted, find};
 
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// Between two looks whether partitions show what is in them.
+const GLANCE: Duration = Duration::from_millis(10);
+
+/// How long partitions may take to show what is in them before that is remarkable.
+const SLOW: Duration = Duration::from_secs(5);
 
 /// How long brokers may be away.
 const AWAY_MAX: Duration = Duration::from_secs(60);
@@ -131,24 +137,77 @@ impl Surveyor {
         }
     }
 
+    /// Waits until these partitions show everything that is in them now. `stuck` is told when that takes long. Brokers that are
+    /// away are waited for while that is wanted.
+    pub(crate) fn await_shown(
+        &self,
+        partitions: &BTreeSet<(String, i32)>,
+        stuck: impl Fn(),
+        is_wanted: impl Fn() -> bool,
+    ) -> Result<(), Error> {
+        let began = Instant::now();
+        let mut slow_since = Instant::now();
+        let mut whole = None;
+        loop {
+            let mut is_shown = || -> Result<bool, Error> {
+                let whole = match &whole {
+                    Some(whole) => whole,
+                    None => whole.insert(self.ends(&self.whole, partitions, Offset::End)?),
+                };
+                let stable = self.ends(&self.committed, partitions, Offset::End)?;
+                Ok(whole.iter().all(|(at, end)| stable.get(at) >= Some(end)))
+            };
+            match is_shown() {
+                Ok(true) => return Ok(()),
+                Ok(false) if slow_since.elapsed() > SLOW => {
+                    stuck();
+                    slow_since = Instant::now();
+                }
+                Ok(false) => {}
+                Err(Error::Unreachable { .. }) if began.elapsed() < AWAY_MAX => {}
+                Err(error) => return Err(error),
+            }
+            if !is_wanted() {
+                let why = "nobody waits any more for what brokers show".to_owned();
+                return Err(Error::Unreachable { why });
+            }
+            std::thread::sleep(GLANCE);
+        }
+    }
+
     fn offsets(
         &self,
         consumer: &BaseConsumer<Watcher>,
         topics: &BTreeMap<String, usize>,
         end: Offset,
     ) -> Result<BTreeMap<(String, i32), i64>, Error> {
+        let of = |(topic, partitions): (&String, &usize)| {
+            let partitions = 0..*partitions as i32;
+            partitions.map(|partition| (topic.clone(), partition)).collect::<Vec<_>>()
+        };
+        self.ends(consumer, &topics.iter().flat_map(of).collect(), end)
+    }
+
+    fn ends(
+        &self,
+        consumer: &BaseConsumer<Watcher>,
+        partitions: &BTreeSet<(String, i32)>,
+        end: Offset,
+    ) -> Result<BTreeMap<(String, i32), i64>, Error> {
         let mut asked = TopicPartitionList::new();
-        for (topic, partitions) in topics {
-            for partition in 0..*partitions as i32 {
-                let added = asked.add_partition_offset(topic, partition, end);
-                added.map_err(|error| Error::of(&error, topic))?;
-            }
+        for (topic, partition) in partitions {
+            let added = asked.add_partition_offset(topic, *partition, end);
+            added.map_err(|error| Error::of(&error, topic))?;
         }
         let answered = consumer.offsets_for_times(asked, ANSWER_MAX);
-        let answered = answered.map_err(|error| self.watcher.judge(&error, "the topics"))?;
+        let doubted = |error: Error| {
+            let names = partitions.iter().map(|(topic, _)| topic.as_str()).collect::<BTreeSet<_>>();
+            doubted(error, (self.whole.client(), &self.watcher), names.into_iter())
+        };
+        let answered = answered.map_err(|error| doubted(self.watcher.judge(&error, "the topics")))?;
         let mut offsets = BTreeMap::new();
         for element in answered.elements() {
-            element.error().map_err(|error| self.watcher.judge(&error, element.topic()))?;
+            element.error().map_err(|error| doubted(self.watcher.judge(&error, element.topic())))?;
             let Offset::Offset(offset) = element.offset() else {
                 let why = format!("no broker tells the offsets of topic {}", element.topic());
                 return Err(Error::Unreachable { why });

@@ -295,23 +295,90 @@ pub(crate) fn layout<C: ClientContext>(client: &Client<C>) -> Result<BTreeMap<St
     Ok(topics.map(|topic| (topic.name().to_owned(), Found::of(topic))).collect())
 }
 
+/// Topics as somebody sees them who may not see all.
+#[derive(Debug, Default)]
+pub(crate) struct Sight {
+    pub(crate) there: BTreeMap<String, Found>,
+    /// Of these nobody tells us whether they are there.
+    pub(crate) hidden: Vec<String>,
+}
+
 /// Which of these topics there are. Each that does not show among all is asked for by its name, since brokers leave out what we
 /// may not see: only for a client that never makes topics by asking for them. Blocks its thread.
+pub(crate) fn see<'a, C: ClientContext>(
+    client: &Client<C>,
+    wanted: impl Iterator<Item = &'a str>,
+    watcher: &Watcher,
+) -> Result<Sight, Error> {
+    let mut all = layout(client).map_err(|error| watcher.judge(&error, "the cluster"))?;
+    let mut sight = Sight::default();
+    for topic in wanted {
+        let found = match all.remove(topic) {
+            Some(found) => Some(found),
+            None => match look_for(client, topic, watcher) {
+                Err(Error::NotAllowed { .. }) => {
+                    sight.hidden.push(topic.to_owned());
+                    None
+                }
+                looked => looked?,
+            },
+        };
+        sight.there.extend(found.map(|found| (topic.to_owned(), found)));
+    }
+    Ok(sight)
+}
+
+/// The same for who must see all of them.
 pub(crate) fn find<'a, C: ClientContext>(
     client: &Client<C>,
     wanted: impl Iterator<Item = &'a str>,
     watcher: &Watcher,
 ) -> Result<BTreeMap<String, Found>, Error> {
-    let mut all = layout(client).map_err(|error| watcher.judge(&error, "the cluster"))?;
+    let sight = see(client, wanted, watcher)?;
+    match sight.hidden.first() {
+        Some(topic) => Err(Error::of_code(RDKafkaErrorCode::TopicAuthorizationFailed, topic)),
+        None => Ok(sight.there),
+    }
+}
+
+/// Topics from which on all of the cluster are asked for at once.
+const EACH_MAX: usize = 64;
+
+/// The same for a look that comes often, where the cluster may have many more topics: few are asked for by their names alone.
+pub(crate) fn find_each<'a, C: ClientContext>(
+    client: &Client<C>,
+    wanted: impl ExactSizeIterator<Item = &'a str>,
+    watcher: &Watcher,
+) -> Result<BTreeMap<String, Found>, Error> {
+    if wanted.len() > EACH_MAX {
+        return find(client, wanted, watcher);
+    }
     let mut there = BTreeMap::new();
     for topic in wanted {
-        let found = match all.remove(topic) {
-            Some(found) => Some(found),
-            None => look_for(client, topic, watcher)?,
-        };
-        there.extend(found.map(|found| (topic.to_owned(), found)));
+        there.extend(look_for(client, topic, watcher)?.map(|found| (topic.to_owned(), found)));
     }
     Ok(there)
+}
+
+/// What it is that a broker knows nothing of these topics. One that was made a moment ago is not known to each yet, and what is told
+/// of it then passes. Blocks its thread.
+pub(crate) fn doubted<'a, C: ClientContext>(
+    error: Error,
+    (client, watcher): (&Client<C>, &Watcher),
+    topics: impl Iterator<Item = &'a str>,
+) -> Error {
+    if !matches!(error, Error::NoTopic { .. }) {
+        return error;
+    }
+    let topics = topics.collect::<Vec<_>>();
+    let there = match find(client, topics.iter().copied(), watcher) {
+        Ok(there) => there,
+        Err(other) => return other,
+    };
+    match topics.iter().find(|topic| !there.contains_key(**topic)) {
+        Some(gone) => Error::NoTopic { topic: (*gone).to_owned() },
+        None => Error::Unreachable { why: "a broker does not know every topic yet".to_owned() },
+    }
 }
 
 /// One topic; `None` when it is not there.

@@ -132,6 +132,14 @@ pub enum LoggedKind {
 /// What the capture has recorded, in the order of its work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LoggedEntry {
+    /// A table is followed from here on, and was not before: its plans come next, if it has anything to be planned.
+    Join {
+        /// The table.
+        table: RelationId,
+        /// It was followed once, and changes of it have been missed since: what the log holds of its rows before this place is
+        /// void, and so is what anybody has of them.
+        is_void: bool,
+    },
     /// The copy of a table or leaf starts, or starts again. The routes in it are the capture's own.
     Plan(Unit),
     /// A table or leaf has another name, schema, condition, file or marks than it was planned with.

@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 /// Most markers remembered while none comes back; further ones are stood for by the newest.
 const OUTSTANDING_MAX: usize = 512;
 
+/// Pauses between markers that are remembered.
+const PAUSES_MAX: usize = 8;
+
 /// Markers sent through the stream, and the newest one that green has applied.
 ///
 /// An idle source does not make the lag grow, and a dead one does not make it stand still.
@@ -15,6 +18,10 @@ pub struct MarkerLag {
     outstanding: VecDeque<Instant>,
     /// When the newest applied marker was sent.
     applied: Option<Instant>,
+    /// When it was applied.
+    applied_at: Option<Instant>,
+    /// The last pauses between applied markers, by when these were sent.
+    pauses: VecDeque<Duration>,
 }
 
 impl MarkerLag {
@@ -26,9 +33,15 @@ impl MarkerLag {
         self.outstanding.push_back(at);
     }
 
-    /// Green has applied everything before the marker that was sent at `sent_at`.
-    pub fn applied(&mut self, sent_at: Instant) {
-        self.applied = self.applied.max(Some(sent_at));
+    /// Green has applied, at `at`, everything before the marker that was sent at `sent_at`.
+    pub fn applied(&mut self, sent_at: Instant, at: Instant) {
+        if self.applied < Some(sent_at) {
+            if let Some(before) = self.applied {
+                self.pauses.truncate(PAUSES_MAX - 1);
+                self.pauses.push_front(sent_at.saturating_duration_since(before));
+            }
+            (self.applied, self.applied_at) = (Some(sent_at), Some(at));
+        }
         let returned = self.outstanding.partition_point(|sent| *sent <= sent_at);
         self.outstanding.drain(..returned);
     }
@@ -47,6 +60,15 @@ impl MarkerLag {
         }
         let age = now.saturating_duration_since(applied);
         Some(if age <= fresh { Duration::ZERO } else { age })
+    }
+
+    /// The same where nobody hears of markers before they have come: how long the newest one took, and how long the next one is
+    /// overdue. The shortest of the last pauses tells when it is due, so that one time of silence excuses no other.
+    pub fn by_arrivals(&self, now: Instant) -> Option<Duration> {
+        let (sent, applied) = (self.applied?, self.applied_at?);
+        let pause = self.pauses.iter().min().copied().unwrap_or_default();
+        let silent = now.saturating_duration_since(applied);
+        Some(applied.saturating_duration_since(sent) + silent.saturating_sub(pause))
     }
 }
 
@@ -67,7 +89,7 @@ mod tests {
         assert_eq!(lag.at(start, FRESH), None);
         lag.sent(start);
         assert_eq!(lag.at(start, FRESH), None);
-        lag.applied(start);
+        lag.applied(start, start);
         assert_eq!(lag.at(second(start, 1), FRESH), Some(Duration::ZERO));
     }
 
@@ -76,14 +98,14 @@ mod tests {
         let start = Instant::now();
         let mut lag = MarkerLag::default();
         lag.sent(start);
-        lag.applied(start);
+        lag.applied(start, start);
         for at in 1..=5 {
             lag.sent(second(start, at));
         }
         assert_eq!(lag.at(second(start, 5), FRESH), Some(Duration::from_secs(4)));
-        lag.applied(second(start, 2));
+        lag.applied(second(start, 2), second(start, 2));
         assert_eq!(lag.at(second(start, 5), FRESH), Some(Duration::from_secs(2)));
-        lag.applied(second(start, 5));
+        lag.applied(second(start, 5), second(start, 5));
         assert_eq!(lag.at(second(start, 6), FRESH), Some(Duration::ZERO));
     }
 
@@ -92,13 +114,13 @@ mod tests {
         let start = Instant::now();
         let mut lag = MarkerLag::default();
         lag.sent(start);
-        lag.applied(start);
+        lag.applied(start, start);
         for at in 1..=5000 {
             lag.sent(second(start, at));
         }
         assert_eq!(lag.outstanding.len(), OUTSTANDING_MAX);
         assert_eq!(lag.at(second(start, 5000), FRESH), Some(Duration::from_secs(4999)));
-        lag.applied(second(start, 4999));
+        lag.applied(second(start, 4999), second(start, 4999));
         assert_eq!(lag.at(second(start, 5001), FRESH), Some(Duration::from_secs(1)));
     }
 
@@ -107,7 +129,33 @@ mod tests {
         let start = Instant::now();
         let mut lag = MarkerLag::default();
         lag.sent(start);
-        lag.applied(start);
+        lag.applied(start, start);
         assert_eq!(lag.at(second(start, 60), FRESH), Some(Duration::from_secs(60)));
+    }
+
+    /// Whoever only hears of markers that have come must not take the pause between two of them for a lag, or a gate whose limit
+    /// is as long as that pause never opens; and a sender that falls silent must not look as if nothing was lacking.
+    #[test]
+    fn markers_that_come_tell_how_long_they_took_and_what_is_overdue() {
+        let (start, took) = (Instant::now(), Duration::from_millis(200));
+        let mut lag = MarkerLag::default();
+        assert_eq!(lag.by_arrivals(start), None);
+        lag.applied(start, start + took);
+        assert_eq!(lag.by_arrivals(second(start, 1)), Some(Duration::from_secs(1)), "one tells of no pause");
+        for at in 1..=20 {
+            lag.applied(second(start, at), second(start, at) + took);
+        }
+        assert_eq!(lag.by_arrivals(second(start, 20) + took), Some(took));
+        assert_eq!(lag.by_arrivals(second(start, 21) + took), Some(took), "the next one is due");
+        assert_eq!(lag.by_arrivals(second(start, 25) + took), Some(took + Duration::from_secs(4)));
+        lag.applied(second(start, 60), second(start, 63));
+        assert_eq!(lag.by_arrivals(second(start, 63)), Some(Duration::from_secs(3)));
+        assert_eq!(lag.by_arrivals(second(start, 70)), Some(Duration::from_secs(9)), "a silence is no pause");
+        lag.applied(second(start, 50), second(start, 71));
+        assert_eq!(
+            lag.by_arrivals(second(start, 71)),
+            Some(Duration::from_secs(10)),
+            "an older one proves less"
+        );
     }
 }

@@ -1,5 +1,8 @@
 //! What the pipeline reports of itself: filled by the pipeline, read by every answer.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -231,7 +234,8 @@ pub struct StatusReport {
     pub target_connected: bool,
     /// Bytes of write-ahead log between blue's end and what green shows; `None` while blue's end is unknown.
     pub lag_bytes: Option<u64>,
-    /// Age of the newest moment of blue that green is proved to hold; zero only when a marker proves it.
+    /// Age of the newest moment of blue that green is proved to hold; zero only when a marker proves it. Where markers are
+    /// another process's: how long the newest one took, and how long the next one is overdue.
     pub lag_seconds: Option<f64>,
     /// The pipeline's marks; `None` before it has started.
     pub positions: Option<Positions>,
@@ -265,6 +269,8 @@ pub struct StatusReport {
 #[derive(Debug)]
 struct State {
     report: StatusReport,
+    /// What a capture beside the rest waits for.
+    capture_waits: Vec<String>,
     marks: Option<Watermarks>,
     blue_end: Option<Lsn>,
     lag: MarkerLag,
@@ -289,15 +295,25 @@ pub(crate) struct Extra {
 pub struct Status {
     state: Mutex<State>,
     started: Instant,
-    /// Milliseconds from `started` to the last beat of the pipeline's loop.
-    beat_ms: AtomicU64,
+    /// The last sign of life of the loop that fills green, or of a capture that runs by itself.
+    alive: Moment,
+    /// When what that loop reports was so.
+    counted: Moment,
+    /// The last sign of life of a capture beside it, once there was one.
+    capture: Moment,
 }
+
+/// Milliseconds from the start to a moment; [`NEVER`] before the first.
+type Moment = AtomicU64;
+
+const NEVER: u64 = u64::MAX;
 
 /// A shared status.
 pub type StatusHandle = Arc<Status>;
 
 impl Status {
-    /// The status of a migration that is starting. `marker_interval` is how often markers are sent.
+    /// The status of a migration that is starting. `marker_interval` is how often markers are sent; zero where those are not
+    /// heard of before they have come.
     pub fn new(migration: &str, version: &str, marker_interval: Duration) -> StatusHandle {
         let now = rfc3339(SystemTime::now());
         let report = StatusReport {
@@ -329,6 +345,7 @@ impl Status {
         };
         let state = State {
             report,
+            capture_waits: Vec::new(),
             marks: None,
             blue_end: None,
             lag: MarkerLag::default(),
@@ -337,7 +354,13 @@ impl Status {
             marker_sent_at: None,
             marker_applied_at: None,
         };
-        Arc::new(Status { state: Mutex::new(state), started: Instant::now(), beat_ms: AtomicU64::new(0) })
+        Arc::new(Status {
+            state: Mutex::new(state),
+            started: Instant::now(),
+            alive: Moment::new(0),
+            counted: Moment::new(0),
+            capture: Moment::new(NEVER),
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -345,21 +368,50 @@ impl Status {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The pipeline's loop is alive. Call at least every few seconds, also while green is blocked.
+    /// The loop that fills green is alive, and what it has reported is so now. Call at least every few seconds, also while
+    /// green is blocked.
     pub fn beat(&self) {
-        let since = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.beat_ms.store(since, Ordering::Relaxed);
+        self.counted();
+        self.alive();
     }
 
-    /// Whether the pipeline's loop has beaten lately.
+    /// What was reported of green is so now.
+    pub fn counted(&self) {
+        self.touch(&self.counted);
+    }
+
+    /// The same, where what was reported may be old: while an attempt is waited for, or green cannot be asked.
+    pub fn alive(&self) {
+        self.touch(&self.alive);
+    }
+
+    /// A capture beside it is alive, which says nothing of what was reported of green.
+    pub fn capture_alive(&self) {
+        self.touch(&self.capture);
+    }
+
+    fn touch(&self, moment: &Moment) {
+        // One that is never reached.
+        let since = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(NEVER - 1);
+        moment.store(since, Ordering::Relaxed);
+    }
+
+    /// How long ago a moment was; `None` before the first.
+    fn since(&self, moment: &Moment) -> Option<Duration> {
+        let last = Some(moment.load(Ordering::Relaxed)).filter(|last| *last != NEVER)?;
+        Some(self.started.elapsed().saturating_sub(Duration::from_millis(last)))
+    }
+
+    /// Whether every loop that runs here has given a sign of life lately.
     pub fn is_alive(&self) -> bool {
-        self.since_beat() < BEAT_MAX
+        [&self.alive, &self.capture]
+            .iter()
+            .all(|moment| self.since(moment).is_none_or(|since| since < BEAT_MAX))
     }
 
-    /// How long ago the pipeline's loop has beaten last.
-    pub fn since_beat(&self) -> Duration {
-        let last = Duration::from_millis(self.beat_ms.load(Ordering::Relaxed));
-        self.started.elapsed().saturating_sub(last)
+    /// How long ago what is reported of green was so.
+    pub fn since_counted(&self) -> Duration {
+        self.since(&self.counted).unwrap_or_else(|| self.started.elapsed())
     }
 
     /// Whether both sides are connected. Says nothing of lag: one that lags must stay reachable.
@@ -400,6 +452,11 @@ impl Status {
         self.update(|report| report.waiting_for = what);
     }
 
+    /// The same of a capture, which runs beside whoever fills green and knows nothing of what that one waits for.
+    pub fn capture_waits_for(&self, what: Vec<String>) {
+        self.state().capture_waits = what;
+    }
+
     /// A failure happened. The text must hold no row values.
     pub fn failed(&self, what: impl Into<String>) {
         let what = what.into();
@@ -437,7 +494,7 @@ impl Status {
     /// Green has applied everything before the marker that was sent at `sent_at`.
     pub fn marker_applied(&self, sent_at: Instant) {
         let mut state = self.state();
-        state.lag.applied(sent_at);
+        state.lag.applied(sent_at, Instant::now());
         state.marker_applied_at = Some(SystemTime::now());
     }
 
@@ -465,10 +522,14 @@ impl Status {
         let behind = |lsn: Lsn| Some(state.blue_end?.bytes_since(lsn));
         let mut report = state.report.clone();
         report.reported_at = rfc3339(SystemTime::now());
+        report.waiting_for.extend_from_slice(&state.capture_waits);
         report.positions = state.marks.map(Positions::of);
         report.lag_bytes = state.marks.and_then(|marks| behind(marks.applied().lsn()));
-        // Markers that keep coming back are missed only after a few intervals.
-        let lag = state.lag.at(Instant::now(), state.marker_interval.saturating_mul(3));
+        let lag = match state.marker_interval {
+            Duration::ZERO => state.lag.by_arrivals(Instant::now()),
+            // Markers that keep coming back are missed only after a few intervals.
+            interval => state.lag.at(Instant::now(), interval.saturating_mul(3)),
+        };
         report.lag_seconds = lag.map(|lag| lag.as_secs_f64());
         let extra = Extra {
             received_lag: state.marks.and_then(|marks| behind(marks.received())),
@@ -478,66 +539,5 @@ impl Status {
             marker_applied_at: state.marker_applied_at,
         };
         (report, extra)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_agree_with_json() {
-        for phase in [
-            Phase::Starting,
-            Phase::Copying,
-            Phase::Following,
-            Phase::Retrying,
-            Phase::Stopping,
-            Phase::Failed,
-        ] {
-            assert_eq!(serde_json::json!(phase), phase.as_str());
-        }
-        for state in [TableState::Waiting, TableState::Copying, TableState::Following] {
-            assert_eq!(serde_json::json!(state), state.as_str());
-        }
-        for name in WalStatus::NAMES {
-            assert_eq!(serde_json::json!(WalStatus::parse(name)), name);
-        }
-    }
-
-    #[test]
-    fn lag_in_bytes_needs_blues_end() {
-        let status = Status::new("shop", "0", Duration::from_secs(1));
-        let mut marks = Watermarks::default();
-        marks.receive(Lsn::new(300));
-        marks.persist(understudy_model::Checkpoint::at_commit_end(Lsn::new(200)));
-        status.watermarks(marks);
-        assert_eq!(status.report().lag_bytes, None);
-        status.blue_end(Lsn::new(1000));
-        let (report, extra) = status.snapshot();
-        assert_eq!(report.lag_bytes, Some(800));
-        assert_eq!((extra.received_lag, extra.confirmed_lag), (Some(700), Some(800)));
-        assert_eq!(report.positions.unwrap().received, "0/12C");
-    }
-
-    #[test]
-    fn readiness_asks_for_both_sides_and_not_for_lag() {
-        let status = Status::new("shop", "0", Duration::from_secs(1));
-        assert!(!status.is_ready());
-        status.source_connected(true);
-        assert!(!status.is_ready());
-        status.target_connected(true);
-        status.blue_end(Lsn::new(u64::MAX));
-        assert!(status.is_ready());
-        status.phase(Phase::Failed);
-        assert!(!status.is_ready());
-    }
-
-    #[test]
-    fn commit_times_count_from_the_year_2000() {
-        let status = Status::new("shop", "0", Duration::from_secs(1));
-        status.applied_commit_time(1_000_000);
-        let shown = rfc3339(status.snapshot().1.applied_commit.unwrap());
-        assert_eq!(shown, "2000-01-01T00:00:01.000Z");
     }
 }

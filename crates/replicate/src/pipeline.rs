@@ -62,6 +62,8 @@ pub trait Observer: Send + Sync {
     fn beat_seen(&self, nonce: Nonce, _sent_us: i64, checkpoint: Checkpoint) {
         self.heartbeat_seen(nonce, checkpoint);
     }
+    /// The loop that reads a log is at work, also while green is blocked: many times a second.
+    fn alive(&self) {}
     /// How far everything has come.
     fn progress(&self, progress: &Progress);
     /// Transactions on blue that the copy waits for.
@@ -71,13 +73,18 @@ pub trait Observer: Send + Sync {
     fn awaits_copy(&self, _tables: &[TableName]) {}
 }
 
-/// A row to be read again from blue, since green has something else under its key.
+/// What is to be read again from blue.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reread {
-    /// Its route. One that is not copied yet is passed over.
-    pub route: RouteId,
-    /// Its keys. See [`Core::reread`].
-    pub key: HealKey,
+pub enum Reread {
+    /// A row, since green has something else under its key. See [`Core::reread`].
+    Row {
+        /// Its route. One that is not copied yet is passed over.
+        route: RouteId,
+        /// Its keys.
+        key: HealKey,
+    },
+    /// Every row of a route. See [`Core::copy_again`].
+    Table(RouteId),
 }
 
 /// How a run came to its end without a failure.
@@ -310,7 +317,10 @@ impl<O: Observer> Turn<O> {
                 Some(says) = inputs.catalog_says.recv() => self.on_catalog(says)?,
                 () = ticks.tick() => self.on_tick(),
                 Some(reread) = inputs.rereads.recv(), if self.core.takes_rereads() => {
-                    self.core.reread(reread.route, reread.key);
+                    match reread {
+                        Reread::Row { route, key } => self.core.reread(route, key),
+                        Reread::Table(route) => self.core.copy_again(route),
+                    }
                 }
                 // 4: the stream.
                 event = inputs.stream.next(), if reading => self.on_events(event?, &mut inputs.stream).await?,

@@ -222,7 +222,11 @@ fn tables_of(event: &LogEvent) -> Vec<RelationId> {
         LogEvent::TruncateLeaf { table, .. } => vec![*table],
         LogEvent::Rows(chunk) => vec![chunk.table],
         LogEvent::Entry(LoggedEntry::Plan(unit) | LoggedEntry::Refresh(unit)) => vec![unit.root.relation()],
-        LogEvent::Entry(LoggedEntry::Forget { table, .. } | LoggedEntry::Complete { table }) => vec![*table],
+        LogEvent::Entry(
+            LoggedEntry::Join { table, .. }
+            | LoggedEntry::Forget { table, .. }
+            | LoggedEntry::Complete { table },
+        ) => vec![*table],
         LogEvent::Arrived { relation, .. } => vec![*relation],
         LogEvent::Table(_)
         | LogEvent::Begin { .. }

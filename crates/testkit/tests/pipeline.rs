@@ -440,10 +440,10 @@ async fn a_row_that_is_asked_for_is_recorded() {
         while watched.lock().unwrap().rows(RouteId(0)).len() < 10 {
             tokio::task::yield_now().await;
         }
-        ask.send(Reread { route: RouteId(0), key }).await.unwrap();
+        ask.send(Reread::Row { route: RouteId(0), key }).await.unwrap();
         // One that no route has is passed over.
         let unknown = HealKey::same(Key::from_texts([&b"5"[..]]));
-        ask.send(Reread { route: RouteId(7), key: unknown }).await.unwrap();
+        ask.send(Reread::Row { route: RouteId(7), key: unknown }).await.unwrap();
         while watched.lock().unwrap().heals() != [asked.clone()] {
             tokio::task::yield_now().await;
         }

@@ -396,6 +396,18 @@ impl RouteSpec {
             && condition.is_none_or(|condition| earlier.ends_with(&condition))
     }
 
+    /// Whether this mapping is an earlier one, given by its fingerprint, without some of its columns.
+    pub fn narrows(&self, earlier: &str) -> bool {
+        let mut rest = earlier;
+        for entry in self.entries() {
+            match rest.find(entry.as_str()) {
+                Some(at) => rest = &rest[at + entry.len()..],
+                None => return false,
+            }
+        }
+        earlier != self.fingerprint()
+    }
+
     fn entries(&self) -> Vec<String> {
         let mut entries = Vec::with_capacity(self.columns.len());
         for (at, column) in self.columns.iter().enumerate() {
@@ -523,6 +535,8 @@ mod tests {
         assert!(!narrow.extends(&wide.fingerprint()) && !wide.extends(&wide.fingerprint()));
         let renamed = compile(Some(&[column("id", "id"), column("years", "age")])).unwrap();
         assert!(!wide.extends(&renamed.fingerprint()));
+        assert!(narrow.narrows(&wide.fingerprint()) && !narrow.narrows(&narrow.fingerprint()));
+        assert!(!wide.narrows(&narrow.fingerprint()) && !renamed.narrows(&wide.fingerprint()));
     }
 
     /// Promise 2: rows under keys that the mapping no longer gives are noticed.

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod settings;
 
 mod assemble;
+mod captured;
 mod collisions;
 pub mod comparing;
 pub mod faults;

@@ -28,7 +28,7 @@ impl Watched {
         let name = &self.followed.publication;
         let there = publication::inspect(client, name).await?;
         if let Some(gap) = self.followed.gap_on(client, there.as_ref()).await? {
-            return Err(gap.failure(name));
+            return Err(self.followed.failure(&gap));
         }
         there.map_or(Ok(()), |there| there.expect(name, &self.tables))
     }

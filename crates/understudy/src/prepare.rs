@@ -172,8 +172,8 @@ fn is_key_rewritten(known: &SavedUnit, now: &Unit) -> bool {
     then.keys != marks.keys && (then.places != marks.places || known.filenode != now.filenode)
 }
 
-/// The publication as green counts on it: its own version, and that of each followed table's place in it.
-pub fn followed(saved: &Saved, publication: &str) -> Followed {
+/// The publication as green counts on it, or a log: its own version, and that of each followed table's place in it.
+pub fn followed(saved: &Saved, publication: &str, by_log: bool) -> Followed {
     Followed {
         publication: publication.to_owned(),
         version: saved.lineage.publication.clone(),
@@ -183,6 +183,7 @@ pub fn followed(saved: &Saved, publication: &str) -> Followed {
             .filter(|known| known.route.is_some())
             .filter_map(followed_table)
             .collect(),
+        by_log,
     }
 }
 
@@ -213,7 +214,7 @@ pub fn missed(
         Gap::Tables { tables, .. } if tables.iter().all(|table| recopy.contains(&table.source)) => {
             Ok(tables.iter().map(|table| table.source.clone()).collect())
         }
-        Gap::Tables { .. } | Gap::Gone { .. } | Gap::Left(_) => Err(gap.failure(&followed.publication)),
+        Gap::Tables { .. } | Gap::Gone { .. } | Gap::Left(_) => Err(followed.failure(&gap)),
     }
 }
 
@@ -222,6 +223,16 @@ pub fn forget(saved: &mut Saved, routes: &[RouteId]) {
     saved.routes.retain(|known| known.route.is_none_or(|route| !routes.contains(&route)));
     saved.units.retain(|unit| !routes.contains(&unit.route));
     saved.heals.retain(|(route, _)| !routes.contains(route));
+}
+
+/// Nothing of routes that are copied again counts as copied, as green has it from then on.
+pub fn start_again(saved: &mut Saved, routes: &[RouteId]) {
+    for known in saved.routes.iter_mut().filter(|known| known.route.is_some_and(|id| routes.contains(&id))) {
+        known.complete = false;
+    }
+    for unit in saved.units.iter_mut().filter(|unit| routes.contains(&unit.route)) {
+        (unit.rows_done, unit.done) = (0, Vec::new());
+    }
 }
 
 /// The routes that green does not follow as they are now: they join, or their mapping has changed.
@@ -513,7 +524,7 @@ mod tests {
     /// Promise 2: a gap is closed by a new copy of all that it concerns, and of nothing less.
     #[test]
     fn what_was_missed_is_copied_anew_or_refused() {
-        let (followed, t) = (followed(&saved(100), "p"), TableName::new("public", "t"));
+        let (followed, t) = (followed(&saved(100), "p", false), TableName::new("public", "t"));
         let missed = |now: &PublicationState, recopy: &[TableName]| missed(&followed, Some(now), recopy);
         assert_eq!(missed(&there("10.700", &[("t", "11.700")]), &[]).unwrap(), []);
         let put_back = there("10.700", &[("t", "12.800")]);

@@ -1,7 +1,7 @@
 //! The publication before the stream starts: made, compared with what green counts on, and brought in line with the file.
 
 use understudy_contract::{Class, Failure, Lineage, Saved, SavedRoute, Unit};
-use understudy_model::{RouteId, TableName};
+use understudy_model::RouteId;
 use understudy_postgres::ident::quote_table;
 use understudy_postgres::preflight::{self, Finding, Known, PlannedTable, PreflightPlan, TableDescription};
 use understudy_postgres::source::followed::{Followed, FollowedTable};
@@ -112,20 +112,19 @@ impl Attempt<'_> {
     ) -> Result<(), Failure> {
         let name = self.settings.name.slot();
         let there = publication::inspect(blue, &name).await?;
-        let followed = prepare::followed(saved, &name);
-        let missed = if K::HOLDS_ROWS {
-            prepare::missed(&followed, there.as_ref(), &self.options.recopy)?
-        } else {
-            missed_in_log(&followed, there.as_ref())?
-        };
+        let followed = prepare::followed(saved, &name, !K::HOLDS_ROWS);
+        let missed = prepare::missed(&followed, there.as_ref(), &self.options.recopy)?;
         let version = there.ok_or_else(|| gone(&name))?.version;
         let anew = routes.iter().filter(|route| missed.contains(&route.source)).map(|route| route.id);
         let anew = anew.collect::<Vec<_>>();
         if anew.is_empty() && saved.lineage.publication.as_ref() == Some(&version) {
             return Ok(());
         }
-        // Rows that blue has deleted meanwhile would stay for ever, whatever the file says of rows that are there.
-        self.must_be_empty((saved, routes), &anew, JOINS).await?;
+        // Rows that blue has deleted meanwhile would stay for ever, whatever the file says of rows that are there. A log has those
+        // who read it remove them.
+        if K::HOLDS_ROWS {
+            self.must_be_empty((saved, routes), &anew, JOINS).await?;
+        }
         sink.forget_routes(&anew, &version).await?;
         prepare::forget(saved, &anew);
         saved.lineage.publication = Some(version);
@@ -147,7 +146,7 @@ impl Attempt<'_> {
         }
         let now = publication::inspect(blue, &name).await?.ok_or_else(|| gone(&name))?;
         // The tables that are followed already have kept their places, unless somebody else was at it meanwhile.
-        prepare::missed(&prepare::followed(saved, &name), Some(&now), &[])?;
+        prepare::missed(&prepare::followed(saved, &name, !K::HOLDS_ROWS), Some(&now), &[])?;
         now.expect(&name, tables)?;
         let versions = versions(routes, &now);
         let table = |(route, version): &(RouteId, String)| FollowedTable {
@@ -159,6 +158,7 @@ impl Attempt<'_> {
             publication: name,
             version: Some(now.version),
             tables: versions.iter().map(table).collect(),
+            by_log: !K::HOLDS_ROWS,
         };
         sink.set_published(versions);
         Ok((!changes.add.is_empty() || !changes.mend.is_empty(), followed))
@@ -244,11 +244,17 @@ pub(crate) fn refuse(findings: Vec<Finding>) -> Result<(), Failure> {
         .remedy("mend these, then see: understudy check FILE"))
 }
 
-/// Changes that a log lacks are lost to every green behind it, and none of them can say which rows to remove for that: no
-/// copy into the log closes such a gap. So nothing is ever missed, or it is refused.
-fn missed_in_log(followed: &Followed, there: Option<&PublicationState>) -> Result<Vec<TableName>, Failure> {
-    prepare::missed(followed, there, &[])
-        .map_err(|failure| Failure::new(failure.class(), failure.to_string()).remedy(publication::START_OVER))
+/// The publication as whoever streams through it counts on it: green itself, or the capture whose log green reads.
+pub(crate) async fn counted_on(settings: &settings::Settings, known: &Known) -> Result<Followed, Failure> {
+    let followed = known.followed(&settings.name.slot());
+    let Some(kafka) = settings.own_log() else { return Ok(followed) };
+    let counted = understudy_kafka::counted_on(kafka).await?;
+    let place = |table: FollowedTable| {
+        let version = counted.tables.get(&table.source)?.clone();
+        Some(FollowedTable { version, ..table })
+    };
+    let tables = followed.tables.into_iter().filter_map(place).collect();
+    Ok(Followed { version: counted.publication.clone(), tables, by_log: true, ..followed })
 }
 
 /// What green remembers once a migration has begun with this publication.

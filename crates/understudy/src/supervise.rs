@@ -21,6 +21,9 @@ const PAUSE_MIN: Duration = Duration::from_millis(250);
 /// Longest pause between attempts.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
+/// How often a part is seen to be alive that waits for its next attempt.
+const ALIVE_EVERY: Duration = Duration::from_secs(5);
+
 /// An attempt that ran this long has done its work: the next failure starts from the shortest pause again.
 const STEADY: Duration = Duration::from_secs(60);
 
@@ -113,6 +116,7 @@ pub(crate) async fn run(
         has_reached: AtomicBool::new(false),
         captures: AtomicBool::new(false),
         applies: AtomicBool::new(false),
+        log_in_order: watch::Sender::new(false),
         beats: Beats::default(),
         settings,
         options,
@@ -154,6 +158,8 @@ struct Run {
     /// Whether the capture has taken the migration over, and whether what fills green has.
     captures: AtomicBool,
     applies: AtomicBool,
+    /// Whether the capture has found blue and the log in order, and has recorded what it was asked for.
+    log_in_order: watch::Sender<bool>,
     beats: Beats,
 }
 
@@ -207,6 +213,7 @@ impl Run {
         let mut pause = PAUSE_MIN;
         let mut refused = None;
         loop {
+            self.alive(part);
             let began = Instant::now();
             let attempt = assemble::Attempt {
                 settings: &self.settings,
@@ -216,6 +223,7 @@ impl Run {
                 instance: self.instance,
                 has_owned,
                 shared: &self.shared,
+                log_in_order: &self.log_in_order,
                 beats: &self.beats,
             };
             let ended = match part {
@@ -258,9 +266,30 @@ impl Run {
             self.phase_of(part, Phase::Retrying);
             tokio::select! {
                 () = shutdown.requested() => return Ok(End::InOrder),
-                () = tokio::time::sleep(pause) => {}
+                () = self.pause(part, pause) => {}
             }
             pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// Waits, and is seen to be alive meanwhile.
+    async fn pause(&self, part: Part, pause: Duration) {
+        let end = tokio::time::Instant::now() + pause;
+        loop {
+            self.alive(part);
+            let next = tokio::time::Instant::now() + ALIVE_EVERY;
+            tokio::time::sleep_until(next.min(end)).await;
+            if next >= end {
+                return self.alive(part);
+            }
+        }
+    }
+
+    /// What keeps a part going is at work, whatever has become of its figures.
+    fn alive(&self, part: Part) {
+        match (part, self.options.role) {
+            (Part::Capture, Role::All) => self.status.capture_alive(),
+            _ => self.status.alive(),
         }
     }
 
@@ -297,6 +326,10 @@ impl Run {
         let alone = self.options.role != Role::All;
         let (source, target) = (part != Part::Apply || alone, part != Part::Capture || alone);
         let was_connected = (!source || report.source_connected) && (!target || report.target_connected);
+        match part {
+            Part::Capture => self.status.capture_waits_for(Vec::new()),
+            Part::Whole | Part::Apply => self.status.waiting_for(Vec::new()),
+        }
         if source {
             self.status.source_connected(false);
         }

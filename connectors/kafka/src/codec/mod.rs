@@ -20,7 +20,7 @@ pub use partition::{colliding_tables, partition_of};
 pub use schema::{SchemaColumn, SchemaRecord};
 
 pub use group::{Beat, GROUP_BYTES_MAX, Group, GroupTable, LeafOrTables, Part, Truncated, Work};
-pub use request::Request;
+pub use request::{Asked, Request};
 pub use state::{
     DoneRange, DoneRanges, FoldedState, Owner, Progress, RouteState, StateFold, StateKey, StateRecord,
     UnitState, progress_records,

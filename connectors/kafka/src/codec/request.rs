@@ -1,7 +1,8 @@
-//! A row that an apply wants to be read again, as the requests topic holds it.
+//! What an apply wants to be read again, as the requests topic holds it.
 
 use serde::{Deserialize, Serialize};
 use understudy_contract::Wanted;
+use understudy_model::TableName;
 
 use super::error::CodecError;
 use super::wire::{self, Format, KeyWire, NameWire};
@@ -11,8 +12,17 @@ use super::wire::{self, Format, KeyWire, NameWire};
 pub struct Request {
     /// The green that asks.
     pub target: String,
-    /// The row.
-    pub row: Wanted,
+    /// What it asks for.
+    pub asked: Asked,
+}
+
+/// What an apply asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// A row is to be read again.
+    Row(Wanted),
+    /// A table is to be copied into the log anew.
+    Table(TableName),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -20,20 +30,30 @@ struct RequestWire {
     v: Format,
     target: String,
     table: NameWire,
-    key: KeyWire,
+    /// Left out: all of the table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<KeyWire>,
 }
 
 impl Request {
     /// The value of its record, which has no key.
     pub fn to_json(&self) -> Vec<u8> {
-        let (table, key) = ((&self.row.table).into(), KeyWire(self.row.key.clone()));
+        let (table, key) = match &self.asked {
+            Asked::Row(row) => ((&row.table).into(), Some(KeyWire(row.key.clone()))),
+            Asked::Table(table) => (table.into(), None),
+        };
         wire::write(&RequestWire { v: Format, target: self.target.clone(), table, key })
     }
 
     /// Reads the value of a record.
     pub fn from_json(value: &[u8]) -> Result<Request, CodecError> {
         let RequestWire { v: Format, target, table, key } = wire::read("a request", value)?;
-        Ok(Request { target, row: Wanted { table: table.into(), key: key.0 } })
+        let table = table.into();
+        let asked = match key {
+            Some(key) => Asked::Row(Wanted { table, key: key.0 }),
+            None => Asked::Table(table),
+        };
+        Ok(Request { target, asked })
     }
 }
 
@@ -53,8 +73,10 @@ mod tests {
             table in arbitrary::table(),
             key in arbitrary::key(),
         ) {
-            let request = Request { target, row: Wanted { table, key } };
-            prop_assert_eq!(Request::from_json(&request.to_json()), Ok(request));
+            for asked in [Asked::Table(table.clone()), Asked::Row(Wanted { table, key })] {
+                let request = Request { target: target.clone(), asked };
+                prop_assert_eq!(Request::from_json(&request.to_json()), Ok(request));
+            }
         }
     }
 
@@ -63,8 +85,11 @@ mod tests {
     fn requests_are_written_so() {
         let row =
             Wanted { table: TableName::new("public", "orders"), key: Key::from_texts([&b"1"[..], b"\xff"]) };
-        let json = Request { target: "green".to_owned(), row }.to_json();
+        let orders = Asked::Table(row.table.clone());
+        let json =
+            |asked| String::from_utf8(Request { target: "green".to_owned(), asked }.to_json()).unwrap();
         let expected = r#"{"v":1,"target":"green","table":["public","orders"],"key":["1",[255]]}"#;
-        assert_eq!(String::from_utf8(json).unwrap(), expected);
+        assert_eq!(json(Asked::Row(row)), expected);
+        assert_eq!(json(orders), r#"{"v":1,"target":"green","table":["public","orders"]}"#);
     }
 }

@@ -2,6 +2,40 @@
 
 use understudy_contract::{Class, Failure};
 
+use crate::error::Error;
+
+/// How an apply begins anew, whoever has to do with it.
+const ANEW: &str =
+    "begin anew: understudy abort FILE, empty tables on green, and a new connector with another topic.prefix";
+
+/// A failure on the way to Debezium's topics. They are not ours, and neither are the settings that they were made with.
+pub(super) fn told(error: Error) -> Failure {
+    let remedy = match &error {
+        Error::NoTopic { .. } => format!(
+            "look first whether it is there and whether we may see it (kafka-topics --describe, and Describe among the user's \
+             rights); if it is gone, {ANEW}"
+        ),
+        Error::Partitions { .. } => {
+            format!("records of one row may be in two partitions now, in no order: {ANEW}")
+        }
+        Error::Expired { .. } => {
+            format!(
+                "{ANEW}; have the topics keep their records for longer (retention.ms) than an apply may stand still"
+            )
+        }
+        Error::AnotherLog { .. } => format!(
+            "set `brokers`, `topic_prefix` and `format` under `through.kafka` to those that green was filled from, or {ANEW}"
+        ),
+        Error::Torn { .. } => ANEW.to_owned(),
+        Error::NotAllowed { subject, .. } => {
+            format!("grant the user Describe, DescribeConfigs and Read on {subject}")
+        }
+        _ => return error.into(),
+    };
+    let class = Failure::from(error.clone()).class();
+    Failure::new(class, error.to_string()).remedy(remedy).caused_by(error)
+}
+
 /// Why something of a record cannot be applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Unfit {

@@ -249,17 +249,14 @@ impl Intake {
         self.windows.begin()
     }
 
-    /// They have been read; `None`: they could not be.
-    pub(super) fn on_read(&mut self, read: Option<RowsRead>) {
-        self.windows.end(read);
+    /// They have been read, or could not be. Fails for what stays.
+    pub(super) fn on_read(&mut self, read: Result<RowsRead, Failure>) -> Result<(), Failure> {
+        self.windows.end(read)
     }
 
-    /// How many records lie before these ends that have not come.
-    pub(super) fn behind(&self, ends: &Ends) -> u64 {
-        let left = |((topic, partition), end): (&(String, i32), &i64)| {
-            u64::try_from(end - self.place.next(topic, *partition).unwrap_or_default()).unwrap_or(0)
-        };
-        ends.iter().map(left).sum()
+    /// A second has passed.
+    pub(super) fn on_tick(&mut self) {
+        self.windows.on_tick();
     }
 }
 

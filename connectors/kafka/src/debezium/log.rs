@@ -4,7 +4,6 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt;
@@ -19,8 +18,9 @@ use understudy_model::{Checkpoint, Lsn};
 use super::blue::{BlueLook, BlueRows, DebeziumAsk, RowsRead};
 use super::intake::Intake;
 use super::place::Place;
-use super::reach::{Found, Reach};
-use super::{DebeziumSettings, DebeziumTable, Progress, offsets, preflight};
+use super::reach::{Found, Reach, TopicConsumer};
+use super::{DebeziumLag, DebeziumSettings, DebeziumTable, Progress, fault, kept, offsets, preflight};
+use crate::aside::EndAside;
 use crate::client::blocking;
 use crate::error::Error;
 use crate::log::trouble::{Trouble, judge};
@@ -36,7 +36,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 type Chore<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// What a look at the topics comes to, and how far the connector had come before it.
-type Looked = Result<(Option<Lsn>, Found), Error>;
+type Looked = Result<(Option<Lsn>, Found), Failure>;
 
 /// From where a log is read.
 #[derive(Debug, Clone)]
@@ -49,19 +49,9 @@ pub struct DebeziumStart {
     pub compiled_at: Lsn,
 }
 
-/// How many records are still to be read.
-#[derive(Debug, Clone)]
-pub struct DebeziumLag(Arc<AtomicU64>);
-
-impl DebeziumLag {
-    /// As last looked at; `None` before the first look.
-    pub fn records(&self) -> Option<u64> {
-        Some(self.0.load(Ordering::Relaxed)).filter(|records| *records != u64::MAX)
-    }
-}
-
 /// The topics of a connector, as a log.
 pub struct DebeziumLog {
+    settings: KafkaSettings,
     reach: Reach,
     /// The topic in which Connect keeps its offsets, where that is read.
     offsets_topic: Option<String>,
@@ -75,8 +65,8 @@ pub struct DebeziumLog {
     looking: Option<Chore<Looked>>,
     reading: Option<Chore<Result<RowsRead, Failure>>>,
     beating: Option<Chore<Result<(BlueLook, i64), Failure>>>,
-    behind: Arc<AtomicU64>,
     failed: Option<Failure>,
+    _end: EndAside<TopicConsumer>,
 }
 
 impl fmt::Debug for DebeziumLog {
@@ -101,15 +91,18 @@ impl DebeziumLog {
             Progress::Offsets(topic) => Some(topic.clone()),
             Progress::Slot(_) => None,
         };
+        kept::refuse(settings, place.topics.keys().cloned().collect()).await.map_err(opening)?;
         let of = (settings.clone(), offsets_topic.clone());
         let opened = blocking(move || open(&of.0, of.1.as_deref(), place)).await;
-        let (reach, place) = opened.map_err(|error| opening(error.into()))?;
+        let (reach, place) = opened.map_err(|error| opening(fault::told(error)))?;
         let at = (start.checkpoint.lsn(), start.compiled_at);
         let intake = Intake::new(tables, place, at, debezium.declared);
         let (ask, asks) = mpsc::channel(16);
         let mut pace = tokio::time::interval(LOOK_EVERY);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let log = DebeziumLog {
+            _end: EndAside::new(&reach.consumer),
+            settings: settings.clone(),
             reach,
             offsets_topic,
             first_confirmed: None,
@@ -121,7 +114,6 @@ impl DebeziumLog {
             looking: None,
             reading: None,
             beating: None,
-            behind: Arc::new(AtomicU64::new(u64::MAX)),
             failed: None,
         };
         Ok((log, DebeziumAsk(ask)))
@@ -129,7 +121,7 @@ impl DebeziumLog {
 
     /// Tells how many records are still to be read.
     pub fn lag(&self) -> DebeziumLag {
-        DebeziumLag(self.behind.clone())
+        DebeziumLag::new(&self.reach)
     }
 
     /// Starts what is due.
@@ -139,7 +131,12 @@ impl DebeziumLog {
             let (reach, topics, place) =
                 (self.reach.clone(), self.intake.topics(), self.intake.place().clone());
             let look = blocking(move || reach.look(&topics, &place));
-            self.looking = Some(Box::pin(async move { Ok((wanted, look.await?)) }));
+            let settings = self.settings.clone();
+            self.looking = Some(Box::pin(async move {
+                let found = look.await.map_err(fault::told)?;
+                kept::refuse(&settings, found.new.iter().map(|(topic, _)| topic.clone()).collect()).await?;
+                Ok((wanted, found))
+            }));
             if self.beating.is_none() {
                 let look = self.blue.look();
                 let sent_us = now_us();
@@ -181,11 +178,8 @@ impl DebeziumLog {
                 Ok(())
             }
             read = done(&mut self.reading) => {
-                if let Err(failure) = &read {
-                    tracing::warn!(error = %failure, "rows cannot be read from blue; they are asked for again");
-                }
-                self.intake.on_read(read.ok());
-                Ok(())
+                let reading = |failure: Failure| failure.while_doing("read rows from blue by key");
+                self.intake.on_read(read).map_err(reading)
             }
             Some(rows) = self.asks.recv(), if takes_asks => {
                 self.intake.on_asked(rows);
@@ -202,6 +196,7 @@ impl DebeziumLog {
             }
             _ = self.pace.tick() => {
                 self.is_time = true;
+                self.intake.on_tick();
                 Ok(())
             }
         }
@@ -209,11 +204,10 @@ impl DebeziumLog {
 
     fn on_look(&mut self, upto: Option<Lsn>, found: Found) -> Result<(), Failure> {
         let Found { new, ends } = found;
-        self.reach.fetch(&new)?;
+        self.reach.fetch_tables(&new).map_err(fault::told)?;
         for (topic, starts) in new {
             self.intake.on_topic(topic, starts);
         }
-        self.behind.store(self.intake.behind(&ends), Ordering::Relaxed);
         if let Some(upto) = upto {
             self.intake.on_ends(upto, ends);
         }
@@ -242,8 +236,8 @@ fn open(
     if let Some(topic) = offsets_topic {
         reach.fetch(&[(topic.to_owned(), reach.offsets_topic(topic)?)])?;
     }
-    reach
-        .fetch(&place.topics.iter().map(|(topic, next)| (topic.clone(), next.clone())).collect::<Vec<_>>())?;
+    let tables = place.topics.iter().map(|(topic, next)| (topic.clone(), next.clone()));
+    reach.fetch_tables(&tables.collect::<Vec<_>>())?;
     Ok((reach, place))
 }
 
@@ -268,9 +262,10 @@ fn take(
     let message = match message {
         Ok(message) => message,
         Err(error) => {
-            return match judge(&error, "Debezium writes", &reach.watcher) {
+            // The client does not tell which of them it complains of.
+            return match judge(&error, &format!("{}.*", intake.place().prefix), &reach.watcher) {
                 Trouble::Passes => Ok(()),
-                Trouble::Stays(error) => Err(error.into()),
+                Trouble::Stays(error) => Err(fault::told(error)),
             };
         }
     };

@@ -16,6 +16,8 @@ mod place;
 mod windows;
 
 mod intake;
+mod kept;
+mod lag;
 mod log;
 mod reach;
 
@@ -25,7 +27,8 @@ pub mod preflight;
 mod tests;
 
 pub use blue::{BlueLook, BlueRows, DebeziumAsk, RowsRead};
-pub use log::{DebeziumLag, DebeziumLog, DebeziumStart};
+pub use lag::DebeziumLag;
+pub use log::{DebeziumLog, DebeziumStart};
 pub use text::{BinaryForm, DecimalForm, Declared, Kind, TimeForm};
 
 use std::sync::Arc;

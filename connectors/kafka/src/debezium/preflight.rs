@@ -4,13 +4,16 @@ use super::place::Place;
 use super::reach::Reach;
 use understudy_contract::{Class, Failure};
 
-use super::fault::Unfit;
-use super::{DebeziumSettings, DebeziumTable, Progress, text};
+use super::fault::{self, Unfit};
+use super::{DebeziumSettings, DebeziumTable, Progress, kept, text};
 use crate::client::blocking;
 use crate::error::Error;
 use crate::names::TopicNames;
 use crate::preflight::{Finding, Severity};
 use crate::settings::KafkaSettings;
+
+/// The code of a finding that topics cannot be read.
+const CODE: &str = "debezium-topics";
 
 /// Looks at the topics of these tables.
 pub async fn preflight(
@@ -21,8 +24,9 @@ pub async fn preflight(
     let mut findings = tables.iter().flat_map(|table| inexact(debezium, table)).collect::<Vec<_>>();
     let names = TopicNames::new(settings.topic_prefix.clone());
     let topics = tables.iter().map(|table| names.table(&table.relation.name)).collect::<Vec<_>>();
-    let (settings, debezium) = (settings.clone(), debezium.clone());
+    let (of_settings, debezium, all) = (settings.clone(), debezium.clone(), topics.clone());
     let looked = blocking(move || {
+        let settings = of_settings;
         let reach = Reach::new(&settings)?;
         if let Progress::Offsets(topic) = &debezium.progress {
             reach.offsets_topic(topic)?;
@@ -56,14 +60,20 @@ pub async fn preflight(
         }
         Err(error) => findings.push(unusable(error)),
     }
+    match kept::look(settings, all).await {
+        Ok(found) => findings.extend(found),
+        // What keeps us from looking at all has been told.
+        Err(error) if findings.iter().all(|found| found.code != CODE) => findings.push(unusable(error)),
+        Err(_) => {}
+    }
     findings
 }
 
 fn unusable(error: Error) -> Finding {
-    let failure = Failure::from(error);
+    let failure = fault::told(error);
     Finding {
         severity: Severity::Error,
-        code: "debezium-topics",
+        code: CODE,
         subject: "Debezium's topics".to_owned(),
         what: failure.to_string(),
         remedy: failure.remedy_text().unwrap_or_default().to_owned(),

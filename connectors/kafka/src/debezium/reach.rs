@@ -1,7 +1,7 @@
 //! What the brokers tell of Debezium's topics: which there are, and where they begin and end.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::{Offset, TopicPartitionList};
@@ -11,16 +11,21 @@ use super::place::Place;
 use crate::client::{ANSWER_MAX, Watcher, reader_config};
 use crate::error::Error;
 use crate::settings::KafkaSettings;
-use crate::topics::layout;
+use crate::topics::find_each;
 
 /// Kilobytes of records that wait to be taken, those of all partitions together.
 const QUEUE_KB: &str = "32768";
 
 /// What reads the topics.
+pub(super) type TopicConsumer = StreamConsumer<Watcher>;
+
+/// The same, with what is known beside it.
 #[derive(Clone)]
 pub(super) struct Reach {
-    pub(super) consumer: Arc<StreamConsumer<Watcher>>,
+    pub(super) consumer: Arc<TopicConsumer>,
     pub(super) watcher: Watcher,
+    /// From where the partitions of the tables' topics are read.
+    pub(super) starts: Arc<Mutex<Ends>>,
 }
 
 /// What was found at a look.
@@ -41,7 +46,7 @@ impl Reach {
         config.set("fetch.wait.max.ms", "50");
         let consumer = config.create_with_context(watcher.clone());
         let consumer = consumer.map_err(|error| Error::of(&error, "the Kafka client"))?;
-        Ok(Reach { consumer: Arc::new(consumer), watcher })
+        Ok(Reach { consumer: Arc::new(consumer), watcher, starts: Arc::default() })
     }
 
     pub(super) fn cluster(&self) -> Option<String> {
@@ -51,12 +56,13 @@ impl Reach {
     /// Looks which of these topics there are, and where they end. Those that were there before must be as they were. Blocks its
     /// thread.
     pub(super) fn look(&self, topics: &[String], place: &Place) -> Result<Found, Error> {
-        let there =
-            layout(self.consumer.client()).map_err(|error| self.watcher.judge(&error, "the cluster"))?;
+        let there = find_each(self.consumer.client(), topics.iter().map(String::as_str), &self.watcher)?;
         let mut present = Vec::new();
         let mut found = Found::default();
         for topic in topics {
-            let partitions = there.get(topic).map(|found| found.partitions);
+            // One that is being made has none yet.
+            let partitions =
+                there.get(topic).map(|found| found.partitions).filter(|partitions| *partitions > 0);
             match (place.topics.get(topic).map(Vec::len), partitions) {
                 (Some(_), None) => return Err(Error::NoTopic { topic: topic.clone() }),
                 (Some(expected), Some(found)) if expected != found => {
@@ -72,7 +78,7 @@ impl Reach {
             .filter(|(topic, _)| !place.topics.contains_key(topic))
             .cloned()
             .collect::<Vec<_>>();
-        let firsts = self.offsets(&new, Offset::Beginning)?;
+        let firsts = self.offsets(partitions_of(&new), Offset::Beginning)?;
         for (topic, partitions) in new {
             let starts = (0..partitions)
                 .map(|partition| firsts[&(topic.clone(), partition as i32)])
@@ -84,15 +90,15 @@ impl Reach {
             }
             found.new.push((topic, starts));
         }
-        found.ends = self.offsets(&present, Offset::End)?;
+        found.ends = self.offsets(partitions_of(&present), Offset::End)?;
         Ok(found)
     }
 
     /// What is to be read next must still be there, and have been there.
     pub(super) fn still_there(&self, place: &Place) -> Result<(), Error> {
         let topics = place.topics.iter().map(|(topic, next)| (topic.clone(), next.len())).collect::<Vec<_>>();
-        let firsts = self.offsets(&topics, Offset::Beginning)?;
-        let ends = self.offsets(&topics, Offset::End)?;
+        let firsts = self.offsets(partitions_of(&topics), Offset::Beginning)?;
+        let ends = self.offsets(partitions_of(&topics), Offset::End)?;
         for ((topic, partition), first) in firsts {
             let next = place.next(&topic, partition).unwrap_or_default();
             let end = ends.get(&(topic.clone(), partition)).copied().unwrap_or(first);
@@ -113,8 +119,7 @@ impl Reach {
 
     /// The partitions of Connect's own topic, with the first offset of each.
     pub(super) fn offsets_topic(&self, topic: &str) -> Result<Vec<i64>, Error> {
-        let there =
-            layout(self.consumer.client()).map_err(|error| self.watcher.judge(&error, "the cluster"))?;
+        let there = find_each(self.consumer.client(), std::iter::once(topic), &self.watcher)?;
         let Some(found) = there.get(topic) else {
             return Err(Error::Settings {
                 subject: format!("topic {topic}"),
@@ -123,17 +128,21 @@ impl Reach {
                     .to_owned(),
             });
         };
-        let firsts = self.offsets(&[(topic.to_owned(), found.partitions)], Offset::Beginning)?;
+        let partitions = [(topic.to_owned(), found.partitions)];
+        let firsts = self.offsets(partitions_of(&partitions), Offset::Beginning)?;
         Ok(firsts.into_values().collect())
     }
 
-    fn offsets(&self, topics: &[(String, usize)], end: Offset) -> Result<Ends, Error> {
+    /// Where partitions begin or end. Blocks its thread.
+    pub(super) fn offsets(
+        &self,
+        partitions: impl Iterator<Item = (String, i32)>,
+        end: Offset,
+    ) -> Result<Ends, Error> {
         let mut asked = TopicPartitionList::new();
-        for (topic, partitions) in topics {
-            for partition in 0..*partitions {
-                let added = asked.add_partition_offset(topic, partition as i32, end);
-                added.map_err(|error| Error::of(&error, topic))?;
-            }
+        for (topic, partition) in partitions {
+            let added = asked.add_partition_offset(&topic, partition, end);
+            added.map_err(|error| Error::of(&error, &topic))?;
         }
         if asked.count() == 0 {
             return Ok(Ends::new());
@@ -154,6 +163,16 @@ impl Reach {
         }
     }
 
+    /// Fetches these tables' topics too, each from the offset given.
+    pub(super) fn fetch_tables(&self, topics: &[(String, Vec<i64>)]) -> Result<(), Error> {
+        let mut starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
+        for (topic, of_topic) in topics {
+            starts.extend(of_topic.iter().zip(0..).map(|(start, at)| ((topic.clone(), at), *start)));
+        }
+        drop(starts);
+        self.fetch(topics)
+    }
+
     /// Fetches these too, each from the offset given.
     pub(super) fn fetch(&self, topics: &[(String, Vec<i64>)]) -> Result<(), Error> {
         let mut list = TopicPartitionList::new();
@@ -168,4 +187,12 @@ impl Reach {
         }
         self.consumer.incremental_assign(&list).map_err(|error| Error::of(&error, "the topics"))
     }
+}
+
+fn partitions_of(topics: &[(String, usize)]) -> impl Iterator<Item = (String, i32)> {
+    let of = |(topic, partitions): &(String, usize)| {
+        let topic = topic.clone();
+        (0..*partitions as i32).map(move |partition| (topic.clone(), partition))
+    };
+    topics.iter().flat_map(of)
 }

@@ -217,7 +217,7 @@ fn rows_of_blue_are_placed_unless_they_changed_meanwhile() {
         };
         new
     };
-    intake.on_read(Some(RowsRead { rows: vec![row(1), row(2)], at: Lsn::new(20) }));
+    intake.on_read(Ok(RowsRead { rows: vec![row(1), row(2)], at: Lsn::new(20) })).unwrap();
     let none = Ends::from([((TOPIC.to_owned(), 0), 1)]);
     intake.on_ends(Lsn::new(19), none.clone());
     assert!(

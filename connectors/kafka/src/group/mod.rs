@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::Producer;
 use tokio::sync::mpsc;
 use understudy_contract::Failure;
@@ -22,13 +22,16 @@ use crate::error::Error;
 use crate::log::trouble::{Trouble, judge};
 use crate::names::TopicNames;
 use crate::settings::KafkaSettings;
-use crate::topics::{TopicSpec, await_topics, create};
+use crate::topics::{TopicSpec, await_topics, create, find, find_each};
 
 /// A member that is not heard of for this long is taken for dead. A process that was killed is missed for no longer.
 pub const SESSION_MAX: Duration = Duration::from_secs(8);
 
 /// How long lanes that are given up may take to stop in order. What they have not finished by then comes again elsewhere.
 const STOP_MAX: Duration = Duration::from_secs(60);
+
+/// How long it may take until every broker knows a topic.
+const KNOWN_MAX: Duration = Duration::from_secs(10);
 
 /// How soon a request to leave is heard.
 const POLL: Duration = Duration::from_millis(100);
@@ -79,10 +82,13 @@ impl KafkaGroup {
         let watcher = Watcher::default();
         let member = Member { watcher: watcher.clone(), events: events.clone() };
         let mut config = reader_config(settings, &format!("{}.understudy.apply", settings.topic_prefix));
-        config.set("group.id", group_id(settings, migration));
+        let group = group_id(settings, migration);
+        config.set("group.id", &group);
         config.set("partition.assignment.strategy", "cooperative-sticky");
         config.set("session.timeout.ms", SESSION_MAX.as_millis().to_string());
         config.set("heartbeat.interval.ms", "2000");
+        // By default a topic that a broker did not know yet is asked for again after minutes.
+        config.set("topic.metadata.refresh.interval.ms", "1000");
         // There is nothing to be read.
         config.set("auto.offset.reset", "latest");
         config.set("enable.partition.eof", "false");
@@ -93,7 +99,7 @@ impl KafkaGroup {
         let leaves = Arc::new(AtomicBool::new(false));
         let until = Arc::clone(&leaves);
         let polled = thread::Builder::new().name("kafka-group".to_owned()).spawn(move || {
-            poll(&consumer, (&topic, &watcher), &events, &until);
+            poll(&consumer, (&topic, &group, &watcher), &events, &until);
             // Leaves the group, which revokes whatever is left: nobody listens any more.
         });
         let thread = polled.map_err(|error| joining(Error::Internal { why: error.to_string() }))?;
@@ -128,13 +134,32 @@ impl Drop for KafkaGroup {
 /// Serves the member until it is to leave. Blocks its thread.
 fn poll(
     consumer: &BaseConsumer<Member>,
-    (topic, watcher): (&str, &Watcher),
+    (topic, group, watcher): (&str, &str, &Watcher),
     events: &mpsc::Sender<Result<GroupEvent, Failure>>,
     leaves: &AtomicBool,
 ) {
+    let mut missed: Option<Instant> = None;
     while !leaves.load(Ordering::Relaxed) {
-        let Some(Err(error)) = consumer.poll(POLL) else { continue };
-        if let Trouble::Stays(error) = judge(&error, topic, watcher) {
+        let trouble = match consumer.poll(POLL) {
+            Some(Err(error)) => judge_member(&error, (topic, group), watcher),
+            Some(Ok(_)) | None => Trouble::Passes,
+        };
+        let stays = match trouble {
+            // One that has just been made is not known to every broker yet.
+            Trouble::Stays(Error::NoTopic { .. }) => {
+                missed.get_or_insert_with(Instant::now);
+                continue;
+            }
+            Trouble::Stays(error) => Some(error),
+            Trouble::Passes if missed.is_some_and(|missed| missed.elapsed() > KNOWN_MAX) => {
+                missed = None;
+                let there = find(consumer.client(), std::iter::once(topic), watcher);
+                let is_gone = there.is_ok_and(|there| !there.contains_key(topic));
+                is_gone.then(|| Error::NoTopic { topic: topic.to_owned() })
+            }
+            Trouble::Passes => None,
+        };
+        if let Some(error) = stays {
             let failure = Failure::from(error).while_doing("take part in the group of workers in Kafka");
             let _ = events.blocking_send(Err(failure));
             return;
@@ -142,15 +167,45 @@ fn poll(
     }
 }
 
-/// Makes the topic by which lanes are shared out, unless it is there.
+/// What an error means for a member, which asks for nothing but the group: what keeps it out would pass for a member that has no
+/// lanes to do.
+fn judge_member(error: &KafkaError, (topic, group): (&str, &str), watcher: &Watcher) -> Trouble {
+    use RDKafkaErrorCode as Code;
+    let subject = format!("group {group}");
+    match error.rdkafka_error_code() {
+        Some(code @ Code::GroupAuthorizationFailed) => Trouble::Stays(Error::of_code(code, &subject)),
+        Some(code @ Code::InvalidSessionTimeout) => {
+            let why = format!(
+                "{code}: members are missed after {} seconds, which the brokers' group.min.session.timeout.ms and \
+                 group.max.session.timeout.ms must allow",
+                SESSION_MAX.as_secs()
+            );
+            Trouble::Stays(Error::Settings { subject, why })
+        }
+        Some(code @ Code::InconsistentGroupProtocol) => {
+            let why = format!("{code}: somebody else is a member of it");
+            Trouble::Stays(Error::Settings { subject, why })
+        }
+        Some(code @ (Code::InvalidGroupId | Code::GroupMaxSizeReached)) => {
+            Trouble::Stays(Error::Settings { subject, why: code.to_string() })
+        }
+        _ => judge(error, topic, watcher),
+    }
+}
+
+/// Makes the topic by which lanes are shared out, unless it is there: who may not make topics can be given it.
 async fn make_topic(settings: &KafkaSettings) -> Result<(), Error> {
     let spec = TopicSpec::lanes(settings, &TopicNames::new(settings.topic_prefix.clone()));
-    let admin = admin(settings)?;
-    let made = create(&admin, settings, std::slice::from_ref(&spec), false).await;
-    if let Some((topic, code)) = made.map_err(|error| Error::of(&error, &spec.name))?.into_iter().next() {
-        return Err(Error::of_code(code, &topic));
+    let (prober, watcher) = prober(settings)?;
+    let (looking, judge, name) = (prober.clone(), watcher.clone(), spec.name.clone());
+    let find = move || find_each(looking.client(), std::iter::once(name.as_str()), &judge);
+    if blocking(find).await?.is_empty() {
+        let made = create(&admin(settings)?, settings, std::slice::from_ref(&spec), false).await;
+        let made = made.map_err(|error| watcher.judge(&error, &spec.name))?;
+        if let Some((topic, code)) = made.into_iter().next() {
+            return Err(Error::of_code(code, &topic));
+        }
     }
-    let (prober, _) = prober(settings)?;
     blocking(move || {
         let there = await_topics(prober.client(), std::slice::from_ref(&spec))?;
         match there.get(&spec.name).map(|found| found.partitions) {
@@ -200,4 +255,35 @@ impl ConsumerContext for Member {
 fn numbers(partitions: &TopicPartitionList) -> Vec<u32> {
     let numbers = partitions.elements().into_iter().filter_map(|one| u32::try_from(one.partition()).ok());
     numbers.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use understudy_contract::Class;
+
+    use super::*;
+
+    /// Guards a worker that the brokers keep out of its group: it must not wait for lanes for ever without a word. A broker that
+    /// restarts keeps nobody out.
+    #[test]
+    fn who_is_kept_out_of_the_group_stops() {
+        use RDKafkaErrorCode as Code;
+        let judged = |code| {
+            let error = KafkaError::MessageConsumption(code);
+            judge_member(&error, ("shop.understudy.lanes", "understudy-shop-mart"), &Watcher::default())
+        };
+        for code in [
+            Code::GroupAuthorizationFailed,
+            Code::InvalidSessionTimeout,
+            Code::InconsistentGroupProtocol,
+            Code::GroupMaxSizeReached,
+        ] {
+            let Trouble::Stays(error) = judged(code) else { panic!("{code:?} passes") };
+            assert!(error.to_string().contains("group understudy-shop-mart"), "{error}");
+            assert_eq!(Failure::from(error).class(), Class::Configuration, "{code:?}");
+        }
+        for code in [Code::BrokerTransportFailure, Code::NotCoordinator, Code::RebalanceInProgress] {
+            assert!(matches!(judged(code), Trouble::Passes), "{code:?}");
+        }
+    }
 }

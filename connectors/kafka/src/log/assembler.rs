@@ -1,17 +1,18 @@
 //! Groups put together: records of the order topic and of the tables in, events of the log out. Holds no client.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use rustc_hash::FxHashMap;
-use understudy_contract::{Failure, LogEvent};
+use understudy_contract::{Class, Failure, LogEvent};
 use understudy_model::{Lsn, RelationId, TableName};
 
 use super::cursor::{Place, digest};
 use super::emit::{Emitted, emit};
 use super::lane::Share;
 use super::shapes::{Shape, Shapes};
-use crate::codec::{DataHeaders, Group, RecordOrder, RowEvent, SchemaRecord};
+use super::start::Starts;
+use crate::codec::{DataHeaders, Group, RecordOrder, RowEvent, SchemaRecord, Work};
 use crate::error::Error;
 use crate::names::TopicNames;
 
@@ -97,6 +98,8 @@ pub(crate) struct Assembler {
     share: Share,
     /// The end of the group before the last one that was begun.
     before: (u64, i64, u64),
+    /// Where reading has started.
+    starts: Starts,
     /// A group that is held at a fence, with the rows that have been read of it: see [`Emitted::Fenced`].
     held: Option<Gathering>,
 }
@@ -109,6 +112,7 @@ impl Assembler {
             before: (place.group, place.order, place.digest),
             place,
             share: Share::All,
+            starts: Starts::default(),
             held: None,
             shapes: Shapes::default(),
             gathering: None,
@@ -121,6 +125,11 @@ impl Assembler {
     /// The same for one lane.
     pub(crate) fn of(self, share: Share) -> Assembler {
         Assembler { share, ..self }
+    }
+
+    /// The same, told where reading starts.
+    pub(super) fn starting(self, starts: Starts) -> Assembler {
+        Assembler { starts, ..self }
     }
 
     /// Whether nothing more comes before [`Assembler::widen`]: the group has to be read for all lanes.
@@ -213,7 +222,10 @@ impl Assembler {
 
     /// Adds what the schema topic holds.
     pub(crate) fn learn(&mut self, shapes: Vec<SchemaRecord>) -> Result<(), Failure> {
-        self.shapes.learn(shapes);
+        self.shapes.learn(shapes).map_err(|(table, version)| {
+            let why = format!("it holds two shapes of {table} as version {version}");
+            Error::Torn { topic: self.names.schema(), why }
+        })?;
         self.finish_if_whole()
     }
 
@@ -277,8 +289,12 @@ impl Assembler {
         let number = gathering.group.number;
         let headers = DataHeaders::read(headers).map_err(|error| reading(error.into()))?;
         let next = gathering.counted.last_mut().ok_or_else(nobody_asked)?;
+        if matches!(self.share, Share::Names(after) if headers.group <= after) {
+            return Ok(());
+        }
         if headers.group != number {
-            return Err(wrong_group(at, headers.group, number, next.left));
+            let left = next.left;
+            return Err(self.wrong_group(at, (headers.group, number), left));
         }
         let shape = match &next.shape {
             Some(shape) if shape.version == headers.schema => Arc::clone(shape),
@@ -289,7 +305,13 @@ impl Assembler {
                 next.shape.insert(shape).clone()
             }
         };
-        let event = shape.codec.decode(&headers, key, value).map_err(|error| reading(error.into()))?;
+        let event = match (&self.share, &gathering.group.work) {
+            // Whoever wants names learns of a chunk from the group alone.
+            (Share::Names(_), Work::Chunk { .. }) => Ok(RowEvent::Tombstone),
+            (Share::Names(_), _) => shape.codec.decode_name(&headers, key),
+            _ => shape.codec.decode(&headers, key, value),
+        };
+        let event = event.map_err(|error| reading(error.into()))?;
         next.last = Some(at.offset);
         next.left -= 1;
         let is_read = next.left == 0;
@@ -311,6 +333,7 @@ impl Assembler {
             return Ok(());
         }
         let Some(mut gathering) = self.gathering.take() else { return Ok(()) };
+        self.keeps_lanes(&gathering.group)?;
         // Where to go on when it turns out that this group concerns the rows of all lanes.
         let fence = self.share.may_fence(&gathering.group).then(|| self.place_before());
         for read in &gathering.read {
@@ -340,6 +363,37 @@ impl Assembler {
             }
         }
         Ok(())
+    }
+
+    /// Whether the rows of each table are still in the lanes that they were in: their partitions go by the text of their keys.
+    fn keeps_lanes(&mut self, group: &Group) -> Result<(), Failure> {
+        if !matches!(self.share, Share::Lane(_)) {
+            return Ok(());
+        }
+        for table in group.tables.iter().filter(|table| table.version > 0) {
+            let Some(shape) = self.shapes.get(&table.name, table.version)? else { continue };
+            let form = digest(shape.codec.key_form().as_bytes());
+            let topic = self.names.table(&table.name);
+            if *self.place.keys.entry(topic).or_insert(form) != form {
+                return Err(rekeyed(&table.name));
+            }
+        }
+        Ok(())
+    }
+
+    /// A record of another group stands where one of this group was looked for. Where the partition begins behind the place that
+    /// was gone on from, what lay between has been deleted, as brokers do when its time is over.
+    fn wrong_group(&self, at: At<'_>, (found, expected): (u64, u64), left: u64) -> Failure {
+        let At { partition, offset, .. } = at;
+        let topic = at.topic.to_owned();
+        let starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = starts.get(&(topic.clone(), partition as i32)).copied();
+        let is_shortened = found > expected && start > Some(self.place.next(&topic, partition).unwrap_or(0));
+        let why = format!(
+            "at offset {offset} of partition {partition} there is a record of group {found}, and {left} of group \
+             {expected} are still to come"
+        );
+        if is_shortened { Error::Expired { topic, why }.into() } else { Error::Torn { topic, why }.into() }
     }
 
     /// The end of the group before the one that is being put together.
@@ -378,16 +432,6 @@ impl std::fmt::Display for At<'_> {
     }
 }
 
-fn wrong_group(at: At<'_>, found: u64, expected: u64, left: u64) -> Failure {
-    let At { partition, offset, .. } = at;
-    let topic = at.topic.to_owned();
-    let why = format!(
-        "at offset {offset} of partition {partition} there is a record of group {found}, and {left} of group \
-         {expected} are still to come"
-    );
-    Error::Torn { topic, why }.into()
-}
-
 fn unknown_shape(at: At<'_>, table: &TableName, version: u32) -> Failure {
     let why = format!(
         "{at} is written in version {version} of the shape of {table}, which the topic of shapes lacks"
@@ -399,4 +443,16 @@ fn unknown_shape(at: At<'_>, table: &TableName, version: u32) -> Failure {
 fn another_log(topic: &str) -> Failure {
     let why = "it was made anew, or another capture has written to it, since green was here last".to_owned();
     Error::Torn { topic: topic.to_owned(), why }.into()
+}
+
+/// From here on rows are in other lanes than before, and no lane knows of the others how far they are.
+fn rekeyed(table: &TableName) -> Failure {
+    let cause = format!(
+        "the key of {table} has other columns, or columns of another type, from here on: with `consistency: key` the changes \
+         of a row before and after that are in two lanes, which do not wait for each other"
+    );
+    Failure::new(Class::Diverged, cause).remedy(
+        "begin anew: stop every process, understudy abort FILE, empty the tables on green, and run again; `consistency: \
+         transaction` takes such changes in their order",
+    )
 }

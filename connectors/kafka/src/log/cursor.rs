@@ -33,6 +33,10 @@ pub(crate) struct Place {
     /// too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) fence: Option<u64>,
+    /// Of a lane, by topic a digest of what decides about the partition of a row beside its values: names and forms of key
+    /// columns.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) keys: BTreeMap<String, u64>,
 }
 
 /// Why bytes are no cursor of ours.
@@ -57,6 +61,7 @@ impl Place {
             topics: BTreeMap::new(),
             lane: None,
             fence: None,
+            keys: BTreeMap::new(),
         }
     }
 

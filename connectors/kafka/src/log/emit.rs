@@ -75,6 +75,7 @@ pub(crate) fn emit(
     match (work, share) {
         (Work::None, _) => none_left(rows.into_iter())?,
         (Work::Batch { parts, truncates }, Share::All) => emitter.batch(&parts, truncates, rows)?,
+        (Work::Batch { parts, truncates }, Share::Names(_)) => emitter.names(&parts, truncates, rows)?,
         (Work::Batch { parts, truncates }, Share::Lane(share)) => {
             if emitter.lane_batch((&parts, truncates, rows), share, fence)? == Emitted::Fenced {
                 return Ok(Emitted::Fenced);
@@ -83,6 +84,7 @@ pub(crate) fn emit(
         (Work::Chunk { table, at, kind, rows: count }, share) => {
             let (count, kind) = match share {
                 Share::All => (Some(count), kind),
+                Share::Names(_) => (None, kind),
                 Share::Lane(share) => (None, emitter.lane_kind(table, kind, share)?),
             };
             emitter.chunk((table, at, kind), count, rows)?;
@@ -196,6 +198,27 @@ impl Emitter<'_> {
             )),
             None => none_left(rows),
         }
+    }
+
+    /// Which rows transactions change, and what they empty: each somewhere within its transaction.
+    fn names(&mut self, parts: &[Part], truncates: Vec<Truncated>, rows: Vec<Row>) -> Result<(), Misfit> {
+        let mut rows = rows.into_iter().peekable();
+        let mut truncates = truncates.into_iter().peekable();
+        for Part { commit, from_ordinal, end, time_us, xid, .. } in parts.iter().copied() {
+            self.out.push_back(LogEvent::Begin { commit, commit_time_us: time_us, xid, from_ordinal });
+            while let Some(row) = rows.next_if(|row| row.order.commit == commit) {
+                if let RowEvent::Delete { old } = row.event {
+                    self.announce_shape(&row.shape);
+                    let relation = row.shape.relation.id;
+                    self.out.push_back(LogEvent::Change(SourceChange::Delete { relation, old }));
+                }
+            }
+            while let Some(truncate) = truncates.next_if(|next| next.position.commit == commit) {
+                self.truncate(truncate.what)?;
+            }
+            self.out.extend(end.map(|end| LogEvent::Commit { commit, end }));
+        }
+        none_left(rows)
     }
 
     pub(super) fn truncate(&mut self, what: LeafOrTables) -> Result<(), Misfit> {

@@ -24,6 +24,8 @@ pub struct PartitionLag {
     pub position: i64,
     /// The offset at which it ends, with what readers are yet to be shown.
     pub high: i64,
+    /// Whether each transaction ends with a mark there.
+    pub has_marks: bool,
 }
 
 impl PartitionLag {
@@ -32,7 +34,7 @@ impl PartitionLag {
     pub fn records(&self) -> u64 {
         // Behind the last record stands the mark of its transaction, which is passed over only with the next one.
         match u64::try_from(self.high - self.position).unwrap_or(0) {
-            1 => 0,
+            1 if self.has_marks => 0,
             behind => behind,
         }
     }
@@ -60,6 +62,12 @@ impl LagProbe {
         let LogClient { consumer, watcher, starts } = client.clone();
         let (consumer, settings) = (Arc::downgrade(&consumer), settings.clone());
         LagProbe { consumer, watcher, starts, settings, surveyor: Arc::default() }
+    }
+
+    /// The same, with the connections of another one.
+    #[must_use]
+    pub fn asking_by(self, other: &LagProbe) -> LagProbe {
+        LagProbe { surveyor: Arc::clone(&other.surveyor), ..self }
     }
 
     /// Every partition of the log, asked of the brokers. None once the log has been dropped.
@@ -101,7 +109,7 @@ fn look(
             // Nothing of it was read in this session.
             _ => *starts.get(&at)?,
         };
-        Some(PartitionLag { topic: at.0, partition: at.1 as u32, position, high })
+        Some(PartitionLag { topic: at.0, partition: at.1 as u32, position, high, has_marks: true })
     });
     Ok(lags.collect())
 }

@@ -64,6 +64,8 @@ pub(crate) enum Share {
     All,
     /// Those of a lane.
     Lane(LaneShare),
+    /// All, and of each only what names it; those of groups up to this one are passed over.
+    Names(u64),
 }
 
 /// What a lane takes.
@@ -114,7 +116,7 @@ impl Share {
     /// Whether a partition is the lane's own.
     pub(crate) fn is_own(&self, partition: u32) -> bool {
         match self {
-            Share::All => true,
+            Share::All | Share::Names(_) => true,
             Share::Lane(share) => partition == share.lane.number,
         }
     }
@@ -127,7 +129,7 @@ impl Share {
     /// Whether records of a partition are read.
     pub(crate) fn reads(&self, partition: u32) -> bool {
         match self {
-            Share::All => true,
+            Share::All | Share::Names(_) => true,
             Share::Lane(share) => share.wide.is_some() || partition == share.lane.number,
         }
     }

@@ -131,6 +131,20 @@ fn parse(cursor: &Cursor) -> Option<Place> {
     Place::parse(cursor).ok()
 }
 
+/// A place behind what any lane has taken, from which on all partitions can be read: of groups up to it some may come again.
+/// `None` where no lane has taken anything.
+pub(super) fn behind_all(places: &LanePlaces) -> Option<Place> {
+    let furthest = places.iter().flatten().filter_map(parse).max_by_key(|place| place.group)?;
+    let (topics, keys) = (partitions(places, 0), BTreeMap::new());
+    Some(Place { lane: None, fence: None, topics, keys, ..furthest })
+}
+
+/// The group up to which every lane has taken everything.
+pub(super) fn taken_by_all(places: &LanePlaces) -> u64 {
+    let taken = |place: &Option<Cursor>| place.as_ref().and_then(parse).map_or(0, |place| place.group);
+    places.iter().map(taken).min().unwrap_or(0)
+}
+
 /// Whether a lane may go on behind a fence: the first one once all others stand at it, they once the first is past it.
 fn is_open(fence: &Fence, lane: Lane, places: &LanePlaces) -> bool {
     let is_past = |place: &Place| place.group > fence.place.group;
@@ -151,8 +165,13 @@ fn is_open(fence: &Fence, lane: Lane, places: &LanePlaces) -> bool {
 
 /// Where every lane but the first goes on in its partitions.
 pub(super) fn others(places: &LanePlaces) -> BTreeMap<String, Vec<Option<i64>>> {
+    partitions(places, 1)
+}
+
+/// Where the lanes from `first` on go on in their partitions.
+fn partitions(places: &LanePlaces, first: usize) -> BTreeMap<String, Vec<Option<i64>>> {
     let mut all = BTreeMap::<String, Vec<Option<i64>>>::new();
-    for (number, other) in places.iter().enumerate().skip(1) {
+    for (number, other) in places.iter().enumerate().skip(first) {
         let Some(other) = other.as_ref().and_then(parse) else { continue };
         for (topic, offsets) in other.topics {
             let of_topic = all.entry(topic).or_default();

@@ -6,6 +6,7 @@ mod emit;
 mod lag;
 mod lane;
 mod lanes;
+mod names;
 mod shapes;
 mod stall;
 mod start;
@@ -19,10 +20,13 @@ pub(crate) use cursor::{Place, digest};
 pub use lag::{LagProbe, PartitionLag};
 pub use lane::{Fences, Lane};
 pub use lanes::{LaneLog, LanePlaces};
+pub use names::{Named, NamesLog, NamesPlace};
+pub use start::may_go_on;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use futures_util::{FutureExt, StreamExt};
 use rdkafka::consumer::Consumer;
@@ -32,6 +36,7 @@ use rdkafka::{Message, TopicPartitionList};
 use understudy_contract::{ChangeLog, Cursor, Failure, LogEvent};
 use understudy_model::TableName;
 
+use crate::aside::EndAside;
 use crate::client::blocking;
 use crate::codec::SchemaRecord;
 use crate::error::Error;
@@ -41,7 +46,7 @@ use crate::settled::Surveyor;
 use assembler::{Assembler, At, Wants};
 use lane::Share;
 use stall::Awaited;
-use start::{LogClient, Partitions, Queue, Queues, Started};
+use start::{LogClient, LogConsumer, Partitions, Queue, Queues, Started};
 use trouble::{Trouble, judge};
 
 /// Something that takes several steps and must not start anew each time that nobody waits for it any longer.
@@ -70,6 +75,7 @@ pub struct KafkaLog {
     missing: Option<Chore<Error>>,
     /// What went wrong while somebody took an event that was at hand.
     failed: Option<Failure>,
+    _end: EndAside<LogConsumer>,
 }
 
 impl fmt::Debug for KafkaLog {
@@ -118,8 +124,10 @@ impl KafkaLog {
         place.fence = None;
         let shapes = whole::read_shapes(&settings).await.map_err(opening)?;
         let mut assembler = Assembler::new(TopicNames::new(settings.topic_prefix.clone()), place).of(share);
+        assembler = assembler.starting(Arc::clone(&client.starts));
         assembler.learn(shapes)?;
         Ok(KafkaLog {
+            _end: EndAside::new(&client.consumer),
             settings,
             client,
             order,

@@ -23,11 +23,17 @@ pub(crate) struct Shapes {
 }
 
 impl Shapes {
-    /// Adds what the topic holds. A version never changes its meaning, so what is known already stays.
-    pub(crate) fn learn(&mut self, records: Vec<SchemaRecord>) {
+    /// Adds what the topic holds. A version never changes its meaning: gives the first that has.
+    pub(crate) fn learn(&mut self, records: Vec<SchemaRecord>) -> Result<(), (TableName, u32)> {
         for record in records {
-            self.records.entry((record.table.clone(), record.version)).or_insert(record);
+            let at = (record.table.clone(), record.version);
+            match self.records.get(&at) {
+                Some(known) if *known != record => return Err(at),
+                Some(_) => {}
+                None => drop(self.records.insert(at, record)),
+            }
         }
+        Ok(())
     }
 
     /// Whether a version of a table's shape is known.
@@ -47,5 +53,35 @@ impl Shapes {
         let shape = Arc::new(Shape { version, relation: Arc::new(record.to_relation()), codec });
         self.ready.insert(key, Arc::clone(&shape));
         Ok(Some(shape))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use understudy_model::{RelationId, ReplicaIdentity};
+
+    use super::*;
+    use crate::codec::SchemaColumn;
+
+    fn shape(version: u32, column: &str) -> SchemaRecord {
+        let column = SchemaColumn {
+            name: column.to_owned(),
+            type_oid: 25,
+            type_modifier: -1,
+            type_name: None,
+            in_identity: true,
+            in_key: true,
+        };
+        let (table, identity) = (TableName::new("public", "t"), ReplicaIdentity::Default);
+        SchemaRecord { table, id: RelationId(7), version, identity, columns: vec![column] }
+    }
+
+    /// Guards that rows are never read in a shape of another migration, whose log had the same name.
+    #[test]
+    fn a_version_has_one_meaning() {
+        let mut shapes = Shapes::default();
+        assert_eq!(shapes.learn(vec![shape(1, "a"), shape(2, "b")]), Ok(()));
+        assert_eq!(shapes.learn(vec![shape(1, "a"), shape(3, "b")]), Ok(()));
+        assert_eq!(shapes.learn(vec![shape(2, "c")]), Err((TableName::new("public", "t"), 2)));
     }
 }

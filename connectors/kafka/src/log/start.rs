@@ -13,11 +13,12 @@ use understudy_model::TableName;
 
 use super::cursor::{NotACursor, Place};
 use super::lane::Lane;
+use super::opening;
 use crate::client::{ANSWER_MAX, Watcher, reader_config};
 use crate::error::Error;
 use crate::names::TopicNames;
 use crate::settings::KafkaSettings;
-use crate::topics::{Found, find};
+use crate::topics::{Found, doubted, find};
 
 pub(crate) type LogConsumer = StreamConsumer<Watcher>;
 pub(crate) type Queue = StreamPartitionQueue<Watcher>;
@@ -37,7 +38,7 @@ type Offsets = HashMap<(String, i32), i64>;
 /// Whether a partition of a topic is read.
 type Reads<'a> = &'a dyn Fn(&str, i32) -> bool;
 
-/// By topic and partition the offset at which reading has started.
+/// By topic and partition the offset at which reading has started in this session.
 pub(super) type Starts = Arc<Mutex<Offsets>>;
 
 /// What reads the log.
@@ -70,11 +71,15 @@ impl LogClient {
                 added.map_err(|error| Error::of(&error, topic))?;
             }
         }
+        let doubted = |error: Error| {
+            let names = topics.iter().map(|(topic, _)| topic.as_str());
+            doubted(error, (self.consumer.client(), &self.watcher), names)
+        };
         let answered = self.consumer.offsets_for_times(asked, ANSWER_MAX);
-        let answered = answered.map_err(|error| self.judge(&error, "the topics"))?;
+        let answered = answered.map_err(|error| doubted(self.judge(&error, "the topics")))?;
         let mut offsets = HashMap::new();
         for element in answered.elements() {
-            element.error().map_err(|error| Error::of(&error, element.topic()))?;
+            element.error().map_err(|error| doubted(Error::of(&error, element.topic())))?;
             if let Offset::Offset(offset) = element.offset() {
                 offsets.insert((element.topic().to_owned(), element.partition()), offset);
             }
@@ -165,14 +170,23 @@ pub(super) fn place_of(
         )));
     }
     if place.lane != lane.map(|lane| (lane.number, lane.of)) {
-        let by = |lanes: Option<(u32, u32)>| match lanes {
-            Some((_, of)) => format!("by {of} lanes (`consistency: key`)"),
-            None => "in whole transactions (`consistency: transaction`)".to_owned(),
-        };
-        let now = by(lane.map(|lane| (lane.number, lane.of)));
-        return Err(another(format!("it has been filled {} so far, not {now}", by(place.lane))));
+        let of = |lanes: (u32, u32)| lanes.1;
+        return Err(Error::Shared { lanes: place.lane.map(of), now: lane.map(|lane| lane.of) }.into());
     }
     Ok(Some(place))
+}
+
+/// Whether green, with these places by number of lane, can be filled further by so many lanes; `None`: in whole transactions.
+/// Asked before any books are laid out for them, which would stand in the way of those that are there.
+pub fn may_go_on(
+    settings: &KafkaSettings,
+    places: &[Option<Cursor>],
+    lanes: Option<u32>,
+) -> Result<(), Failure> {
+    for (number, place) in (0..).zip(places) {
+        place_of(settings, place.as_ref(), lanes.map(|of| Lane { number, of })).map_err(opening)?;
+    }
+    Ok(())
 }
 
 /// Looks at everything, then starts to fetch. Blocks its thread.
@@ -391,4 +405,35 @@ fn attach(
 
 fn no_queue() -> Error {
     Error::Internal { why: "a partition of the log has no queue".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use understudy_contract::Class;
+
+    use super::*;
+
+    /// Guards that a green goes on only in the way that it was begun in: books of lanes beside those of whole transactions keep
+    /// everything that is said of green as a whole unknown for good.
+    #[test]
+    fn the_way_that_green_is_filled_stays() {
+        let settings = KafkaSettings::new(vec!["k:9092".to_owned()], "shop");
+        let place = |lane| Some(Place { lane, ..Place::start("shop", None) }.to_cursor());
+        let whole = [place(None)];
+        let laned = [place(Some((0, 2))), place(Some((1, 2)))];
+        for (places, lanes) in [(&whole[..], None), (&laned, Some(2)), (&[None, None], Some(3)), (&[], None)]
+        {
+            assert!(may_go_on(&settings, places, lanes).is_ok());
+        }
+        for (places, lanes) in
+            [(&whole[..], Some(2)), (&laned, None), (&laned, Some(3)), (&[None, laned[1].clone()], None)]
+        {
+            let failure = may_go_on(&settings, places, lanes).unwrap_err();
+            assert_eq!(failure.class(), Class::Configuration);
+            assert!(
+                failure.remedy_text().is_some_and(|remedy| remedy.contains("`consistency: ")),
+                "{failure}"
+            );
+        }
+    }
 }

@@ -9,12 +9,14 @@ use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::order::Seen;
-use crate::client::{ANSWER_MAX, Watcher, reader_config};
+use crate::client::{ANSWER_MAX, Watcher, is_of_group, reader_config};
 use crate::codec::DataHeaders;
 use crate::error::Error;
 use crate::log::Place;
+use crate::read_all::{Stretch, Told, read, read_each};
 use crate::settings::KafkaSettings;
-use crate::topics::{Found, layout};
+use crate::settled::{Extent, Extents, Surveyor};
+use crate::topics::Found;
 
 /// How long a look for the next record takes at most.
 const LOOK: Duration = Duration::from_millis(500);
@@ -23,7 +25,12 @@ const LOOK: Duration = Duration::from_millis(500);
 pub(super) struct Reader {
     consumer: BaseConsumer<Watcher>,
     watcher: Watcher,
+    surveyor: Surveyor,
+    settings: KafkaSettings,
 }
+
+/// A partition of a topic.
+type Partition<'a> = (&'a str, i32);
 
 /// What is of interest of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,20 +47,24 @@ impl Reader {
         // Mostly a single record is wanted of a place.
         config.set("fetch.wait.max.ms", "50");
         let consumer = config.create_with_context(watcher.clone());
-        Ok(Reader { consumer: consumer.map_err(|error| Error::of(&error, "the Kafka client"))?, watcher })
+        let consumer = consumer.map_err(|error| Error::of(&error, "the Kafka client"))?;
+        Ok(Reader { consumer, watcher, surveyor: Surveyor::new(settings)?, settings: settings.clone() })
     }
 
-    pub(super) fn layout(&self) -> Result<BTreeMap<String, Found>, Error> {
-        layout(self.consumer.client()).map_err(|error| self.watcher.judge(&error, "the cluster"))
+    /// Which of these topics there are.
+    pub(super) fn topics<'a>(
+        &self,
+        wanted: impl Iterator<Item = &'a str>,
+    ) -> Result<BTreeMap<String, Found>, Error> {
+        self.surveyor.topics(wanted)
     }
 
     pub(super) fn cluster(&self) -> Option<String> {
         self.consumer.client().fetch_cluster_id(ANSWER_MAX)
     }
 
-    fn bounds(&self, topic: &str, partition: i32) -> Result<(i64, i64), Error> {
-        let bounds = self.consumer.fetch_watermarks(topic, partition, ANSWER_MAX);
-        bounds.map_err(|error| self.watcher.judge(&error, topic))
+    fn extents(&self, topic: &str, partitions: usize) -> Result<Extents, Error> {
+        self.surveyor.look(&BTreeMap::from([(topic.to_owned(), partitions)]))
     }
 
     fn seek(&self, topic: &str, partition: i32, offset: i64) -> Result<(), Error> {
@@ -62,13 +73,28 @@ impl Reader {
         added.and_then(|()| self.consumer.assign(&from)).map_err(|error| Error::of(&error, topic))
     }
 
-    /// The next committed record; `None` at the end.
-    fn next(&self, topic: &str) -> Result<Option<Stands>, Error> {
+    /// The next committed record from an offset on and before an end; `None`: there is none. The partition must be the one that
+    /// was sought last.
+    fn next(
+        &self,
+        (topic, partition): Partition<'_>,
+        (from, until): (i64, i64),
+    ) -> Result<Option<Stands>, Error> {
         let asked = Instant::now();
+        if from >= until {
+            return Ok(None);
+        }
         loop {
             match self.consumer.poll(LOOK) {
+                // It was found in another way already.
+                Some(Ok(message)) if message.offset() < from => {}
+                Some(Ok(message)) if message.offset() >= until => return Ok(None),
                 Some(Ok(message)) => return stands(&message, topic).map(Some),
-                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(None),
+                // Either nothing but marks of transactions is left, or whoever leads the partition does not know its end yet.
+                Some(Err(KafkaError::PartitionEOF(_))) => {
+                    return self.first((topic, partition), (from, until));
+                }
+                Some(Err(error)) if is_of_group(&error) => {}
                 Some(Err(error)) => {
                     let judged = self.watcher.judge(&error, topic);
                     if !matches!(judged, Error::Unreachable { .. }) || asked.elapsed() > ANSWER_MAX {
@@ -84,9 +110,30 @@ impl Reader {
         }
     }
 
-    fn record_at(&self, topic: &str, partition: i32, offset: i64) -> Result<Option<Stands>, Error> {
+    /// The same, read up to the very end.
+    fn first(
+        &self,
+        (topic, partition): Partition<'_>,
+        (from, until): (i64, i64),
+    ) -> Result<Option<Stands>, Error> {
+        let mut first = None;
+        read(&self.settings, Stretch { topic, partition, from, until, uncommitted: false }, |message| {
+            first = Some(stands(message, topic));
+            Told::Stop
+        })?;
+        first.transpose()
+    }
+
+    fn record_at(
+        &self,
+        (topic, partition): Partition<'_>,
+        (offset, until): (i64, i64),
+    ) -> Result<Option<Stands>, Error> {
+        if offset >= until {
+            return Ok(None);
+        }
         self.seek(topic, partition, offset)?;
-        self.next(topic)
+        self.next((topic, partition), (offset, until))
     }
 
     /// Whether a topic holds everything that the groups from one on count of it. Where that is not the first one of the log,
@@ -98,16 +145,18 @@ impl Reader {
         (from, place): (u64, &mut Option<Place>),
     ) -> Result<(), Error> {
         let mut offsets = vec![None; partitions];
+        let extents = self.extents(topic, partitions)?;
         for partition in 0..partitions as u32 {
-            let (low, high) = self.bounds(topic, partition as i32)?;
+            let at = (topic, partition as i32);
+            let Some(Extent { low, stable, .. }) = extents.of(topic, at.1) else { continue };
             let mut first = None;
             if place.is_some() {
-                let (found, offset) = self.first_of((topic, partition as i32), (low, high), from)?;
+                let (found, offset) = self.first_of(at, (low, stable), from)?;
                 (first, offsets[partition as usize]) = (found, Some(offset));
             }
             let Some((group, records)) = seen.first.get(&partition).copied() else { continue };
             if place.is_none() {
-                first = self.record_at(topic, partition as i32, low)?;
+                first = self.record_at(at, (low, stable))?;
             }
             let gone = |why: String| Error::Expired {
                 topic: topic.to_owned(),
@@ -122,7 +171,7 @@ impl Reader {
                     )));
                 }
                 Some(first) => {
-                    let there = self.count((topic, partition), first, (group, records))?;
+                    let there = self.count(at, (first, stable), (group, records))?;
                     if there < records {
                         return Err(gone(format!(
                             "within group {group}, of which {there} of {records} records are there"
@@ -147,18 +196,22 @@ impl Reader {
     /// group, which the group's own are behind.
     fn count(
         &self,
-        (topic, partition): (&str, u32),
-        first: Stands,
+        at: Partition<'_>,
+        (first, until): (Stands, i64),
         (group, records): (u64, u64),
     ) -> Result<u64, Error> {
         if first.group < group {
             return Ok(records);
         }
-        self.seek(topic, partition as i32, first.offset)?;
+        self.seek(at.0, at.1, first.offset)?;
         let mut there = 0;
+        let mut from = first.offset;
         while there < records {
-            match self.next(topic)? {
-                Some(next) if next.group == group => there += 1,
+            match self.next(at, (from, until))? {
+                Some(next) if next.group == group => {
+                    there += 1;
+                    from = next.offset + 1;
+                }
                 Some(_) | None => break,
             }
         }
@@ -169,14 +222,15 @@ impl Reader {
     /// partition.
     fn first_of(
         &self,
-        (topic, partition): (&str, i32),
-        (mut low, mut high): (i64, i64),
+        at: Partition<'_>,
+        (mut low, until): (i64, i64),
         from: u64,
     ) -> Result<(Option<Stands>, i64), Error> {
         let mut found = None;
+        let mut high = until;
         while low < high {
             let middle = low + (high - low) / 2;
-            match self.record_at(topic, partition, middle)? {
+            match self.record_at(at, (middle, until))? {
                 Some(there) if there.group < from => low = there.offset + 1,
                 Some(there) => {
                     found = Some(there);
@@ -190,32 +244,32 @@ impl Reader {
 
     /// Records that leave out values, from a place on to what is the end now.
     pub(super) fn partial_records(&self, topic: &str, place: Option<&Place>) -> Result<u64, Error> {
-        let partitions = self.layout()?.get(topic).map_or(0, |found| found.partitions);
-        let mut partial = 0;
-        for partition in 0..partitions as i32 {
-            let (low, high) = self.bounds(topic, partition)?;
-            let from = place.and_then(|place| place.next(topic, partition as u32)).unwrap_or(low);
-            self.seek(topic, partition, from.max(low))?;
-            while let Some(there) = self.next(topic)? {
-                if there.offset >= high {
-                    break;
-                }
-                partial += u64::from(there.leaves_out);
-                if there.offset + 1 == high {
-                    break;
-                }
-            }
-        }
-        Ok(partial)
+        let partitions = self.topics(std::iter::once(topic))?.get(topic).map_or(0, |found| found.partitions);
+        let extents = self.extents(topic, partitions)?;
+        let stretches = (0..partitions as i32).filter_map(|partition| {
+            let extent = extents.of(topic, partition)?;
+            let from = place.and_then(|place| place.next(topic, partition as u32)).unwrap_or(extent.low);
+            let from = from.max(extent.low);
+            Some(Stretch { topic, partition, from, until: extent.stable, uncommitted: false })
+        });
+        let mut partial = Ok(0);
+        read_each(&self.settings, &stretches.collect::<Vec<_>>(), |_, message| {
+            partial = partial
+                .clone()
+                .and_then(|partial| Ok(partial + u64::from(stands(message, topic)?.leaves_out)));
+            if partial.is_ok() { Told::GoOn } else { Told::Stop }
+        })?;
+        partial
     }
 
     /// Whether something is written to a topic of one partition within a time. Blocks its thread.
     pub(super) fn grows(&self, topic: &str, patience: Duration) -> Result<bool, Error> {
-        let (_, before) = self.bounds(topic, 0)?;
+        let end = || Ok(self.extents(topic, 1)?.of(topic, 0).map_or(0, |extent| extent.whole));
+        let before = end()?;
         let began = Instant::now();
         while began.elapsed() < patience {
             std::thread::sleep(LOOK);
-            if self.bounds(topic, 0)?.1 > before {
+            if end()? > before {
                 return Ok(true);
             }
         }

@@ -123,8 +123,10 @@ pub async fn partial_records(
 fn read(settings: &KafkaSettings, tables: &[TableName], from: ReplayFrom) -> Result<Survey, Failure> {
     let names = TopicNames::new(&settings.topic_prefix);
     let reader = Reader::open(settings)?;
-    let there = reader.layout()?;
-    for own in [names.order(), names.schema(), names.state()] {
+    let own = [names.order(), names.schema(), names.state()];
+    let of_tables = tables.iter().map(|table| names.table(table)).collect::<Vec<_>>();
+    let there = reader.topics(own.iter().chain(&of_tables).map(String::as_str))?;
+    for own in own {
         if !there.contains_key(&own) {
             return Err(no_log(&settings.topic_prefix, &own));
         }
@@ -303,11 +305,11 @@ fn check_shapes(settings: &KafkaSettings, tables: &[TableName], seen: &[Seen]) -
 /// The shortest time for which any of the topics keeps its records. Refuses one that keeps the last record of a key only.
 async fn retention(settings: &KafkaSettings, tables: &[TableName]) -> Result<Option<u64>, Failure> {
     let names = TopicNames::new(&settings.topic_prefix);
-    let layout = settings.clone();
-    let mut there = blocking(move || Reader::open(&layout)?.layout()).await?;
     let mut ours = tables.iter().map(|table| names.table(table)).collect::<BTreeSet<_>>();
     ours.insert(names.order());
-    there.retain(|topic, _| ours.contains(topic));
+    let of_settings = settings.clone();
+    let there = move || Reader::open(&of_settings)?.topics(ours.iter().map(String::as_str));
+    let mut there = blocking(there).await?;
     let described = topics::describe(&admin(settings)?, &mut there).await;
     described.map_err(|error| Failure::from(Error::of(&error, "the topics")))?;
     let mut shortest = None::<u64>;

@@ -229,6 +229,12 @@ impl OrderFold {
                         self.tables[*number].completed = Some(group.number);
                     }
                 }
+                LoggedEntry::Join { table, is_void } => {
+                    if let Some(number) = self.by_id.get(table).filter(|_| *is_void) {
+                        self.tables[*number].plans.clear();
+                        self.tables[*number].completed = None;
+                    }
+                }
                 LoggedEntry::Refresh(_) | LoggedEntry::Forget { .. } => {}
             }
         }

@@ -103,6 +103,7 @@ impl Books {
             fingerprint: String::new(),
             complete: false,
             renewed: false,
+            void: false,
             published: None,
         });
         known.fingerprint = fingerprint.to_owned();
@@ -149,7 +150,7 @@ impl Books {
         records
     }
 
-    /// Everything that is known of a route is void.
+    /// Everything that is known of a route is void, and so is what the log holds of it: readers are told once it joins anew.
     pub(super) fn forget_route(&mut self, source: &TableName, route: RouteId) -> Vec<StateRecord> {
         let mut records = Vec::new();
         for unit in self.units_of(route) {
@@ -159,10 +160,24 @@ impl Books {
         for key in waiting.collect::<Vec<_>>() {
             records.extend(self.healed(source, route, &key));
         }
-        if self.routes.remove(&route).is_some() {
-            records.push(StateRecord::Gone(StateKey::Route { source: source.clone() }));
+        if let Some(known) = self.routes.get_mut(&route) {
+            *known = RouteState {
+                source: source.clone(),
+                fingerprint: String::new(),
+                complete: false,
+                renewed: false,
+                void: true,
+                published: None,
+            };
+            records.push(StateRecord::Route(known.clone()));
         }
         records
+    }
+
+    /// Whether a table whose copy is recorded has not been followed before; and if so, whether what the log holds of it is void.
+    pub(super) fn join(&mut self, route: RouteId) -> Option<bool> {
+        let Some(known) = self.routes.get_mut(&route) else { return Some(false) };
+        std::mem::take(&mut known.void).then_some(true)
     }
 
     /// What is recorded of tables that the migration no longer has is void, but for their numbers on blue: the stream may

@@ -83,6 +83,9 @@ impl KafkaSink {
         if let Some(gone) = folded.and_then(|folded| self.gone(&names, &missing, folded)) {
             return Err(Error::NoTopic { topic: gone }.into());
         }
+        if folded.is_some() && missing.iter().any(|spec| spec.name == names.requests()) {
+            tracing::warn!(topic = names.requests(), "the requests topic is gone: it is made anew");
+        }
         let admin = admin(&self.settings)?;
         if !missing.is_empty() {
             let settings = self.making(&admin).await?;
@@ -145,7 +148,8 @@ impl KafkaSink {
     fn gone(&self, names: &TopicNames, missing: &[TopicSpec], folded: &FoldedState) -> Option<String> {
         let followed = |table: &&CapturedTable| folded.routes.contains_key(&table.route);
         let of_tables = self.captured.iter().filter(followed).map(|table| names.table(&table.relation.name));
-        let own = [names.order(), names.schema(), names.requests()];
+        // What was asked for in a requests topic that is gone, applies ask for again.
+        let own = [names.order(), names.schema()];
         own.into_iter().chain(of_tables).find(|name| missing.iter().any(|spec| spec.name == *name))
     }
 
@@ -153,12 +157,58 @@ impl KafkaSink {
     fn shaped(&self, known: &HashMap<(TableName, u32), SchemaRecord>) -> Result<Tables, Failure> {
         let prefix = &self.settings.topic_prefix;
         let shaped = self.captured.iter().map(|table| {
-            let name = &table.relation.name;
-            let last = self.books.schemas.get(name).copied().unwrap_or(0);
-            let of_table = known.values().filter(|shape| shape.table == *name && shape.version <= last);
-            Table::new(table, (of_table.cloned().collect(), last), (prefix, &self.database))
+            let last = self.books.schemas.get(&table.relation.name).copied();
+            Table::new(table, of_table(&table.relation.name, known, last), (prefix, &self.database))
         });
         let shaped = shaped.collect::<Result<Vec<_>, Failure>>()?;
         Ok(Tables::new(shaped, self.settings.partitions))
+    }
+}
+
+/// The shapes of a table that its rows may come in again, and the newest version that readers know. `last` is the newest that the
+/// books tell of. Without, all that there are come from an earlier migration under this name: versions go on behind them, since
+/// readers may meet both.
+fn of_table(
+    name: &TableName,
+    known: &HashMap<(TableName, u32), SchemaRecord>,
+    last: Option<u32>,
+) -> (Vec<SchemaRecord>, u32) {
+    let of_table = known.values().filter(|shape| shape.table == *name);
+    match last {
+        Some(last) => (of_table.filter(|shape| shape.version <= last).cloned().collect(), last),
+        None => (Vec::new(), of_table.map(|shape| shape.version).max().unwrap_or(0)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use understudy_model::{RelationId, ReplicaIdentity};
+
+    use super::*;
+
+    /// Guards that a migration which begins where another one was finished gives its shapes no version that readers know
+    /// already: they would read its rows in the shape of before.
+    #[test]
+    fn versions_go_on_behind_those_of_an_earlier_migration() {
+        let name = |table: &str| TableName::new("public", table);
+        let shape = |table: &str, version| SchemaRecord {
+            table: name(table),
+            id: RelationId(7),
+            version,
+            identity: ReplicaIdentity::Default,
+            columns: Vec::new(),
+        };
+        let known = [shape("t", 1), shape("t", 2), shape("u", 5)];
+        let known = known.into_iter().map(|shape| ((shape.table.clone(), shape.version), shape)).collect();
+        let versions = |table: &str, last| {
+            let (shapes, last) = of_table(&name(table), &known, last);
+            let mut versions = shapes.iter().map(|shape| shape.version).collect::<Vec<_>>();
+            versions.sort_unstable();
+            (versions, last)
+        };
+        assert_eq!(versions("t", Some(2)), (vec![1, 2], 2));
+        assert_eq!(versions("t", Some(1)), (vec![1], 1));
+        assert_eq!(versions("t", None), (vec![], 2));
+        assert_eq!(versions("new", None), (vec![], 0));
     }
 }

@@ -8,6 +8,7 @@ use rdkafka::producer::Producer;
 use understudy_contract::{Class, Failure};
 
 use super::books::Books;
+use super::marks::Marks;
 use super::tables::Tables;
 use super::transaction::{Pen, Topics};
 use super::{CaptureNotes, CapturedTable, KafkaSink};
@@ -59,6 +60,7 @@ impl KafkaSink {
             captured,
             abandoned,
         };
+        let partitions = settings.partitions;
         Ok(KafkaSink {
             settings: settings.clone(),
             database: claimant.owner.database.clone(),
@@ -71,6 +73,7 @@ impl KafkaSink {
             finished: VecDeque::new(),
             under_way: None,
             spare: Vec::new(),
+            marks: Marks::new(partitions),
             claimed: false,
         })
     }

@@ -22,9 +22,13 @@ impl KafkaSink {
         self.books.lineage = Some(lineage.clone());
         (self.books.checkpoint, self.books.unseen) = (checkpoint, None);
         self.open = None;
+        // Those that are to join later are followed when they do.
+        let is_first = self.books.routes.is_empty();
         let followed =
-            self.tables.iter().map(|table| self.books.follow(table.route, &table.name, &table.fingerprint));
-        let state = followed.collect::<Vec<_>>();
+            self.tables.iter().filter(|table| is_first || self.books.routes.contains_key(&table.route));
+        let followed = followed.map(|table| (table.route, table.name.clone(), table.fingerprint.clone()));
+        let followed = followed.collect::<Vec<_>>().into_iter();
+        let state = followed.map(|(route, name, print)| self.books.follow(route, &name, &print)).collect();
         // Before there is a slot, nothing can be said of what blue holds.
         let reached = (checkpoint != Checkpoint::default()).then_some(checkpoint.lsn());
         self.write_bare(Work::None, &[], (Tail { reached, beats: Vec::new() }, state)).await
@@ -39,6 +43,11 @@ impl KafkaSink {
         };
         let (place, table) = self.tables.of(route)?;
         let (name, id) = (table.name.clone(), table.id);
+        let mut entries = Vec::new();
+        if matches!(entry, LedgerEntry::Plan(_) | LedgerEntry::Complete(_)) {
+            let joins = self.books.join(route).map(|is_void| LoggedEntry::Join { table: id, is_void });
+            entries.extend(joins);
+        }
         let (logged, state) = match entry {
             LedgerEntry::Plan(unit) => {
                 let mut state = vec![self.follow(route, Some(false))?];
@@ -57,7 +66,8 @@ impl KafkaSink {
                 (LoggedEntry::Complete { table: id }, vec![self.follow(*route, Some(true))?])
             }
         };
-        self.write_bare(Work::Entries(vec![logged]), &[place], (Tail::default(), state)).await
+        entries.push(logged);
+        self.write_bare(Work::Entries(entries), &[place], (Tail::default(), state)).await
     }
 
     /// Records that a table is to be copied again from the start. From then on every claim finds its units as planned and

@@ -7,11 +7,12 @@ use rdkafka::message::Message;
 use understudy_model::{RouteId, TableName};
 
 use super::recovery::{Mended, recover};
+use super::restore::restore;
 use super::transaction::{Draft, Pen};
 use crate::codec::{CodecError, FoldedState, Group, SchemaRecord, StateFold, StateRecord};
 use crate::error::Error;
 use crate::names::TopicNames;
-use crate::owner::read_owner;
+use crate::owner::{Whose, read_owner};
 use crate::read_all::{Stretch, Told, read};
 use crate::settings::KafkaSettings;
 use crate::settled::{Extent, Extents, Surveyor};
@@ -27,6 +28,9 @@ const SHOW_MAX: Duration = Duration::from_secs(30);
 /// How long a broker may tell less of one topic than of another, before that is taken for a loss.
 const FIT_MAX: Duration = Duration::from_secs(10);
 
+/// How long it may take until what was written again is shown.
+const RESTORE_MAX: Duration = Duration::from_secs(60);
+
 /// Pause between two looks whether books and groups belong together.
 const LOOK_PAUSE: Duration = Duration::from_millis(500);
 
@@ -39,7 +43,7 @@ pub(super) struct Left {
     pub(super) there: BTreeMap<String, Found>,
     /// What the books say.
     pub(super) folded: Option<FoldedState>,
-    /// The shapes that readers know.
+    /// The shapes that readers know, those of an earlier migration under this name too.
     pub(super) shapes: HashMap<(TableName, u32), SchemaRecord>,
     /// Whether the books name us by now.
     pub(super) is_named: bool,
@@ -54,15 +58,22 @@ pub(super) fn take_over(pen: &Pen, routes: &HashMap<TableName, RouteId>) -> Resu
     let surveyor = Surveyor::new(&pen.settings)?;
     let there = surveyor.topics(wanted)?;
     let has_books = there.contains_key(&pen.topics.state);
+    let mut whose = Whose::default();
     if has_books {
-        let whose = read_owner(&pen.settings, &pen.topics.state)?;
+        whose = read_owner(&pen.settings, &pen.topics.state)?;
         whose.check(&pen.claimant, names.prefix())?;
     }
     pen.fence()?;
+    // Once more when nobody else writes: what a claim at the same time puts there may have been missed.
+    if whose.is_beheaded() && read_owner(&pen.settings, &pen.topics.state)?.is_beheaded() {
+        let why = "it tells how far the capture is, but not whose it is: it was made anew".to_owned();
+        return Err(Error::Torn { topic: pen.topics.state.clone(), why });
+    }
     let written = there.iter().filter(|(name, _)| **name != names.requests());
     let written = written.map(|(name, found)| (name.clone(), found.partitions)).collect();
     let (mut extents, _) = settle(pen, &surveyor, &written)?;
     if has_books {
+        restored(pen, (&surveyor, &written), extents)?;
         // As early as can be: a capture that is sent away looks here whether that was for somebody else.
         pen.write(naming(pen))?;
         extents = settled(pen, &surveyor, &written)?;
@@ -71,10 +82,7 @@ pub(super) fn take_over(pen: &Pen, routes: &HashMap<TableName, RouteId>) -> Resu
     if folded.is_none() {
         check_rows(pen, &extents)?;
     }
-    let shapes = match &folded {
-        Some(_) => read_shapes(pen, &extents)?,
-        None => HashMap::new(),
-    };
+    let shapes = read_shapes(pen, &extents)?;
     Ok(Left { there, folded, shapes, is_named: has_books })
 }
 
@@ -98,6 +106,30 @@ pub(super) fn mend(pen: &Pen, last: u64) -> Result<u64, Error> {
         }
         Some(mended) => Ok(mended.after),
         None => Ok(last),
+    }
+}
+
+/// Sees to it that the last transaction is shown in every partition, where it is in one.
+fn restored(
+    pen: &Pen,
+    (surveyor, topics): (&Surveyor, &BTreeMap<String, usize>),
+    mut extents: Extents,
+) -> Result<Extents, Error> {
+    let began = Instant::now();
+    loop {
+        match restore(pen, &extents) {
+            Ok(false) => return Ok(extents),
+            // What was written is looked at in turn.
+            Ok(true) if began.elapsed() < RESTORE_MAX => {}
+            // A broker that has just begun to lead a partition may not know all of it yet.
+            Err(Error::Torn { .. }) if began.elapsed() < FIT_MAX => std::thread::sleep(LOOK_PAUSE),
+            Ok(true) => {
+                let why = "what was given up of its last transaction cannot be written again".to_owned();
+                return Err(Error::Torn { topic: pen.topics.order.clone(), why });
+            }
+            Err(error) => return Err(error),
+        }
+        extents = settled(pen, surveyor, topics)?;
     }
 }
 

@@ -10,8 +10,10 @@ mod connect;
 mod entries;
 mod groups;
 mod left;
+mod marks;
 mod notes;
 mod recovery;
+mod restore;
 mod spans;
 mod tables;
 mod transaction;
@@ -31,10 +33,12 @@ use understudy_model::{Checkpoint, HealKey, Key, Lsn, RouteId, RowChange};
 
 use crate::codec::{Records, StateRecord};
 use crate::error::Error;
+use crate::owner::LogJudge;
 use crate::settings::KafkaSettings;
 
 use books::Books;
 use groups::{Groups, Tail};
+use marks::Marks;
 use spans::OpenSpan;
 use tables::Tables;
 use transaction::{Draft, Pen, Sealed};
@@ -61,6 +65,8 @@ pub struct KafkaSink {
     under_way: Option<JoinHandle<Result<Written, Error>>>,
     /// Memory of earlier groups.
     spare: Vec<Records>,
+    /// Where marks have not been seen yet.
+    marks: Marks,
     claimed: bool,
 }
 
@@ -108,8 +114,13 @@ impl ChangeSink for KafkaSink {
     }
 
     fn persist(&mut self) -> impl Future<Output = Result<Checkpoint, Failure>> + Send + use<> {
-        // Every call that has returned has committed, on as many brokers as its topics ask for.
-        std::future::ready(Ok(self.books.checkpoint))
+        // Every call that has returned has committed, on as many brokers as its topics ask for. What has no mark yet can still be
+        // lost, though: until that is there, blue keeps it.
+        let (seen, checkpoint) = (self.marks.seen(&self.pen), self.books.checkpoint);
+        async move {
+            let seen = seen.await.map(|()| checkpoint);
+            seen.map_err(|error| Failure::from(error).while_doing("see what is committed in Kafka"))
+        }
     }
 }
 
@@ -123,6 +134,16 @@ impl KafkaSink {
     /// What beats and requests are handed in by while the pipeline has the sink.
     pub fn notes(&self) -> CaptureNotes {
         self.notes.clone()
+    }
+
+    /// Whether the migration was taken over. Nobody supersedes a sink that has claimed nothing.
+    pub fn is_claimed(&self) -> bool {
+        self.claimed
+    }
+
+    /// What tells failures from being superseded, for as long as somebody else has the sink.
+    pub fn judge_alone(&self) -> LogJudge {
+        LogJudge { settings: self.settings.clone(), claimant: self.pen.claimant.clone() }
     }
 
     /// The tables, in the order of their routes.
@@ -256,8 +277,10 @@ impl KafkaSink {
             state.push(StateRecord::Schema { table: shape.table.clone(), version: shape.version });
         }
         let books = &self.books;
-        let known = |route: RouteId, key: &Key| books.waits(route, key) || !books.is_complete(route);
-        self.books.requests = self.notes.requests(known).max(self.books.requests);
+        let known = |route: RouteId, key: Option<&Key>| {
+            key.is_some_and(|key| books.waits(route, key)) || !books.is_complete(route)
+        };
+        self.books.requests = self.notes.requests(known).unwrap_or(self.books.requests);
         state.extend(self.books.progress());
         let draft = Draft {
             schemas: shapes.iter().map(|shape| (shape.record_key(), shape.to_json())).collect(),
@@ -265,6 +288,7 @@ impl KafkaSink {
             touched: Vec::new(),
             state: state.iter().map(|record| (record.key(), record.value())).collect(),
         };
+        self.marks.written(draft.groups.iter().flat_map(|group| &group.to));
         let pen = Arc::clone(&self.pen);
         let writing = move || Ok(Written { spare: pen.write(draft)?, last });
         self.under_way = Some(tokio::task::spawn_blocking(writing));

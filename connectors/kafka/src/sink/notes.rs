@@ -25,9 +25,9 @@ struct Shared {
 struct Pages {
     beats: Vec<Beat>,
     /// Requests that were handed on, by their offsets, and have not been seen to be heeded.
-    requests: BTreeMap<i64, (RouteId, Key)>,
-    /// Offset after the last request taken.
-    requests_end: i64,
+    requests: BTreeMap<i64, (RouteId, Option<Key>)>,
+    /// Offset after the last request taken; `None` before the first.
+    requests_end: Option<i64>,
 }
 
 impl CaptureNotes {
@@ -41,25 +41,33 @@ impl CaptureNotes {
         self.0.beat_came.notify_one();
     }
 
-    /// The request at this offset has been handed to the pipeline, for this row. It is taken again after a crash until the
-    /// bookkeeping knows the row, or its table is being copied, which brings the row too.
-    pub fn request_handed_on(&self, offset: i64, row: (RouteId, Key)) {
+    /// The request at this offset has been handed to the pipeline, for this row, or for all of its table. It is taken again after
+    /// a crash until the bookkeeping knows the row, or its table is being copied, which brings the row too.
+    pub fn request_handed_on(&self, offset: i64, row: (RouteId, Option<Key>)) {
         let mut pages = self.lock();
         pages.requests.insert(offset, row);
-        pages.requests_end = pages.requests_end.max(offset + 1);
+        pages.requests_end = pages.requests_end.max(Some(offset + 1));
     }
 
     /// Every request before this offset has been taken. Those that were handed on still count as open.
     pub fn requests_consumed(&self, offset: i64) {
         let mut pages = self.lock();
-        pages.requests_end = pages.requests_end.max(offset);
+        pages.requests_end = pages.requests_end.max(Some(offset));
     }
 
-    /// Where to go on after a crash: after what is known, by `is_known`, and before what is not.
-    pub(super) fn requests(&self, is_known: impl Fn(RouteId, &Key) -> bool) -> i64 {
+    /// Requests are taken from this offset on, which is before where they were taken: their topic was made anew.
+    pub fn requests_begin_anew(&self, offset: i64) {
         let mut pages = self.lock();
-        pages.requests.retain(|_, (route, key)| !is_known(*route, key));
-        pages.requests.keys().next().copied().unwrap_or(pages.requests_end)
+        pages.requests.clear();
+        pages.requests_end = Some(offset);
+    }
+
+    /// Where to go on after a crash: after what is known, by `is_known`, and before what is not. `None`: where the bookkeeping
+    /// says.
+    pub(super) fn requests(&self, is_known: impl Fn(RouteId, Option<&Key>) -> bool) -> Option<i64> {
+        let mut pages = self.lock();
+        pages.requests.retain(|_, (route, key)| !is_known(*route, key.as_ref()));
+        pages.requests.keys().next().copied().or(pages.requests_end)
     }
 
     /// The beats that can be told once everything before `upto` has been written.
@@ -89,12 +97,25 @@ mod tests {
     #[test]
     fn requests_are_open_until_their_rows_are_known() {
         let notes = CaptureNotes::default();
-        let row = |text: &str| (RouteId(0), Key::from_texts([text.as_bytes()]));
+        let row = |text: &str| (RouteId(0), Some(Key::from_texts([text.as_bytes()])));
+        assert_eq!(notes.requests(|_, _| false), None);
         notes.request_handed_on(3, row("a"));
         notes.request_handed_on(4, row("b"));
         notes.requests_consumed(6);
-        assert_eq!(notes.requests(|_, key| *key == row("b").1), 3);
-        assert_eq!(notes.requests(|_, key| *key == row("a").1), 6);
+        assert_eq!(notes.requests(|_, key| key == row("b").1.as_ref()), Some(3));
+        assert_eq!(notes.requests(|_, key| key == row("a").1.as_ref()), Some(6));
+    }
+
+    /// Guards a migration whose requests topic was lost: what comes in the new one is not passed over, nor taken again at every
+    /// start.
+    #[test]
+    fn a_topic_that_was_made_anew_is_read_from_its_start() {
+        let notes = CaptureNotes::default();
+        notes.request_handed_on(700, (RouteId(0), None));
+        notes.requests_begin_anew(0);
+        assert_eq!(notes.requests(|_, _| false), Some(0));
+        notes.requests_consumed(2);
+        assert_eq!(notes.requests(|_, _| false), Some(2));
     }
 
     /// Guards that a beat is not told before green can show it.

@@ -344,7 +344,8 @@ impl Hanging {
     }
 }
 
-fn headers(message: &BorrowedMessage<'_>) -> Result<DataHeaders, CodecError> {
+/// The headers of a record of a table.
+pub(super) fn headers(message: &BorrowedMessage<'_>) -> Result<DataHeaders, CodecError> {
     DataHeaders::read(
         message
             .headers()
@@ -355,7 +356,7 @@ fn headers(message: &BorrowedMessage<'_>) -> Result<DataHeaders, CodecError> {
 }
 
 /// A record, to be written once more.
-fn copy(message: &BorrowedMessage<'_>) -> Touch {
+pub(super) fn copy(message: &BorrowedMessage<'_>) -> Touch {
     let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
     Touch {
         topic: message.topic().to_owned(),

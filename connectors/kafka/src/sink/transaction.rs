@@ -171,7 +171,9 @@ impl Pen {
             self.send((&topics.state, 0), (Some(key), value.as_deref()), None)?;
         }
         self.deliver();
-        self.patiently(|| self.producer.commit_transaction(SLICE), &topics.order)
+        self.patiently(|| self.producer.commit_transaction(SLICE), &topics.order)?;
+        self.watcher.content();
+        Ok(())
     }
 
     /// Waits until the brokers have every record, or until waiting is the commit's own business. A commit that finds some still

@@ -57,6 +57,7 @@ impl Known {
             publication: publication.to_owned(),
             version: self.publication.clone(),
             tables: self.routes.iter().filter_map(table).collect(),
+            by_log: false,
         }
     }
 }

@@ -264,6 +264,6 @@ async fn missed(
 ) -> Result<Option<Failure>, Failure> {
     let there = publication::inspect(client, &plan.publication).await?;
     let options = there.as_ref().map_or(Ok(()), |there| there.expect_options(&plan.publication));
-    let gap = plan.followed(known).gap(there.as_ref());
-    Ok(options.err().or_else(|| gap.map(|gap| gap.failure(&plan.publication))))
+    let followed = plan.followed(known);
+    Ok(options.err().or_else(|| followed.gap(there.as_ref()).map(|gap| followed.failure(&gap))))
 }

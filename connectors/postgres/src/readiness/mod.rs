@@ -42,14 +42,37 @@ use pairs::Scene;
 pub struct ReadinessPlan {
     /// Its name.
     pub migration: String,
-    /// The name that the slot and the publication bear on blue.
-    pub slot: String,
+    /// The slot by which changes come from blue.
+    pub feed: Feed,
     /// What goes where.
     pub routes: Vec<ReadyRoute>,
     /// How long a transaction on blue may have been open.
     pub max_transaction_age: Duration,
     /// How many numbers the flip skips in every sequence.
     pub sequence_headroom: u64,
+}
+
+/// The slot by which changes come from blue. A publication of ours has its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Feed {
+    /// The migration's own.
+    Own(String),
+    /// That of whoever else fills the log.
+    Others(String),
+    /// That of somebody else, who does not tell which: it is for them to see to.
+    Untold,
+    /// It is not known, and why.
+    Unknown(String),
+}
+
+impl Feed {
+    /// Its name, where that is known.
+    fn name(&self) -> Option<&str> {
+        match self {
+            Feed::Own(name) | Feed::Others(name) => Some(name),
+            Feed::Untold | Feed::Unknown(_) => None,
+        }
+    }
 }
 
 /// One route. Several may share a table on blue, or a table on green.

@@ -32,7 +32,9 @@ pub(super) async fn look(look: &mut Look<'_>, out: &mut Lacks) -> Result<(), Fai
     let mut left = left_tables(&scene.blue, &moved);
     // Listed against nothing moved, green's objects are all that it has.
     let mut there = left_tables(&scene.green, &[]);
-    let ours = (look.plan.slot.as_str(), look.plan.slot.as_str());
+    // None has no name.
+    let ours = look.plan.feed.name().unwrap_or_default();
+    let ours = (ours, ours);
     left.extend(left_objects(look.blue, ours, &moved).await?);
     there.extend(left_objects(look.green, ours, &[]).await?);
     left.iter().for_each(|left| tell(left, &there, out));

@@ -1,9 +1,9 @@
 //! Blue's slot: it is read, and blue keeps what it needs with room to spare.
 
-use understudy_contract::Failure;
+use understudy_contract::{Class, Failure};
 
-use super::Look;
 use super::lacks::Lacks;
+use super::{Feed, Look};
 use crate::ident::quote_literal;
 use crate::source::slot::{SlotState, inspect};
 use crate::wire::Client;
@@ -11,24 +11,33 @@ use crate::wire::Client;
 /// What is left once blue has let go of changes that green needs.
 const BEGIN_ANEW: &str = "start over: understudy abort FILE, empty green's tables, then understudy run FILE";
 
+/// The same where another migration, or another program, fills the log.
+const ALL_ANEW: &str = "have whoever fills the log start over, with a log of another name; then start over from that one: \
+                        understudy abort FILE, empty green's tables, then understudy run FILE";
+
 /// Less room than this for more log is too little, whatever blue's limit is.
 const LEAST_ROOM_BYTES: i64 = 64 << 20;
 
 pub(super) async fn look(look: &mut Look<'_>, out: &mut Lacks) -> Result<(), Failure> {
-    let name = &look.plan.slot;
+    let (name, anew, start) = match &look.plan.feed {
+        Feed::Own(name) => (name, BEGIN_ANEW, "start `understudy run`"),
+        Feed::Others(name) => (name, ALL_ANEW, "start whoever fills the log"),
+        Feed::Untold => return Ok(()),
+        Feed::Unknown(why) => return Err(Failure::new(Class::Transient, why.clone())),
+    };
     let subject = format!("slot {name}");
     let Some(slot) = inspect(look.blue, name).await? else {
-        out.add(subject, "is not on blue: changes since its last use are not in the stream", BEGIN_ANEW);
+        out.add(subject, "is not on blue: changes since its last use are not in the stream", anew);
         return Ok(());
     };
     if slot.is_lost() || conflicts(look.blue, name).await? {
         let cause = slot.invalidation_reason.map_or(String::new(), |reason| format!(" ({reason})"));
         let reason = format!("is lost{cause}: blue has removed log that it needs");
-        out.add(subject, reason, BEGIN_ANEW);
+        out.add(subject, reason, anew);
         return Ok(());
     }
     if slot.active_pid.is_none() {
-        out.add(&subject, "is not being read", "start `understudy run`");
+        out.add(&subject, "is not being read", start);
     }
     check_kept(&subject, &slot, budget(look.blue).await?, out);
     Ok(())

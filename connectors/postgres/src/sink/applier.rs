@@ -5,6 +5,7 @@ use understudy_contract::{Applied, Batch, Class, Failure};
 use understudy_model::{Checkpoint, Key, Position, RouteId, RowChange};
 
 use super::books::{Books, Reached};
+use super::claim;
 use super::heals::Heals;
 use super::plan::plan;
 use super::script::{Expect, Script, Verdict, unknown_route};
@@ -43,6 +44,8 @@ pub(super) struct Applier {
     pub(super) heals: Heals,
     /// Rows of which changes have been set aside.
     pub(super) quarantined: FxHashSet<(RouteId, Key)>,
+    /// Whether others fill green too, of which the first one empties tables for all.
+    pub(super) laned: bool,
 }
 
 /// A stretch of a batch that is applied in one go: whole transactions, or a part of one that is still open.
@@ -84,8 +87,11 @@ impl Applier {
 
     async fn piece(&mut self, piece: Piece<'_>, applied: &mut Applied) -> Result<(), Failure> {
         self.heals.start();
-        let aside = !self.quarantined.is_empty()
-            && piece.changes().iter().any(|change| self.is_aside(change) || self.settles_aside(change));
+        let mut aside = self.concerns_aside(piece);
+        if aside && self.laned {
+            self.look_aside().await?;
+            aside = self.concerns_aside(piece);
+        }
         let refused = |change: &RowChange| matches!(change, RowChange::Refused { .. });
         let one_by_one = aside || piece.changes().iter().any(refused);
         if !one_by_one && !self.takes_out(piece.changes()) && self.at_once(piece, applied).await? {
@@ -94,12 +100,30 @@ impl Applier {
         self.exactly(piece, applied).await
     }
 
-    /// Whether a change empties a route of which changes have been set aside.
+    /// Whether one of the changes concerns rows of which changes have been set aside.
+    fn concerns_aside(&self, piece: Piece<'_>) -> bool {
+        let mut changes = piece.changes().iter();
+        match self.quarantined.is_empty() {
+            true => self.laned && changes.any(|change| self.settles_aside(change)),
+            false => changes.any(|change| self.is_aside(change) || self.settles_aside(change)),
+        }
+    }
+
+    /// Whether a change empties a route of which changes may have been set aside.
     fn settles_aside(&self, change: &RowChange) -> bool {
         let RowChange::Truncate { routes } = change else {
             return false;
         };
-        self.quarantined.iter().any(|(aside, _)| routes.contains(aside))
+        self.laned || self.quarantined.iter().any(|(aside, _)| routes.contains(aside))
+    }
+
+    /// What has been set aside may be settled by now: the lane that empties tables does that for all.
+    async fn look_aside(&mut self) -> Result<(), Failure> {
+        let found = claim::set_aside(&mut self.client, &self.books.migration).await?;
+        let of_number = |number| self.targets.iter().find(|target| target.number == number);
+        let one = |(number, key)| Some((of_number(number)?.green.route, key));
+        self.quarantined = found.into_iter().filter_map(one).collect();
+        Ok(())
     }
 
     /// Whether one of the changes is made by deleting a row that others refer to, which is refused by name.
@@ -225,7 +249,7 @@ impl Applier {
             return Ok(());
         };
         for route in routes {
-            if self.quarantined.iter().any(|(aside, _)| aside == route)
+            if (self.laned || self.quarantined.iter().any(|(aside, _)| aside == route))
                 && let Some(target) = self.targets.get(route.index())
             {
                 self.books.settle_route(&mut self.client, target).await?;

@@ -263,9 +263,14 @@ impl Books {
         self.note(client, &sql, target, key, at).await
     }
 
-    /// Settles whatever is set aside for a route, since its rows are gone.
+    /// Settles whatever is set aside for a route, in every lane, since its rows are gone.
     pub(super) async fn settle_route(&self, client: &mut Client, target: &Target) -> Result<(), Failure> {
-        let sql = "UPDATE understudy.quarantine SET settled = true WHERE migration = $1 AND route = $2 AND NOT settled";
+        let sql = "UPDATE understudy.quarantine AS q SET settled = true \
+            FROM understudy.routes AS own, understudy.routes AS r \
+            WHERE NOT q.settled AND own.migration = $1 AND own.route = $2 AND (q.migration, q.route) = (r.migration, r.route) \
+            AND (r.migration = $1 OR pg_catalog.starts_with(r.migration, $1 || '#')) \
+            AND (r.source_schema, r.source_name, r.target_schema, r.target_name) \
+              = (own.source_schema, own.source_name, own.target_schema, own.target_name)";
         let route = target.number.to_string();
         client.execute_with(sql, &[Some(self.migration.as_str()), Some(&route)]).await.map(drop)
     }

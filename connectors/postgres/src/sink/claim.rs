@@ -104,11 +104,7 @@ async fn read(
     targets: &mut [Target],
 ) -> Result<Claimed, Failure> {
     let (routes, of_number) = routes(client, name, targets).await?;
-    let aside = "SELECT q.route, k.place, k.text FROM \
-        (SELECT DISTINCT route, key FROM understudy.quarantine WHERE migration = $1 AND NOT settled) AS q \
-        CROSS JOIN LATERAL unnest(q.key) WITH ORDINALITY AS k (text, place) ORDER BY q.route, q.key, k.place";
-    let quarantined = keys_from(&client.query_with(aside, &[Some(name)]).await?)?;
-    let quarantined = of_routes(quarantined, &of_number);
+    let quarantined = of_routes(set_aside(client, name).await?, &of_number);
     let Some(checkpoint) = row.optional::<Lsn>(4)? else {
         return Ok(Claimed { saved: None, quarantined });
     };
@@ -145,6 +141,14 @@ async fn read(
 }
 
 /// Those that belong to routes of this run, under their numbers in it.
+/// The keys of which changes are set aside, each with the number of its route.
+pub(super) async fn set_aside(client: &mut Client, name: &str) -> Result<Vec<(i32, Key)>, Failure> {
+    let sql = "SELECT q.route, k.place, k.text FROM \
+        (SELECT DISTINCT route, key FROM understudy.quarantine WHERE migration = $1 AND NOT settled) AS q \
+        CROSS JOIN LATERAL unnest(q.key) WITH ORDINALITY AS k (text, place) ORDER BY q.route, q.key, k.place";
+    keys_from(&client.query_with(sql, &[Some(name)]).await?)
+}
+
 fn of_routes<T>(keys: Vec<(i32, T)>, routes: &HashMap<i32, RouteId>) -> Vec<(RouteId, T)> {
     keys.into_iter().filter_map(|(number, key)| Some((*routes.get(&number)?, key))).collect()
 }

@@ -96,6 +96,7 @@ impl PostgresSink {
             open: false,
             heals: Heals::default(),
             quarantined: FxHashSet::default(),
+            laned: settings.laned,
         };
         Ok(PostgresSink {
             keeper: Keeper::new(keeper, &settings),

@@ -43,6 +43,8 @@ pub struct SinkSettings {
     /// This process has owned the migration before: the claim then fails as superseded if another instance has become
     /// the owner since, because a process that lost the migration must not take it back.
     pub reclaim: bool,
+    /// Several sinks fill green side by side, each a lane: the first one empties tables for all.
+    pub laned: bool,
 }
 
 impl SinkSettings {
@@ -58,6 +60,7 @@ impl SinkSettings {
             origins: true,
             instance: rand::random(),
             reclaim: false,
+            laned: false,
         }
     }
 

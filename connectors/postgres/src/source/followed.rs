@@ -20,6 +20,8 @@ pub struct Followed {
     pub version: Option<String>,
     /// The tables whose changes green counts on.
     pub tables: Vec<FollowedTable>,
+    /// Whether they go into a log, which tells every green behind it which rows are void.
+    pub by_log: bool,
 }
 
 /// A table whose changes green counts on.
@@ -176,11 +178,12 @@ fn object_id(version: &str) -> &str {
     version.split('.').next().unwrap_or_default()
 }
 
-impl Gap {
-    /// The gap as a failure, with what closes it.
-    pub fn failure(&self, publication: &str) -> Failure {
+impl Followed {
+    /// A gap as a failure, with what closes it.
+    pub fn failure(&self, gap: &Gap) -> Failure {
+        let publication = &self.publication;
         let diverged = |what: String| Failure::new(Class::Diverged, what);
-        match self {
+        match gap {
             Gap::Gone { replaced } => {
                 let how =
                     if *replaced { "was dropped on blue and created again" } else { "is gone from blue" };
@@ -207,6 +210,12 @@ impl Gap {
                 }
                 let targets = distinct(tables.iter().map(|table| quote_table(&table.target)));
                 let recopy = sources.iter().map(|name| format!(" --recopy {name}")).collect::<String>();
+                if self.by_log {
+                    return diverged(what).remedy(format!(
+                        "copy what was missed anew: understudy run FILE{recopy}; the log has every green behind it empty those \
+                         tables first"
+                    ));
+                }
                 diverged(what).remedy(format!(
                     "empty what was missed on green, never with CASCADE: TRUNCATE {} (or DELETE FROM, where other tables refer to \
                      it); then copy it anew: understudy run FILE{recopy}",
@@ -269,6 +278,10 @@ mod tests {
         TableName::new("public", table)
     }
 
+    fn failure_of(followed: &Followed, there: Option<&PublicationState>) -> Failure {
+        followed.failure(&followed.gap(there).expect("a gap"))
+    }
+
     fn followed(tables: &[(&str, &str)]) -> Followed {
         let one = |(table, version): &(&str, &str)| FollowedTable {
             source: name(table),
@@ -279,6 +292,7 @@ mod tests {
             publication: "p".into(),
             version: Some("10.700".into()),
             tables: tables.iter().map(one).collect(),
+            by_log: false,
         }
     }
 
@@ -338,7 +352,7 @@ mod tests {
         let tables = followed(&[("a", "11.701"), ("b", "12.701")]).tables;
         let there = now("10.700", &[("z", "12.701")]);
         let left = tables.into_iter().map(|table| Left::absent(table, Some(&there))).collect::<Vec<_>>();
-        let failure = Gap::Left(left).failure("p");
+        let failure = followed(&[]).failure(&Gap::Left(left));
         assert_eq!(
             failure.to_string(),
             "public.a is gone from blue, public.b was renamed to public.z on blue"
@@ -355,7 +369,7 @@ mod tests {
     fn swapped_names_are_to_be_swapped_back() {
         let followed = followed(&[("a", "11.701"), ("b", "12.701"), ("c", "13.701")]);
         let there = now("10.700", &[("b", "11.701"), ("a", "12.701"), ("c", "13.701")]);
-        let failure = followed.gap(Some(&there)).expect("a gap").failure("p");
+        let failure = failure_of(&followed, Some(&there));
         assert_eq!(
             failure.to_string(),
             "public.a was renamed to public.b on blue, public.b was renamed to public.a on blue"
@@ -373,14 +387,14 @@ mod tests {
     fn a_table_of_several_routes_is_named_once() {
         let mut split = followed(&[("a", "1.1"), ("a", "1.1"), ("b", "2.1")]);
         split.tables[0].target = TableName::new("app", "b");
-        let failure = split.gap(Some(&now("10.700", &[]))).expect("a gap").failure("p");
+        let failure = failure_of(&split, Some(&now("10.700", &[])));
         let remedy = failure.remedy_text().expect("a remedy");
         assert!(failure.to_string().contains("taken public.a, public.b out of"), "{failure}");
         assert!(remedy.contains("TRUNCATE \"app\".\"b\", \"app\".\"a\" (or"), "{remedy}");
         assert!(remedy.ends_with("understudy run FILE --recopy public.a --recopy public.b"), "{remedy}");
         let there = now("10.700", &[("z", "1.1")]);
         let left = split.tables.into_iter().map(|table| Left::absent(table, Some(&there))).collect();
-        let failure = Gap::Left(left).failure("p");
+        let failure = followed(&[]).failure(&Gap::Left(left));
         assert_eq!(failure.to_string().matches("public.a was renamed").count(), 1, "{failure}");
     }
 
@@ -388,7 +402,7 @@ mod tests {
     #[test]
     fn a_gap_says_how_it_is_closed() {
         let two = followed(&[("a", "1.1"), ("b", "2.1")]);
-        let failure = two.gap(Some(&now("10.700", &[]))).expect("a gap").failure("p");
+        let failure = failure_of(&two, Some(&now("10.700", &[])));
         assert_eq!(failure.class(), Class::Diverged);
         let remedy = failure.remedy_text().expect("a remedy");
         assert!(failure.to_string().contains("public.a, public.b out of the publication p"), "{failure}");
@@ -396,7 +410,7 @@ mod tests {
         assert!(remedy.ends_with("understudy run FILE --recopy public.a --recopy public.b"), "{remedy}");
         let names = (0..40).map(|n| format!("t{n}")).collect::<Vec<_>>();
         let many = names.iter().map(|name| (name.as_str(), "1.1")).collect::<Vec<_>>();
-        let failure = followed(&many).gap(Some(&now("10.700", &[]))).expect("a gap").failure("p");
+        let failure = failure_of(&followed(&many), Some(&now("10.700", &[])));
         assert!(failure.to_string().contains("and 28 more tables"), "{failure}");
         assert_eq!(failure.remedy_text(), Some(START_OVER));
     }

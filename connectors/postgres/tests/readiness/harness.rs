@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use understudy_contract::{Found, Lack, Readiness, ReadinessCheck};
 use understudy_model::TableName;
-use understudy_postgres::readiness::{ReadinessPlan, ReadyRoute, examine};
+use understudy_postgres::readiness::{Feed, ReadinessPlan, ReadyRoute, examine};
 use understudy_postgres::wire::{Client, ConnectOptions};
 
 use crate::databases::{connect, database, shared};
@@ -55,7 +55,7 @@ pub async fn case_on(clusters: [Arc<Cluster>; 2], name: &str, on_blue: &str, on_
     let green = sides.pop()?;
     let plan = ReadinessPlan {
         migration: name.to_owned(),
-        slot: format!("understudy_{name}"),
+        feed: Feed::Own(format!("understudy_{name}")),
         routes: Vec::new(),
         max_transaction_age: Duration::from_secs(60),
         sequence_headroom: 1000,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use understudy_contract::{Found, ReadinessCheck};
+use understudy_postgres::readiness::Feed;
 
 use crate::databases::connect;
 use crate::harness::{case, case_on};
@@ -29,6 +30,24 @@ async fn a_slot_that_is_not_safe_is_told() {
     }
     blue.batch("CHECKPOINT").await.unwrap();
     case.expect(slot, &[("slot understudy_slots", "is lost")]).await;
+}
+
+/// Through a log the slot is that of whoever fills it: the remedy is theirs, one that nobody tells holds nothing, and one that
+/// is not known yet is not taken for safe.
+#[tokio::test]
+async fn the_slot_of_whoever_fills_the_log_is_looked_at() {
+    let Some(mut case) = case("feeds", "", "").await else { return };
+    let slot = ReadinessCheck::Slot;
+    case.plan.feed = Feed::Others("understudy_other".to_owned());
+    let lacks = case.expect(slot, &[("slot understudy_other", "is not on blue")]).await;
+    assert!(lacks[0].remedy.as_deref().is_some_and(|remedy| remedy.contains("whoever fills the log")));
+    case.plan.feed = Feed::Untold;
+    case.expect(slot, &[]).await;
+    case.plan.feed = Feed::Unknown("the brokers are away".to_owned());
+    assert_eq!(
+        case.found(slot).await,
+        Found::Unknown("could not check slot: the brokers are away".to_owned())
+    );
 }
 
 /// Closing the fence waits for whoever writes: an old transaction that wrote, idles or holds a writer's lock is told, by

@@ -1,8 +1,8 @@
 //! Rows whose values cannot be computed: a clean stop that names them without a value of theirs, or quarantine.
 
 use understudy_contract::{Applied, ChangeSink, Class, GreenTable, LedgerEntry, PlacedKind};
-use understudy_model::{BlockRange, Ctid, RouteId, UnitId};
-use understudy_postgres::sink::{OnError, PostgresSink};
+use understudy_model::{BlockRange, Ctid, RouteId, RowChange, UnitId};
+use understudy_postgres::sink::{OnError, PostgresSink, lane_name};
 
 use crate::green::{
     Green, delete, each, heal, insert, key, refusal, reread, row, table, uncomputed, unit, update,
@@ -153,4 +153,28 @@ async fn a_new_copy_settles_what_was_set_aside() {
     let applied = sink.apply(batch).await.unwrap();
     assert_eq!((applied.quarantined, applied.mismatches), (0, 0));
     assert_eq!(green.rows(SHOW).await, "2again 3three");
+}
+
+/// Promise 2: with lanes the first one empties tables for all. What another had set aside for them is settled with that, and a row
+/// that comes anew under such a key is written: it would be set aside for ever, for the sake of a row that is gone.
+#[tokio::test]
+async fn the_lane_that_empties_a_table_settles_what_others_had_set_aside() {
+    let Some(mut green) = Green::with("aside_in_lanes", SQL).await else { return };
+    let lane = |green: &Green, number: u32| {
+        let mut settings = green.settings();
+        settings.migration = lane_name(&settings.migration, number);
+        (settings.on_error, settings.laned) = (OnError::Quarantine, true);
+        settings
+    };
+    let (settings, other) = (lane(&green, 0), lane(&green, 1));
+    let mut first = green.sink_with(settings, tables(), true).await;
+    let mut second = green.sink_with(other, tables(), true).await;
+    let batch = green.batch(vec![vec![uncomputed(0, None, "1"), insert(0, &["2", "two"])]]);
+    assert_eq!(second.apply(batch).await.unwrap().quarantined, 1);
+    let emptied = green.batch(vec![vec![RowChange::Truncate { routes: vec![RouteId(0)] }]]);
+    first.apply(emptied).await.unwrap();
+    assert_eq!(green.rows("SELECT count(*) FROM understudy.quarantine WHERE NOT settled").await, "0");
+    let anew = green.batch(vec![vec![insert(0, &["1", "anew"])]]);
+    assert_eq!(second.apply(anew).await.unwrap(), Applied::default());
+    assert_eq!(green.rows(SHOW).await, "1anew");
 }

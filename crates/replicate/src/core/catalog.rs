@@ -275,6 +275,18 @@ impl Core {
         self.plan.start(unit);
     }
 
+    /// All of a route is copied anew, because somebody needs what its rows are and has not kept all of them. What is planned by
+    /// then starts again; a route that has yet to join is copied in any case.
+    pub fn copy_again(&mut self, route: RouteId) {
+        let units = self.plan.units().filter(|unit| unit.route == route && !self.is_leaving(unit.id));
+        for unit in units.cloned().collect::<Vec<_>>() {
+            // It has grown since its blocks were counted.
+            self.unmeasured.insert(unit.id);
+            self.copy_from_start(unit);
+        }
+        self.need_look();
+    }
+
     /// Windows of a plan that no longer holds come to nothing.
     fn drop_windows(&mut self, unit: UnitId) {
         let is_copy = |work: &WindowWork| matches!(work, WindowWork::Copy(_));

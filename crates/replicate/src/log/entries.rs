@@ -1,7 +1,7 @@
 //! What the capture has recorded of the copy, recorded on green for each of our routes.
 
-use understudy_contract::{Failure, LedgerEntry, LoggedEntry, Unit};
-use understudy_model::{RelationId, RouteId, UnitId};
+use understudy_contract::{Class, Failure, LedgerEntry, LoggedEntry, Unit};
+use understudy_model::{RelationId, RouteId, RowChange, UnitId};
 
 use super::LogCore;
 use super::tables::PlannedUnit;
@@ -18,11 +18,58 @@ impl LogCore {
             self.name_place();
         }
         match entry {
+            LoggedEntry::Join { table, is_void } => self.join(table, is_void),
             LoggedEntry::Plan(unit) => self.plan(&unit),
             LoggedEntry::Refresh(unit) => self.refresh(&unit),
             LoggedEntry::Forget { unit, table } => self.forget(unit, table),
             LoggedEntry::Complete { table } => self.complete(table),
         }
+    }
+
+    /// A table is new to the log, or as good as new: rows that green has of it by then may be such as blue has no more.
+    fn join(&mut self, table: RelationId, is_void: bool) -> Result<(), Failure> {
+        let routes = self.table(table)?.routes.clone();
+        for route in &routes {
+            self.follow(table, *route);
+        }
+        if !is_void {
+            return Ok(());
+        }
+        if self.takes_heals {
+            return Err(self.void_among_several(table));
+        }
+        for route in &routes {
+            self.turns += u64::from(self.incomplete.insert(*route));
+            self.done.retain(|(known, _)| known.route != *route);
+            let known = self.units.keys().filter(|unit| unit.route == *route).copied().collect::<Vec<_>>();
+            for unit in known {
+                self.units.remove(&unit);
+                self.record(LedgerEntry::Forget(unit));
+            }
+        }
+        self.voided.extend(routes);
+        self.push_voided();
+        Ok(())
+    }
+
+    /// Empties what is void, unless that would stand in the middle of a transaction of blue.
+    pub(super) fn push_voided(&mut self) {
+        if self.open.is_some() || self.voided.is_empty() {
+            return;
+        }
+        let routes = std::mem::take(&mut self.voided);
+        self.batch.push_own(RowChange::Truncate { routes });
+        self.seal_here();
+    }
+
+    /// Others have rows of the same table, and may have placed new ones by the time that these are removed.
+    fn void_among_several(&self, table: RelationId) -> Failure {
+        let name = self.table(table).map(|table| table.relation.name.to_string()).unwrap_or_default();
+        let cause =
+            format!("changes of {name} have been missed, and its rows are to go before it is copied anew");
+        Failure::new(Class::Configuration, cause).remedy(
+            "run with `consistency: transaction` under `through.kafka`, or begin anew with an apply on an empty green",
+        )
     }
 
     fn plan(&mut self, unit: &Unit) -> Result<(), Failure> {

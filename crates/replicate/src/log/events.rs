@@ -158,6 +158,7 @@ impl LogCore {
         self.last_commit = (end > commit).then_some(commit);
         self.batch.commit(end);
         self.moved();
+        self.push_voided();
         self.push_rereads();
         Ok(())
     }

@@ -120,6 +120,8 @@ pub struct LogCore {
     out: VecDeque<Work>,
     beats: Vec<Beat>,
     rereads: VecDeque<(RouteId, HealKey)>,
+    /// Routes whose rows are to go at the end of the open transaction.
+    voided: Vec<RouteId>,
     /// The log tells changes at least once each, so that none may expect anything of the row before it.
     as_they_come: bool,
 }
@@ -166,6 +168,7 @@ impl LogCore {
             out: VecDeque::new(),
             beats: Vec::new(),
             rereads: VecDeque::new(),
+            voided: Vec::new(),
             as_they_come: false,
             routes,
         };

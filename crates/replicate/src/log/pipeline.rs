@@ -61,6 +61,12 @@ impl Asking {
         (self.left, self.waited) = (self.pause, waiting);
         waiting > 0
     }
+
+    /// What was wanted has not even been handed on: nobody has failed to answer.
+    fn unheard(&mut self, first: u32) {
+        self.pause = first.max(1);
+        self.left = self.left.min(self.pause);
+    }
 }
 
 /// Everything a run is made of.
@@ -226,7 +232,10 @@ impl<O: Observer> Turn<O> {
                 }
                 () = ticks.tick() => self.on_tick(),
                 Some(reread) = inputs.rereads.recv(), if self.core.takes_rereads() => {
-                    self.core.reread(reread.route, reread.key);
+                    // Whole tables only a capture can bring, which is asked for them before an apply starts.
+                    if let Reread::Row { route, key } = reread {
+                        self.core.reread(route, key);
+                    }
                 }
                 // 4: the log.
                 event = inputs.log.next(), if reading => self.on_events(event?, &mut inputs.log).await?,
@@ -308,12 +317,16 @@ impl<O: Observer> Turn<O> {
 
     fn on_tick(&mut self) {
         self.tick = self.tick.wrapping_add(1);
+        self.observer.alive();
         self.core.on_tick();
         if self.tick.is_multiple_of(CATALOG_TICKS) {
             self.observer.progress(&self.core.progress());
             self.tell_awaited();
         }
         self.quiet_ticks = self.quiet_ticks.saturating_add(1);
+        if self.core.wants_rows() {
+            self.asking.unheard(self.limits.ask_again_ticks);
+        }
         if self.asking.is_due(self.core.rows_waiting(), self.limits.ask_again_ticks) {
             self.core.ask_again();
         }
@@ -335,6 +348,9 @@ mod tests {
         assert_eq!(asked(&mut asking, 10, 5), 1, "the first time");
         assert_eq!(asked(&mut asking, 10, 5), 1, "rows were new then");
         assert!(asked(&mut asking, 10_000, 5) < 10 + 10_000 / 320);
+        assert_eq!(asked(&mut asking, 1_000, 5), 3, "every 320 ticks");
+        asking.unheard(10);
+        assert_eq!(asked(&mut asking, 10, 5), 1, "nobody had been asked: soon again");
         while asked(&mut asking, 1, 4) == 0 {}
         assert_eq!(asked(&mut asking, 10, 4), 1, "some have come");
         assert_eq!(asked(&mut Asking::new(10), 100, 0), 0, "nothing to ask for");

@@ -1,5 +1,6 @@
 //! What an apply makes of a log, event by event.
 
+mod joins;
 mod shared;
 
 use std::collections::HashMap;

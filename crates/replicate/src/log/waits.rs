@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use understudy_model::{ChunkId, HealKey, Key, RouteId, RowChange};
 use understudy_transform::RouteSpec;
+
+/// How many rows that do not wait any more may be among those to be asked for, beyond as many again as wait.
+const TO_ASK_SPARE: usize = 10_000;
 
 /// Every row that green waits for. It may hold some that have come already, never too few.
 #[derive(Debug, Default)]
@@ -47,6 +50,19 @@ impl Waits {
         of.blue.entry(key.green.clone()).or_default().push(key.blue.clone());
         self.pending += 1;
         self.to_ask.push_back((route, key));
+        self.tidy();
+    }
+
+    /// While nobody takes what is to be asked for, most of it may have come by itself.
+    fn tidy(&mut self) {
+        if self.to_ask.len() <= 2 * self.pending + TO_ASK_SPARE {
+            return;
+        }
+        let (routes, mut kept) = (&self.routes, FxHashSet::default());
+        self.to_ask.retain(|one| {
+            let waits = routes.get(&one.0).is_some_and(|of| of.rows.contains_key(&one.1));
+            waits && kept.insert(one.clone())
+        });
     }
 
     /// Whether a route has rows that wait.
@@ -168,5 +184,31 @@ fn forget(names: &mut FxHashMap<Key, Vec<Key>>, key: &Key, other: &Key) {
         if others.is_empty() {
             names.remove(key);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(id: usize) -> HealKey {
+        let key = Key::from_texts([id.to_string().as_bytes()]);
+        HealKey { green: key.clone(), blue: key }
+    }
+
+    /// Guards memory while a log is replayed: nothing is asked for meanwhile, and what its later records bring is not kept until
+    /// the end to be asked for. What still waits is, once.
+    #[test]
+    fn what_has_come_by_itself_is_not_kept_to_be_asked_for() {
+        let mut waits = Waits::default();
+        waits.report(RouteId(0), key(usize::MAX));
+        for id in 0..3 * TO_ASK_SPARE {
+            waits.report(RouteId(0), key(id % 7));
+            waits.placed(RouteId(0), &[key(id % 7)], ChunkId(1));
+            waits.done(RouteId(0), vec![key(id % 7)], ChunkId(1));
+            assert!(waits.to_ask.len() <= TO_ASK_SPARE + 10);
+        }
+        assert_eq!(waits.next(), Some((RouteId(0), key(usize::MAX))));
+        assert_eq!(waits.next(), None);
     }
 }

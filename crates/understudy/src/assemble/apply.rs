@@ -3,7 +3,7 @@
 //! Changes and rows come from the log alone. Blue is asked for its catalog, against which mappings are compiled, and by
 //! whoever compares both sides: without it a start waits, and says so.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,15 +12,17 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use understudy_contract::{AskCapture, BlueCatalog, ChangeLog, ChangeSink, Class, Failure, Lineage, Saved};
 use understudy_control::{PartitionStatus, StatusHandle};
-use understudy_kafka::{DebeziumTable, KafkaLog, KafkaRequests, LagProbe, PartitionLag};
+use understudy_kafka::{DebeziumLag, DebeziumTable, KafkaLog, KafkaRequests, LagProbe, PartitionLag};
 use understudy_model::{Checkpoint, Lsn, RouteId, TableName};
 use understudy_postgres::preflight::{self, Known, PreflightPlan};
-use understudy_postgres::sink::PostgresSink;
+use understudy_postgres::sink::{LaneBooks, PostgresSink};
 use understudy_postgres::source::catalog::PostgresCatalog;
 use understudy_postgres::source::lineage;
 use understudy_postgres::source::publication::START_OVER;
 use understudy_postgres::wire::Client;
-use understudy_replicate::{End, LogCore, LogLimits, LogPipeline, LogSettings, LogStart, Rules};
+use understudy_replicate::{
+    End, LogCore, LogLimits, LogPipeline, LogSettings, LogStart, Observer, Reread, Rules,
+};
 use understudy_transform::RouteSpec;
 
 use super::capture::{as_they_are, distinct};
@@ -38,7 +40,7 @@ use crate::{opinion, prepare, publishing, routes};
 pub(super) const BY_LOG: &str = "log";
 
 /// After this long the capture is asked once more for rows that have not come.
-pub(super) const ASK_AGAIN: Duration = Duration::from_secs(30);
+const ASK_AGAIN: Duration = Duration::from_secs(30);
 
 /// How often it is looked how far the log reaches.
 const LAG_EVERY: Duration = Duration::from_secs(2);
@@ -60,6 +62,22 @@ pub(super) struct Ready {
     pub(super) sight: Sight,
     /// The tables as Debezium's topics have them.
     pub(super) debezium: Vec<DebeziumTable>,
+}
+
+/// Green, claimed, and what the way from the log starts from.
+pub(super) struct Way {
+    pub(super) sink: PostgresSink,
+    pub(super) sight: Sight,
+    pub(super) start: LogStart,
+}
+
+/// Who hears of the way into green, and what runs beside it and ends with it.
+pub(super) struct Company<O> {
+    pub(super) observer: Arc<O>,
+    /// Rows that somebody asks to have read again. It may be closed.
+    pub(super) rereads: mpsc::Receiver<Reread>,
+    pub(super) beside: Option<Beside>,
+    pub(super) watching: JoinSet<()>,
 }
 
 impl Attempt<'_> {
@@ -85,24 +103,22 @@ impl Attempt<'_> {
             self.status.source_connected(true);
         }
         let mut watching = JoinSet::new();
-        watching.spawn(watch_lag(log.lag(), self.status.clone()));
+        let status = self.status.clone();
+        watching.spawn(watch_lag(log.lag(), move |partitions| show_lag(&status, partitions)));
         self.follow_log(ready, (log, ask), |_| {}, (watching, shutdown)).await
     }
 
     /// Maps what a log brings into green until asked to end, or until something fails. `set_up` has the core before it starts;
     /// `watching` ends with it.
-    pub(super) async fn follow_log<L: ChangeLog, A: AskCapture + 'static>(
+    pub(super) async fn follow_log<L: ChangeLog + 'static, A: AskCapture + 'static>(
         &self,
         ready: Ready,
         (log, ask): (L, A),
         set_up: impl FnOnce(&mut LogCore),
-        (mut watching, mut shutdown): (JoinSet<()>, Shutdown),
+        (mut watching, shutdown): (JoinSet<()>, Shutdown),
     ) -> Result<End, Failure> {
         let observer = Arc::new(self.reporting(&ready.routes, ready.saved.checkpoint));
-        let judge = ready.sink.judge_alone();
-        let sink = self.shared.faults.sink(ready.sink, &ready.routes);
-        let sink = Sighted::new(sink, ready.sight.clone(), ready.saved.unseen.clone());
-        watching.spawn(ready.sight.watch(self.blue("sight"), self.prefix()));
+        watching.spawn(ready.sight.clone().watch(self.blue("sight"), self.prefix()));
         let (rereads, wanted) = mpsc::channel(REREADS_MAX);
         let start = LogStart {
             routes: ready.routes,
@@ -111,21 +127,49 @@ impl Attempt<'_> {
             compiled_at: ready.compiled_at,
             awaited: ready.awaited,
         };
+        let shown = (self.shared, self.status.clone(), self.recorder);
+        let beside = Some(Beside::start(self.settings, ready.subject, shown, rereads));
+        let way = Way { sink: ready.sink, sight: ready.sight, start };
+        let company = Company { observer, rereads: wanted, beside, watching };
+        self.map_log((way, set_up), (log, ask), company, shutdown).await
+    }
+
+    /// The same, whoever hears of it.
+    pub(super) async fn map_log<L: ChangeLog + 'static, A: AskCapture + 'static, O: Observer + 'static>(
+        &self,
+        (way, set_up): (Way, impl FnOnce(&mut LogCore)),
+        (log, ask): (L, A),
+        mut company: Company<O>,
+        mut shutdown: Shutdown,
+    ) -> Result<End, Failure> {
+        let Way { sink, sight, start } = way;
+        let judge = sink.judge_alone();
+        let sink = self.shared.faults.sink(sink, &start.routes);
+        let sink = Sighted::new(sink, sight, start.saved.unseen.clone());
         let mut core = LogCore::new(self.log_settings(), start)?;
         set_up(&mut core);
         let limits = LogLimits {
             grace_ticks: ticks_per(self.settings.apply.stop_grace),
             ask_again_ticks: ticks_per(ASK_AGAIN),
         };
-        let pipeline = LogPipeline { core, log, sink, ask, observer, rereads: wanted, limits };
-        let shown = (self.shared, self.status.clone(), self.recorder);
-        let beside = Beside::start(self.settings, ready.subject, shown, rereads);
-        let ended = Box::pin(pipeline.run(async { shutdown.requested().await }, ticks)).await;
-        beside.stop().await;
-        watching.shutdown().await;
+        let Company { observer, rereads, .. } = company;
+        let pipeline = LogPipeline { core, log, sink, ask, observer, rereads, limits };
+        // A task of its own, so that several are not one after the other.
+        let mut running = JoinSet::new();
+        running
+            .spawn(async move { Box::pin(pipeline.run(async { shutdown.requested().await }, ticks)).await });
+        let ended = running.join_next().await;
+        if let Some(beside) = company.beside {
+            beside.stop().await;
+        }
+        company.watching.shutdown().await;
         match ended {
-            Ok(end) => Ok(end),
-            Err(failure) => Err(judge.judge(failure).await),
+            Some(Ok(Ok(end))) => Ok(end),
+            Some(Ok(Err(failure))) => Err(judge.judge(failure).await),
+            Some(Err(crash)) => {
+                Err(Failure::new(Class::Internal, "the way into green ended unexpectedly").caused_by(crash))
+            }
+            None => Ok(End::InOrder),
         }
     }
 
@@ -139,6 +183,9 @@ impl Attempt<'_> {
         let taken = routes::taken(self.settings, &both.blue.tables)?;
         let plan = routes::preflight_plan(self.settings, &taken, &both)?;
         let drawn = mapping::draw(self.settings, &taken, &both)?;
+        if self.kafka()?.debezium.is_some() {
+            publishing::refuse(drawn.iter().filter_map(debezium::needs_old_rows).collect())?;
+        }
         self.check_apply(&mut blue, &plan, &drawn).await?;
         let compared = comparing::compared_routes(self.settings, &drawn, &both)?;
         let subject = Subject::of(self.settings, &drawn, compared);
@@ -146,14 +193,19 @@ impl Attempt<'_> {
         let debezium = debezium::tables(&drawn, &both.blue);
         let routes = drawn.into_iter().map(|one| one.spec).collect::<Vec<_>>();
         self.show_tables(&routes);
+        if self.kafka()?.debezium.is_none() {
+            let mut books = LaneBooks::new(&self.green("lanes"), self.settings.name.as_str());
+            self.may_share(&mut books, None).await?;
+        }
         let mut sink = self.connect_green(&routes).await?;
-        sink.set_published(routes.iter().map(|route| (route.id, BY_LOG.to_owned())).collect());
         let saved = match self.take_over(&mut sink).await {
             Ok(saved) => saved,
             Err(failure) => return Err(sink.judge(failure).await),
         };
-        let saved = self.begin_in_the_middle(saved);
-        let awaited = self.catch_up(&mut sink, &saved, &routes).await?;
+        // Not before: what has yet to join is not followed because the migration was begun on another timeline.
+        sink.set_published(routes.iter().map(|route| (route.id, BY_LOG.to_owned())).collect());
+        let mut saved = self.begin_in_the_middle(saved);
+        let awaited = self.catch_up(&mut sink, &mut saved, &routes).await?;
         let mut catalog = PostgresCatalog::connect(&self.blue("sight"), self.prefix(), &[]).await?;
         let sight = Sight::new(catalog.snapshot().await?);
         blue.close().await;
@@ -194,7 +246,7 @@ impl Attempt<'_> {
     async fn catch_up(
         &self,
         sink: &mut PostgresSink,
-        saved: &Saved,
+        saved: &mut Saved,
         routes: &[RouteSpec],
     ) -> Result<Vec<RouteId>, Failure> {
         let changes = prepare::compare_routes(saved, routes, &self.options.recopy)?;
@@ -213,19 +265,31 @@ impl Attempt<'_> {
             let units = PostgresCatalog::connect(&blue, self.prefix(), &listed).await?.units().await?;
             self.may_copy_again(saved, routes, (&anew, &units)).await?;
         }
+        if !anew.is_empty() && !self.is_alone() {
+            // A capture that refuses to copy must not leave green waiting for rows that nobody reads.
+            let mut in_order = self.log_in_order.subscribe();
+            let gone = |_| Failure::new(Class::Transient, "the capture has ended");
+            in_order.wait_for(|in_order| *in_order).await.map_err(gone)?;
+        }
+        // A mapping that has gained columns: nobody but this apply knows that their values are needed. It asks first, since
+        // from then on green no longer tells that it has to.
+        let unasked = anew.iter().map(|id| &routes[id.index()]).filter(|route| !self.is_asked(route));
+        let unasked = unasked.map(|route| route.source.clone()).collect::<BTreeSet<_>>();
+        if !unasked.is_empty() {
+            let mut ask = KafkaRequests::new(self.kafka()?, self.settings.name.as_str())?;
+            ask.ask_copies(unasked.iter().cloned().collect()).await?;
+        }
         for route in &anew {
             sink.start_again(*route).await?;
         }
-        for route in anew.iter().map(|id| &routes[id.index()]).filter(|route| !self.is_asked(route)) {
-            tracing::warn!(
-                table = %route.source,
-                "columns have come in: the log has to hold the table anew. Where it is blue that has new columns, the capture sees \
-                 to it when it starts; else start it once with --recopy"
-            );
+        prepare::start_again(saved, &anew);
+        for table in &unasked {
+            tracing::info!(%table, "columns have come in: the capture is asked to copy the table anew");
         }
         let again = changes.recopied.iter().chain(&changes.added).copied();
+        let is_awaited = |route: &RouteSpec| self.is_asked(route) || unasked.contains(&route.source);
         let is_ahead = |id: &RouteId| self.copies_are_ahead() && changes.added.contains(id);
-        Ok(again.filter(|id| self.is_asked(&routes[id.index()]) || is_ahead(id)).collect())
+        Ok(again.filter(|id| is_awaited(&routes[id.index()]) || is_ahead(id)).collect())
     }
 
     /// Whether the operator has asked for a new copy of a route's table.
@@ -302,47 +366,64 @@ pub(super) async fn end_of_log(blue: &mut Client) -> Result<Lsn, Failure> {
     Ok(rows.first().map(|row| row.parse::<Lsn>(0)).transpose()?.unwrap_or_default())
 }
 
-/// What is shown of how far behind green is. It is known for no longer than somebody looks.
-struct Behind(StatusHandle);
-
-impl Behind {
-    fn show(&self, partitions: Option<&[PartitionLag]>) {
-        let partitions = partitions.filter(|partitions| !partitions.is_empty()).map(|partitions| {
-            let one = |of: &PartitionLag| PartitionStatus {
-                topic: of.topic.clone(),
-                partition: of.partition,
-                records_behind: of.records(),
-            };
-            partitions.iter().map(one).collect::<Vec<_>>()
-        });
-        self.0.update(|report| {
-            if let Some(through) = &mut report.through {
-                let total = |of: &Vec<PartitionStatus>| of.iter().map(|of| of.records_behind).sum();
-                through.records_behind = partitions.as_ref().map(total);
-                through.partitions = partitions;
-            }
-        });
-    }
+/// Shows how far behind green is, as the partitions of the log tell.
+pub(super) fn show_lag(status: &StatusHandle, partitions: Option<&[PartitionLag]>) {
+    let partitions = partitions.filter(|partitions| !partitions.is_empty()).map(|partitions| {
+        let one = |of: &PartitionLag| PartitionStatus {
+            topic: of.topic.clone(),
+            partition: of.partition,
+            records_behind: of.records(),
+        };
+        partitions.iter().map(one).collect::<Vec<_>>()
+    });
+    status.update(|report| {
+        if let Some(through) = &mut report.through {
+            let total = |of: &Vec<PartitionStatus>| of.iter().map(|of| of.records_behind).sum();
+            through.records_behind = partitions.as_ref().map(total);
+            through.partitions = partitions;
+        }
+    });
 }
 
-impl Drop for Behind {
+/// Who is told how far behind green is. It is known for no longer than somebody looks.
+struct Behind<F: Fn(Option<&[PartitionLag]>)>(F);
+
+impl<F: Fn(Option<&[PartitionLag]>)> Drop for Behind<F> {
     fn drop(&mut self) {
-        self.show(None);
+        (self.0)(None);
     }
 }
 
-/// Shows how much of the log is still to be taken, until the log is dropped.
-async fn watch_lag(probe: LagProbe, status: StatusHandle) {
-    let behind = Behind(status);
+/// Tells how far the partitions of a log have been read.
+pub(super) trait Lags {
+    /// As they are now; nothing once the log is no longer read.
+    fn partitions(&self) -> impl Future<Output = Result<Vec<PartitionLag>, Failure>> + Send;
+}
+
+impl Lags for LagProbe {
+    async fn partitions(&self) -> Result<Vec<PartitionLag>, Failure> {
+        LagProbe::partitions(self).await
+    }
+}
+
+impl Lags for DebeziumLag {
+    async fn partitions(&self) -> Result<Vec<PartitionLag>, Failure> {
+        DebeziumLag::partitions(self).await
+    }
+}
+
+/// Tells how much of the log is still to be taken, until it is dropped.
+pub(super) async fn watch_lag(probe: impl Lags, tell: impl Fn(Option<&[PartitionLag]>)) {
+    let behind = Behind(tell);
     let mut tick = tokio::time::interval(LAG_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
         match probe.partitions().await {
-            Ok(partitions) => behind.show(Some(&partitions)),
+            Ok(partitions) => (behind.0)(Some(&partitions)),
             Err(failure) => {
                 tracing::debug!(error = %failure, "cannot ask how far the log reaches");
-                behind.show(None);
+                (behind.0)(None);
             }
         }
     }

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use understudy_contract::{Class, Failure, Wanted};
+use understudy_contract::{Class, Failure};
 use understudy_control::StatusHandle;
-use understudy_kafka::codec::Owner;
+use understudy_kafka::codec::{Asked, Owner};
 use understudy_kafka::{CaptureNotes, CapturedTable, Claimant, KafkaSettings, KafkaSink, RequestReader};
 use understudy_model::{Column, HealKey, Relation, RelationId, ReplicaIdentity, RouteId, TableName};
 use understudy_postgres::preflight::{
@@ -45,6 +45,7 @@ impl Attempt<'_> {
             () = shutdown.requested() => return Ok(End::InOrder),
             ready = Box::pin(self.prepare_capture(kafka)) => ready?,
         };
+        self.log_in_order.send_replace(true);
         if self.is_alone() {
             self.status.target_connected(true);
         }
@@ -234,11 +235,19 @@ impl Requests {
 
     async fn take_until_failure(&mut self) -> Result<(), Failure> {
         let mut reader = RequestReader::open(&self.kafka, self.next).await?;
+        if reader.begins_at() < self.next {
+            self.next = reader.begins_at();
+            self.notes.requests_begin_anew(self.next);
+        }
         loop {
-            let (wanted, next) = reader.next().await?;
-            match wanted.and_then(|wanted| self.fitting(wanted)) {
+            let (asked, next) = reader.next().await?;
+            match asked.and_then(|asked| self.fitting(asked)) {
                 Some(reread) => {
-                    self.notes.request_handed_on(next - 1, (reread.route, reread.key.blue.clone()));
+                    let row = match &reread {
+                        Reread::Row { route, key } => (*route, Some(key.blue.clone())),
+                        Reread::Table(route) => (*route, None),
+                    };
+                    self.notes.request_handed_on(next - 1, row);
                     if self.rereads.send(reread).await.is_err() {
                         return Ok(());
                     }
@@ -256,14 +265,23 @@ impl Requests {
 
     /// What is to be read, where a row of the table can have that key: an apply may still know the table as it was, and what
     /// cannot be looked for would stop the capture at every start.
-    fn fitting(&mut self, wanted: Wanted) -> Option<Reread> {
-        let Some(table) = self.tables.get(&wanted.table) else {
-            if self.unknown.len() < UNKNOWN_MAX && self.unknown.insert(wanted.table.clone()) {
-                tracing::warn!(table = %wanted.table, "an apply asks for rows of a table that is not captured");
+    fn fitting(&mut self, asked: Asked) -> Option<Reread> {
+        let name = match &asked {
+            Asked::Row(wanted) => &wanted.table,
+            Asked::Table(table) => table,
+        };
+        let Some(table) = self.tables.get(name) else {
+            if self.unknown.len() < UNKNOWN_MAX && self.unknown.insert(name.clone()) {
+                tracing::warn!(table = %name, "an apply asks for rows of a table that is not captured");
             }
             return None;
         };
-        let fits = table.has_key_like(&wanted.key);
-        fits.then(|| Reread { route: table.route, key: HealKey::same(wanted.key) })
+        match asked {
+            Asked::Row(wanted) => {
+                let fits = table.has_key_like(&wanted.key);
+                fits.then(|| Reread::Row { route: table.route, key: HealKey::same(wanted.key) })
+            }
+            Asked::Table(_) => Some(Reread::Table(table.route)),
+        }
     }
 }

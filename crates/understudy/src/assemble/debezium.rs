@@ -4,19 +4,18 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use understudy_contract::{ChunkOutcome, ChunkReader, ChunkRequest, ChunkScope, Class, Failure};
-use understudy_control::StatusHandle;
 use understudy_kafka::{
-    BlueLook, BlueRows, DebeziumLag, DebeziumLog, DebeziumSettings, DebeziumStart, DebeziumTable,
-    KafkaSettings, Kind, Progress, RowsRead,
+    BlueLook, BlueRows, DebeziumLog, DebeziumSettings, DebeziumStart, DebeziumTable, KafkaSettings, Kind,
+    Progress, RowsRead,
 };
 use understudy_model::{
     ChunkId, Column, Key, Lsn, Relation, RelationId, ReplicaIdentity, RouteId, TableName, Tuple, UnitId,
 };
+use understudy_postgres::preflight::{Finding, Severity};
 use understudy_postgres::source::chunk_reader::PostgresChunkReader;
 use understudy_postgres::wire::{Client, ConnectOptions};
 use understudy_replicate::{End, LogCore};
@@ -24,14 +23,12 @@ use understudy_transform::RouteSpec;
 use understudy_transform::expr::{Modifier, NamedType, SqlType};
 
 use super::Attempt;
+use super::apply::{show_lag, watch_lag};
 use crate::mapping::{Described, Drawn};
 use crate::supervise::Shutdown;
 
 /// Bytes of rows that are read from blue at once.
 const READ_BYTES_MAX: usize = 32 << 20;
-
-/// How often it is shown how far the topics reach.
-const LAG_EVERY: Duration = Duration::from_secs(2);
 
 impl Attempt<'_> {
     /// Follows Debezium's topics until asked to end, or until something fails.
@@ -62,9 +59,24 @@ impl Attempt<'_> {
         };
         self.status.source_connected(true);
         let mut watching = JoinSet::new();
-        watching.spawn(watch_lag(log.lag(), self.status.clone()));
+        let status = self.status.clone();
+        watching.spawn(watch_lag(log.lag(), move |partitions| show_lag(&status, partitions)));
         self.follow_log(ready, (log, ask), LogCore::take_changes_as_they_come, (watching, shutdown)).await
     }
+}
+
+/// A route that takes more of an old row than its key, which is all that is read of one in Debezium's topics.
+pub(crate) fn needs_old_rows(one: &Drawn<'_>) -> Option<Finding> {
+    let spec = &one.spec;
+    let fits = spec.tells_key() && (!spec.narrows_key() || spec.tells_filter());
+    (!fits).then(|| Finding {
+        severity: Severity::Error,
+        code: "log-lacks-old-rows",
+        subject: format!("mapping of {} to {}", spec.source, spec.target),
+        what: "needs old rows of blue to tell which row of green is meant, and only their keys are read in Debezium's topics"
+            .to_owned(),
+        remedy: format!("take green's key from the key of {} alone, or leave `debezium` out", spec.source),
+    })
 }
 
 /// What a new copy would take is in no topic of Debezium.
@@ -76,20 +88,6 @@ pub(super) fn no_copy(routes: &[&RouteSpec]) -> Failure {
         "leave new columns out with `columns`, and --recopy away; or begin anew: understudy abort, empty tables on green, a \
          new connector with another topic.prefix",
     )
-}
-
-/// Shows how much is still to be taken.
-async fn watch_lag(lag: DebeziumLag, status: StatusHandle) {
-    let mut tick = tokio::time::interval(LAG_EVERY);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tick.tick().await;
-        status.update(|report| {
-            if let Some(through) = &mut report.through {
-                through.records_behind = lag.records();
-            }
-        });
-    }
 }
 
 /// The tables of these routes, with the columns that some route reads.

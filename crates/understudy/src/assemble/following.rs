@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use understudy_contract::{Blocker, BlueCatalog, ChangeSink, Class, Failure, Lineage, Saved, Unit};
-use understudy_kafka::KafkaSink;
+use understudy_kafka::{KafkaSink, LogJudge};
 use understudy_model::{Checkpoint, RouteId, Snapshot};
 use understudy_postgres::preflight::TableDescription;
 use understudy_postgres::sink::{Judge as GreenJudge, PostgresSink};
@@ -22,6 +22,7 @@ use understudy_replicate::{Core, CoreSettings, CoreStart, End, Observer, Pipelin
 use understudy_transform::RouteSpec;
 
 use super::{Attempt, listed, ticks};
+use crate::captured;
 use crate::monitor::{Monitor, Watched};
 use crate::prepare::{self, Beginning};
 use crate::publishing;
@@ -56,15 +57,17 @@ pub(crate) trait Keeper: ChangeSink + Sized + 'static {
     fn judge_alone(&self) -> Judge;
 }
 
-/// Finds out whether a failure is due to a later instance: by asking green who owns the migration. Brokers need nobody to ask,
-/// since they send an older instance away with the first thing that it does.
-pub(crate) struct Judge(Option<GreenJudge>);
+/// Finds out whether a failure is due to a later instance: by asking green who owns the migration, or the log.
+pub(crate) enum Judge {
+    Green(GreenJudge),
+    Log(LogJudge),
+}
 
 impl Judge {
     async fn judge(&self, failure: Failure) -> Failure {
-        match &self.0 {
-            Some(green) => green.judge(failure).await,
-            None => failure,
+        match self {
+            Judge::Green(green) => green.judge(failure).await,
+            Judge::Log(log) => log.judge(failure).await,
         }
     }
 }
@@ -90,11 +93,11 @@ impl Keeper for KafkaSink {
     }
 
     async fn judged(&self, failure: Failure) -> Failure {
-        failure
+        if self.is_claimed() { KafkaSink::judge_alone(self).judge(failure).await } else { failure }
     }
 
     fn judge_alone(&self) -> Judge {
-        Judge(None)
+        Judge::Log(KafkaSink::judge_alone(self))
     }
 }
 
@@ -122,7 +125,7 @@ impl Keeper for PostgresSink {
     }
 
     fn judge_alone(&self) -> Judge {
-        Judge(Some(PostgresSink::judge_alone(self)))
+        Judge::Green(PostgresSink::judge_alone(self))
     }
 }
 
@@ -167,7 +170,11 @@ impl Attempt<'_> {
             Ok(resumed) => resumed,
             Err(failure) => return Err(sink.judged(failure).await),
         };
-        let changes = prepare::compare_routes(&saved, &routes, &self.options.recopy)?;
+        let changes = if K::HOLDS_ROWS {
+            prepare::compare_routes(&saved, &routes, &self.options.recopy)?
+        } else {
+            captured::compare_tables(&saved, &routes, &self.options.recopy)?
+        };
         if K::HOLDS_ROWS {
             self.may_join((&saved, &routes), &changes.added).await?;
         }
@@ -370,8 +377,15 @@ impl Attempt<'_> {
         tracing::info!(slot = name, "creating the slot; it waits for transactions that are writing now");
         let status = self.status;
         let mut on_wait = |blockers: &[Blocker]| {
-            status.waiting_for(blockers.iter().map(|blocker| blocker.description.clone()).collect());
-            status.beat();
+            let waits = blockers.iter().map(|blocker| blocker.description.clone()).collect();
+            // What green shows is no matter of a capture.
+            if K::HOLDS_ROWS {
+                status.waiting_for(waits);
+                status.beat();
+            } else {
+                status.capture_waits_for(waits);
+                status.capture_alive();
+            }
         };
         let patience = self.settings.stream.slot_create_timeout;
         let request = slot::CreateSlot { slot: name, patience, on_wait: &mut on_wait };

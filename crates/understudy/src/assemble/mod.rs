@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rand::Rng as _;
+use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior};
 use understudy_contract::{ChangeSink, Class, Failure};
 use understudy_control::{StatusHandle, TableStatus};
@@ -62,6 +63,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) has_owned: &'a AtomicBool,
     /// What verification shares with the rest of the process.
     pub(crate) shared: &'a Shared,
+    /// Whether a capture in this process has found blue and the log in order, and has recorded which tables are copied again.
+    pub(crate) log_in_order: &'a watch::Sender<bool>,
     /// The beats that a capture in this process has sent.
     pub(crate) beats: &'a Beats,
 }

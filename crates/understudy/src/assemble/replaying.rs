@@ -28,7 +28,7 @@ impl Attempt<'_> {
 }
 
 /// Asks the capture for rows, but not while the log itself may still bring them: of a row that was incomplete when the log was
-/// written, a later record mostly has all. What is passed over here is asked for again in time.
+/// written, a later record mostly has all. Whoever asks waits until then.
 #[derive(Debug)]
 pub(super) struct Patient<A> {
     inner: A,
@@ -43,7 +43,9 @@ impl<A> Patient<A> {
 
 impl<A: AskCapture> AskCapture for Patient<A> {
     async fn ask(&mut self, rows: Vec<Wanted>) -> Result<(), Failure> {
-        if self.has_reached.as_ref().is_some_and(|reached| !*reached.borrow()) {
+        let Some(has_reached) = &mut self.has_reached else { return self.inner.ask(rows).await };
+        // Who watches is gone: the run ends too.
+        if has_reached.wait_for(|reached| *reached).await.is_err() {
             return Ok(());
         }
         self.inner.ask(rows).await
@@ -52,34 +54,50 @@ impl<A: AskCapture> AskCapture for Patient<A> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use understudy_model::{Key, TableName};
 
     use super::*;
 
-    #[derive(Debug, Default)]
-    struct Counting(usize);
+    #[derive(Debug, Default, Clone)]
+    struct Counting(Arc<AtomicUsize>);
+
+    impl Counting {
+        fn asked(&self) -> usize {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
 
     impl AskCapture for Counting {
         async fn ask(&mut self, rows: Vec<Wanted>) -> Result<(), Failure> {
-            self.0 += rows.len();
+            self.0.fetch_add(rows.len(), Ordering::Relaxed);
             Ok(())
         }
     }
 
-    /// A log of a billion changes must not have its capture read millions of rows again that a later record brings.
+    /// A log of a billion changes must not have its capture read millions of rows again that a later record brings; and what is
+    /// wanted from early on is asked for as soon as the end is there, not a quarter of an hour later.
     #[tokio::test]
-    async fn nothing_is_asked_for_before_the_end_of_the_log() {
+    async fn what_is_wanted_is_asked_for_at_the_end_of_the_log() {
         let (reached, has_reached) = watch::channel(false);
         let replay = Replaying { begin: None, has_reached };
-        let mut ask = Patient::new(Counting::default(), Some(&replay));
+        let counting = Counting::default();
+        let mut ask = Patient::new(counting.clone(), Some(&replay));
         let row = Wanted { table: TableName::new("public", "t"), key: Key::from_texts([b"1".as_slice()]) };
+        let end = async {
+            tokio::task::yield_now().await;
+            assert_eq!(counting.asked(), 0);
+            reached.send_replace(true);
+        };
+        let (asked, ()) = tokio::join!(ask.ask(vec![row.clone()]), end);
+        assert!(asked.is_ok());
+        assert_eq!(counting.asked(), 1);
         assert!(ask.ask(vec![row.clone()]).await.is_ok());
-        assert_eq!(ask.inner.0, 0);
-        reached.send_replace(true);
-        assert!(ask.ask(vec![row.clone()]).await.is_ok());
-        assert_eq!(ask.inner.0, 1);
-        let mut follows = Patient::new(Counting::default(), None);
-        assert!(follows.ask(vec![row]).await.is_ok());
-        assert_eq!(follows.inner.0, 1);
+        assert_eq!(counting.asked(), 2);
+        let follows = Counting::default();
+        assert!(Patient::new(follows.clone(), None).ask(vec![row]).await.is_ok());
+        assert_eq!(follows.asked(), 1);
     }
 }

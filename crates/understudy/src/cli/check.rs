@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 
 use understudy_contract::Failure;
 use understudy_kafka::{Consistency, DebeziumSettings, KafkaSettings};
-use understudy_postgres::preflight::{self, Finding, PlannedTable, Severity};
+use understudy_postgres::preflight::{self, Finding, PlannedTable, PreflightPlan, Severity};
 use understudy_postgres::sink::SinkSettings;
-use understudy_postgres::source::followed::{Fate, Left};
-use understudy_postgres::source::publication;
+use understudy_postgres::source::followed::{Fate, Followed, FollowedTable, Left};
+use understudy_postgres::source::publication::{self, PublicationState};
 
 use super::args::FileArgs;
 use super::exit::{CliError, Exit};
@@ -19,6 +19,7 @@ use crate::comparing;
 use crate::mapping::{self, Both, Drawn};
 use crate::opinion;
 use crate::project::ToMake;
+use crate::publishing;
 use crate::routes::{self, Taken};
 use crate::settings::Settings;
 
@@ -79,13 +80,18 @@ pub(super) async fn findings(
     findings.extend(opinion::second_opinion(&mut sides.blue, &drawn).await?);
     let known = preflight::known(&mut sides.green, &plan.migration).await?;
     let there = publication::inspect(&mut sides.blue, &plan.publication).await?;
-    let followed = known.followed(&plan.publication).tables;
-    findings.extend(routes::left(settings, (tables, there.as_ref()), followed)?.iter().map(forgotten));
+    // That a log cannot be looked at is found below.
+    let followed = publishing::counted_on(settings, &known).await;
+    let followed = followed.unwrap_or_else(|_| known.followed(&plan.publication));
+    if followed.by_log && known.started {
+        findings.extend(touched(&plan, &followed, there.as_ref()));
+    }
+    findings.extend(routes::left(settings, (tables, there.as_ref()), followed.tables)?.iter().map(forgotten));
     findings.extend(crate::project::findings(settings.project.as_ref()));
     if let Some(kafka) = &settings.through {
         match &kafka.debezium {
             Some(debezium) => {
-                findings.extend(drawn.iter().filter_map(|one| needs_old_rows(one)));
+                findings.extend(drawn.iter().filter_map(|one| assemble::debezium::needs_old_rows(one)));
                 findings.extend(topics_of_debezium((kafka, debezium), &drawn, both).await);
             }
             None => findings.extend(log(kafka, &plan.tables).await),
@@ -103,17 +109,21 @@ pub(super) async fn findings(
     Ok(findings)
 }
 
-/// A route that takes more of an old row than its key, which is all that is read of one in Debezium's topics.
-fn needs_old_rows(one: &Drawn<'_>) -> Option<Finding> {
-    let spec = &one.spec;
-    let fits = spec.tells_key() && (!spec.narrows_key() || spec.tells_filter());
-    (!fits).then(|| Finding {
+/// What has been missed of a publication that a capture streams through, as far as its tables are still to be taken.
+fn touched(plan: &PreflightPlan, followed: &Followed, there: Option<&PublicationState>) -> Option<Finding> {
+    // One that is gone has been found by who looks at slot and publication.
+    let there = there?;
+    let is_planned = |one: &&FollowedTable| plan.tables.iter().any(|table| table.source == one.source);
+    let tables = followed.tables.iter().filter(is_planned).cloned().collect();
+    let followed = Followed { tables, ..followed.clone() };
+    let failure = there.expect_options(&plan.publication).err();
+    let failure = failure.or_else(|| followed.gap(Some(there)).map(|gap| followed.failure(&gap)))?;
+    Some(Finding {
         severity: Severity::Error,
-        code: "log-lacks-old-rows",
-        subject: format!("mapping of {} to {}", spec.source, spec.target),
-        what: "needs old rows of blue to tell which row of green is meant, and only their keys are read in Debezium's topics"
-            .to_owned(),
-        remedy: format!("take green's key from the key of {} alone, or leave `debezium` out", spec.source),
+        code: "publication-changed",
+        subject: format!("blue publication {}", plan.publication),
+        what: failure.to_string(),
+        remedy: failure.remedy_text().unwrap_or_default().to_owned(),
     })
 }
 

@@ -17,6 +17,7 @@ use super::args::{AbortArgs, EndingArgs, FinishArgs};
 use super::exit::{CliError, Exit};
 use super::output::Output;
 use super::sides::{Sides, load};
+use crate::publishing;
 use crate::settings::Settings;
 
 /// How long a session of a sidecar may take to end after the sidecar has.
@@ -236,17 +237,18 @@ async fn sessions_of_a_sidecar(client: &mut Client, name: &str) -> Result<u64, F
 
 /// What may be missing on green because somebody has touched the publication since the last run looked at it.
 async fn missed(sides: &mut Sides, settings: &Settings) -> Result<Option<String>, Failure> {
-    if settings.through.is_some() {
-        // What came through the publication is in the log, and the capture answers for it.
+    if settings.through.is_some() && settings.own_log().is_none() {
+        // What writes such a log has a publication of its own, if any.
         return Ok(None);
     }
     let name = settings.name.slot();
     let there = publication::inspect(&mut sides.blue, &name).await?;
-    let followed = preflight::known(&mut sides.green, settings.name.as_str()).await?.followed(&name);
+    let known = preflight::known(&mut sides.green, settings.name.as_str()).await?;
+    let followed = publishing::counted_on(settings, &known).await?;
     // One that is gone was removed by an ending that was interrupted.
     let Some(there) = there else { return Ok(None) };
     let gap = followed.gap_on(&mut sides.blue, Some(&there)).await?;
-    Ok(gap.map(|gap| gap.failure(&name).to_string()))
+    Ok(gap.map(|gap| followed.failure(&gap).to_string()))
 }
 
 async fn has_books(green: &mut Client) -> Result<bool, Failure> {

@@ -7,9 +7,10 @@ mod progress;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::Timestamp;
 use tokio::sync::watch;
 use understudy_contract::Failure;
-use understudy_kafka::KafkaSettings;
+use understudy_kafka::{KafkaSettings, ReplayFrom};
 
 use super::args::ReplayArgs;
 use super::exit::{CliError, Exit};
@@ -48,16 +49,28 @@ pub(super) async fn replay(args: &ReplayArgs, output: Output) -> Result<(), CliE
     if !output.is_json() {
         output.message(look.to_text(&kafka).trim_end());
     }
-    carry_out((settings, kafka), look, args.follow, (&file, output)).await
+    let again = again(&file, args);
+    carry_out((settings, kafka), look, (args.follow, again), (&file, output)).await
+}
+
+/// The same command: where nothing has been recorded on green yet, it still has to say where to begin.
+fn again(file: &str, args: &ReplayArgs) -> String {
+    let from = match args.from {
+        ReplayFrom::Lsn(lsn) => format!(" --from {lsn}"),
+        ReplayFrom::Time(ms) => {
+            Timestamp::from_millisecond(ms).map_or(String::new(), |at| format!(" --from {at}"))
+        }
+        ReplayFrom::Start | ReplayFrom::Group(_) => String::new(),
+    };
+    format!("understudy replay {file}{from}{}", if args.follow { " --follow" } else { "" })
 }
 
 async fn carry_out(
     (settings, kafka): (Settings, KafkaSettings),
     look: Look,
-    follow: bool,
+    (follow, again): (bool, String),
     (file, output): (&str, Output),
 ) -> Result<(), CliError> {
-    let again = format!("understudy replay {file}{}", if follow { " --follow" } else { "" });
     let (reached, has_reached) = watch::channel(false);
     let begin = look.survey.cursor.clone().filter(|_| look.is_new());
     let options = RunOptions {
@@ -91,7 +104,7 @@ async fn carry_out(
             ))
         }
         _ => {
-            output.message("stopped in order; the same command goes on from here");
+            output.message(format!("stopped in order; the same command goes on from here: {again}"));
             Ok(())
         }
     }

@@ -133,7 +133,7 @@ impl Judge {
             at,
             wall: wall.try_into().unwrap_or_default(),
             status: &status,
-            since_beat: self.status.since_beat(),
+            since_counted: self.status.since_counted(),
             posted: &posted,
             answers: &self.answers,
             faults: &self.faults,

@@ -22,8 +22,8 @@ pub(super) struct Sources<'a> {
     pub(super) at: Instant,
     pub(super) wall: Timestamp,
     pub(super) status: &'a StatusReport,
-    /// How long ago the pipeline's loop has beaten last.
-    pub(super) since_beat: Duration,
+    /// How long ago what the status says of green was so.
+    pub(super) since_counted: Duration,
     pub(super) posted: &'a Posted,
     pub(super) answers: &'a Answers,
     /// Test faults that are armed.
@@ -36,7 +36,7 @@ impl Sources<'_> {
         let now = self.clock.at(self.at);
         let status = self.status;
         // The loop's figures are those of this attempt only once it is running.
-        let counted_at = self.at.checked_sub(self.since_beat).map(|at| self.clock.at(at));
+        let counted_at = self.at.checked_sub(self.since_counted).map(|at| self.clock.at(at));
         let counted_at = counted_at.filter(|_| state(status.phase) == ReplicationState::Running);
         let connected = status.source_connected && status.target_connected;
         Evidence {
@@ -180,7 +180,7 @@ mod tests {
         clock: GateClock,
         at: Instant,
         status: StatusReport,
-        since_beat: Duration,
+        since_counted: Duration,
         posted: Posted,
         verifying: bool,
     }
@@ -203,7 +203,7 @@ mod tests {
         report.lag_seconds = Some(0.5);
         let clock = GateClock::start(began, SystemTime::now());
         let at = began + 10 * SECOND;
-        Scene { clock, at, status: report, since_beat: SECOND, posted, verifying: true }
+        Scene { clock, at, status: report, since_counted: SECOND, posted, verifying: true }
     }
 
     impl Scene {
@@ -214,7 +214,7 @@ mod tests {
                 at: self.at,
                 wall: Timestamp::UNIX_EPOCH,
                 status: &self.status,
-                since_beat: self.since_beat,
+                since_counted: self.since_counted,
                 posted: &self.posted,
                 answers: &answers,
                 faults: &["digest=public.users".to_owned()],
@@ -259,7 +259,7 @@ mod tests {
     #[test]
     fn what_the_loop_counted_is_as_old_as_its_last_beat() {
         let mut scene = scene();
-        scene.since_beat = 4 * SECOND;
+        scene.since_counted = 4 * SECOND;
         let evidence = scene.evidence();
         let name = "public.users -> app.customers".to_owned();
         assert_eq!(

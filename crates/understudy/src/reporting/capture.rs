@@ -63,6 +63,11 @@ impl CaptureReporting {
         });
     }
 
+    /// What is reported of green is an apply's, for which a capture does not vouch.
+    fn beat(&self) {
+        if self.alone { self.status.beat() } else { self.status.capture_alive() }
+    }
+
     fn phase(&self, phase: Phase) {
         let alone = self.alone;
         self.status.update(|report: &mut StatusReport| {
@@ -105,7 +110,7 @@ impl Observer for CaptureReporting {
     }
 
     fn chunk_done(&self, _: &ChunkDone) {
-        self.status.beat();
+        self.beat();
     }
 
     fn heartbeat_sent(&self, nonce: Nonce) {
@@ -121,7 +126,7 @@ impl Observer for CaptureReporting {
             self.beats.sent(nonce, now);
         }
         self.status.marker_sent(now);
-        self.status.beat();
+        self.beat();
     }
 
     fn heartbeat_seen(&self, nonce: Nonce, checkpoint: Checkpoint) {
@@ -138,6 +143,6 @@ impl Observer for CaptureReporting {
     }
 
     fn waiting_for(&self, blockers: &[Blocker]) {
-        self.status.waiting_for(super::sentences(blockers));
+        self.status.capture_waits_for(super::sentences(blockers));
     }
 }

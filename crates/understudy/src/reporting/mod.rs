@@ -3,7 +3,7 @@
 pub(crate) mod capture;
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -44,11 +44,15 @@ struct Inner {
 
 /// When the beats were sent that a capture in this process has sent and no apply has seen, by the clock of this process.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Beats(Arc<Mutex<HashMap<Nonce, Instant>>>);
+pub(crate) struct Beats {
+    sent: Arc<Mutex<HashMap<Nonce, Instant>>>,
+    /// It was told that another capture's clock is ahead of ours.
+    is_warned: Arc<AtomicBool>,
+}
 
 impl Beats {
     fn lock(&self) -> MutexGuard<'_, HashMap<Nonce, Instant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn sent(&self, nonce: Nonce, at: Instant) {
@@ -62,16 +66,33 @@ impl Beats {
         }
     }
 
-    /// When a beat was sent; of another process's, as well as both clocks agree.
-    fn sent_at(&self, nonce: Nonce, sent_us: i64) -> Option<Instant> {
+    /// When a beat was sent; of another process's, as well as both clocks agree. One from the future proves nothing: by as much
+    /// as the sender's clock is ahead, green could be behind.
+    fn sent_at(&self, nonce: Nonce, sent_us: i64, now: SystemTime) -> Option<Instant> {
         if let Some(at) = self.lock().remove(&nonce) {
             return Some(at);
         }
         let sent = SystemTime::UNIX_EPOCH + Duration::from_micros(u64::try_from(sent_us).ok()?);
-        let age = SystemTime::now().duration_since(sent).unwrap_or_default();
+        let age = match now.duration_since(sent) {
+            Ok(age) => age,
+            Err(ahead) if ahead.duration() <= AHEAD_MAX => Duration::ZERO,
+            Err(ahead) => {
+                if !self.is_warned.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        ahead_ms = ahead.duration().as_millis() as u64,
+                        "the clock of the capture's host is ahead of this one's: how far green is behind cannot be told \
+                         until both agree"
+                    );
+                }
+                return None;
+            }
+        };
         Instant::now().checked_sub(age)
     }
 }
+
+/// Clocks that are kept together still differ by this much.
+const AHEAD_MAX: Duration = Duration::from_millis(100);
 
 /// A beat that is older is not waited for.
 const BEAT_AGE_MAX: Duration = Duration::from_secs(600);
@@ -234,9 +255,13 @@ impl Observer for Reporting {
     }
 
     fn beat_seen(&self, nonce: Nonce, sent_us: i64, checkpoint: Checkpoint) {
-        if let Some(sent) = self.beats.sent_at(nonce, sent_us) {
+        if let Some(sent) = self.beats.sent_at(nonce, sent_us, SystemTime::now()) {
             self.inner().returned.push_back((checkpoint, sent));
         }
+    }
+
+    fn alive(&self) {
+        self.status.beat();
     }
 
     fn progress(&self, progress: &Progress) {
@@ -292,14 +317,19 @@ impl Observer for Reporting {
     }
 
     fn awaits_copy(&self, tables: &[TableName]) {
-        let wait = |table: &TableName| {
-            format!(
-                "the capture, to copy {table}: if it follows it and copies nothing, stop it and start it once with \
-                 --recopy {table}"
-            )
-        };
-        self.status.waiting_for(tables.iter().map(wait).collect());
+        self.status.waiting_for(copies_awaited(tables));
     }
+}
+
+/// Which copies are waited for, for people.
+pub(crate) fn copies_awaited(tables: &[TableName]) -> Vec<String> {
+    let wait = |table: &TableName| {
+        format!(
+            "the capture, to copy {table}: if it follows it and copies nothing, stop it and start it once with \
+             --recopy {table}"
+        )
+    };
+    tables.iter().map(wait).collect()
 }
 
 /// What is waited for, for people.
@@ -373,6 +403,21 @@ mod tests {
             saved: SavedVerification::default(),
             settings,
         }
+    }
+
+    /// A capture whose clock is ahead must not make green look as if it were no further behind than its beats are young: the
+    /// gate would open on changes that green lacks.
+    #[test]
+    fn a_beat_from_the_future_proves_nothing() {
+        let beats = Beats::default();
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
+        let sent_at = |sent_ms: i64| beats.sent_at(Nonce(1), sent_ms * 1_000, now);
+        let age = sent_at(98_000).unwrap().elapsed();
+        assert!(age >= Duration::from_secs(2) && age < Duration::from_secs(30), "{age:?}");
+        assert!(sent_at(100_050).is_some(), "clocks that are kept together");
+        assert_eq!(sent_at(110_000), None);
+        beats.sent(Nonce(1), Instant::now());
+        assert!(sent_at(110_000).is_some(), "one of our own is timed by our own clock");
     }
 
     /// What a copy places is listed nowhere. A copy that is over before verification has looked must not leave in force what

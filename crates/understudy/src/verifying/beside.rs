@@ -37,6 +37,7 @@ impl Beside {
     ) -> Beside {
         let role = settings.name.application_name("gate");
         let surroundings = Surroundings {
+            log: settings.own_log().map(|kafka| (kafka.clone(), settings.name.slot())),
             blue: settings.blue.clone().with_application_name(&role),
             green: settings.green_postgres().clone().with_application_name(&role),
             plan: subject.readiness.clone(),

@@ -220,7 +220,7 @@ impl Verifying {
         let forward = async {
             while let Some((route, key)) = wanted.recv().await {
                 // A pipeline that is gone ends this attempt too.
-                if rereads.send(Reread { route, key }).await.is_err() {
+                if rereads.send(Reread::Row { route, key }).await.is_err() {
                     break;
                 }
             }

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use understudy_contract::Failure;
 use understudy_control::StatusHandle;
+use understudy_kafka::{KafkaSettings, Progress};
 use understudy_postgres::load::server_load;
-use understudy_postgres::readiness::{self, ReadinessPlan, ReadyRoute};
+use understudy_postgres::readiness::{self, Feed, ReadinessPlan, ReadyRoute};
 use understudy_postgres::wire::{Client, ConnectOptions};
 use understudy_transform::ColumnSource;
 use understudy_verify::{Circumstances, Load};
@@ -42,15 +43,36 @@ pub(super) fn readiness_plan(settings: &Settings, drawn: &[Drawn<'_>]) -> Readin
     };
     ReadinessPlan {
         migration: settings.name.as_str().to_owned(),
-        slot: settings.name.slot(),
+        feed: feed(settings),
         routes: drawn.iter().map(route).collect(),
         max_transaction_age: settings.gate.max_transaction_age,
         sequence_headroom: settings.gate.sequence_headroom,
     }
 }
 
+/// The slot by which changes come. Through a log it is that of whoever fills it, which only the log may tell.
+fn feed(settings: &Settings) -> Feed {
+    let Some(kafka) = &settings.through else { return Feed::Own(settings.name.slot()) };
+    match kafka.debezium.as_ref().map(|debezium| &debezium.progress) {
+        None => Feed::Unknown("nobody has looked yet whose log it is".to_owned()),
+        Some(Progress::Slot(name)) => Feed::Others(name.clone()),
+        Some(Progress::Offsets(_)) => Feed::Untold,
+    }
+}
+
+/// The same, once the log has told.
+fn feed_of(slot: Option<&str>, own: &str) -> Feed {
+    match slot {
+        Some(slot) if slot == own => Feed::Own(own.to_owned()),
+        Some(slot) => Feed::Others(slot.to_owned()),
+        None => Feed::Unknown("nobody has begun to fill the log".to_owned()),
+    }
+}
+
 /// Looks around until it is dropped.
 pub(super) struct Surroundings {
+    /// The log that a capture of ours fills, and the name of our own slot; `None` without one.
+    pub(super) log: Option<(KafkaSettings, String)>,
     pub(super) blue: ConnectOptions,
     pub(super) green: ConnectOptions,
     pub(super) plan: ReadinessPlan,
@@ -110,10 +132,21 @@ impl Surroundings {
         });
         // What is said of a table depends on whether it is copied.
         if self.copied() || examine {
+            self.find_feed().await;
             let found = Box::pin(readiness::examine(blue, green, &self.plan)).await;
             self.board.readiness(found);
         }
         Ok(())
+    }
+
+    /// Asks the log whose slot fills it, until it has told: that stays so.
+    async fn find_feed(&mut self) {
+        let (Some((kafka, own)), Feed::Unknown(_)) = (&self.log, &self.plan.feed) else { return };
+        self.plan.feed = match tokio::time::timeout(LOOK_MAX / 3, understudy_kafka::whose(kafka)).await {
+            Ok(Ok(whose)) => feed_of(whose.slot(), own),
+            Ok(Err(failure)) => Feed::Unknown(failure.to_string()),
+            Err(_) => Feed::Unknown("the brokers do not tell whose log it is".to_owned()),
+        };
     }
 
     /// Takes over which tables are copied. Returns whether that has changed.
@@ -157,6 +190,37 @@ mod tests {
 
     use super::*;
 
+    /// What holds the gate is the slot of whoever captures. Looked for under the name of a second green, it is never there, and
+    /// the remedy would cost that green all it has.
+    #[test]
+    fn the_slot_is_that_of_whoever_captures() {
+        let settings = |through: &str| {
+            let text = format!(
+                "version: 1\nname: mart\nblue: {{ url: postgres://u@blue/shop }}\n\
+                 green: {{ postgres: {{ url: postgres://u@green/mart }} }}\ntables: [{{ from: public.* }}]\n{through}"
+            );
+            let around = crate::settings::Surroundings {
+                variables: std::collections::HashMap::new(),
+                folder: std::path::PathBuf::new(),
+                secrets: crate::settings::Secrets::LeaveOut,
+            };
+            crate::settings::parse("mart.yaml", &text, &around).unwrap()
+        };
+        let own = settings("").name.slot();
+        assert_eq!(feed(&settings("")), Feed::Own(own.clone()));
+        let kafka = |more: &str| {
+            let text =
+                format!("through: {{ kafka: {{ brokers: [\"k:9092\"], topic_prefix: shop{more} }} }}\n");
+            feed(&settings(&text))
+        };
+        assert!(matches!(kafka(""), Feed::Unknown(_)));
+        assert_eq!(kafka(", format: debezium, debezium: { slot: dbz }"), Feed::Others("dbz".to_owned()));
+        assert_eq!(kafka(", format: debezium, debezium: { offsets_topic: offsets }"), Feed::Untold);
+        assert_eq!(feed_of(Some(&own), &own), Feed::Own(own.clone()));
+        assert_eq!(feed_of(Some("understudy_shop"), &own), Feed::Others("understudy_shop".to_owned()));
+        assert!(matches!(feed_of(None, &own), Feed::Unknown(_)));
+    }
+
     /// A server that takes connections and never answers must not freeze the figure that verification yields to.
     #[tokio::test]
     async fn the_lag_is_passed_on_while_a_server_does_not_answer() {
@@ -168,12 +232,13 @@ mod tests {
         let circumstances = Arc::new(watch::Sender::new(Circumstances::default()));
         let plan = ReadinessPlan {
             migration: "shop".to_owned(),
-            slot: "shop".to_owned(),
+            feed: Feed::Own("shop".to_owned()),
             routes: Vec::new(),
             max_transaction_age: Duration::from_secs(60),
             sequence_headroom: 0,
         };
         let surroundings = Surroundings {
+            log: None,
             blue: side.clone(),
             green: side,
             plan,

@@ -61,6 +61,19 @@ impl TableCodec {
         })
     }
 
+    /// What a record says of nothing but its row's name: a row that changes in any way comes as one that vanishes.
+    pub(crate) fn decode_name(
+        &self,
+        headers: &DataHeaders,
+        key: Option<&[u8]>,
+    ) -> Result<RowEvent, CodecError> {
+        match key {
+            _ if headers.tombstone => Ok(RowEvent::Tombstone),
+            Some(key) => Ok(RowEvent::Delete { old: self.old_image(&self.decode_key(key)?) }),
+            None => Ok(RowEvent::Truncate),
+        }
+    }
+
     /// Reads the key of a record.
     pub fn decode_key(&self, key: &[u8]) -> Result<Key, CodecError> {
         self.decode_key_part(key, "key")

@@ -110,6 +110,20 @@ impl TableCodec {
         })
     }
 
+    /// What the text of a key depends on beside the values in it.
+    pub(crate) fn key_form(&self) -> String {
+        let kind = |kind| match kind {
+            Kind::Bool => 'b',
+            Kind::Integer => 'i',
+            Kind::Float => 'f',
+            Kind::Text => 't',
+        };
+        let columns = self.key.iter().map(|at| &self.columns[*at]);
+        columns
+            .map(|column| format!("{}{},", String::from_utf8_lossy(&column.name), kind(column.kind)))
+            .collect()
+    }
+
     /// The shape.
     pub fn schema(&self) -> &SchemaRecord {
         &self.schema

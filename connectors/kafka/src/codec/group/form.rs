@@ -84,6 +84,7 @@ enum KindWire {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum EntryWire {
+    Join(u32, bool),
     Plan(UnitWire),
     Refresh(UnitWire),
     Forget(u32, u32),
@@ -250,6 +251,7 @@ impl From<KindWire> for LoggedKind {
 impl From<&LoggedEntry> for EntryWire {
     fn from(entry: &LoggedEntry) -> EntryWire {
         match entry {
+            LoggedEntry::Join { table, is_void } => EntryWire::Join(table.0, *is_void),
             LoggedEntry::Plan(unit) => EntryWire::Plan(unit.into()),
             LoggedEntry::Refresh(unit) => EntryWire::Refresh(unit.into()),
             LoggedEntry::Forget { unit, table } => EntryWire::Forget(unit.0, table.0),
@@ -261,6 +263,7 @@ impl From<&LoggedEntry> for EntryWire {
 impl From<EntryWire> for LoggedEntry {
     fn from(entry: EntryWire) -> LoggedEntry {
         match entry {
+            EntryWire::Join(table, is_void) => LoggedEntry::Join { table: RelationId(table), is_void },
             EntryWire::Plan(unit) => LoggedEntry::Plan(unit.into()),
             EntryWire::Refresh(unit) => LoggedEntry::Refresh(unit.into()),
             EntryWire::Forget(unit, table) => {
@@ -347,7 +350,7 @@ pub(crate) fn entry_bytes_max(entry: &LoggedEntry) -> usize {
                 unit.predicate.as_ref().map_or(0, |predicate| wire::text_len_max(predicate.as_bytes()));
             wire::name_len_max(&unit.name) + predicate
         }
-        LoggedEntry::Forget { .. } | LoggedEntry::Complete { .. } => 0,
+        LoggedEntry::Join { .. } | LoggedEntry::Forget { .. } | LoggedEntry::Complete { .. } => 0,
     };
     FIXED_BYTES_MAX + unit
 }

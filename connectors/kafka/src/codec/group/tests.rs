@@ -73,6 +73,7 @@ prop_compose! {
 
 fn entry() -> impl Strategy<Value = LoggedEntry> {
     prop_oneof![
+        (relation(), any::<bool>()).prop_map(|(table, is_void)| LoggedEntry::Join { table, is_void }),
         unit().prop_map(LoggedEntry::Plan),
         unit().prop_map(LoggedEntry::Refresh),
         (relation(), relation()).prop_map(|(unit, table)| LoggedEntry::Forget { unit, table }),

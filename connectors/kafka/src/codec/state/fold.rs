@@ -223,6 +223,6 @@ impl StateKey {
 
 /// A table of blue goes into the log under its own name.
 fn saved_route(state: &RouteState, routes: &impl Fn(&TableName) -> Option<RouteId>) -> SavedRoute {
-    let RouteState { source, fingerprint, complete, renewed: _, published } = state.clone();
+    let RouteState { source, fingerprint, complete, renewed: _, void: _, published } = state.clone();
     SavedRoute { route: routes(&source), target: source.clone(), source, fingerprint, complete, published }
 }

@@ -101,6 +101,8 @@ struct RouteWire {
     fingerprint: String,
     complete: bool,
     renewed: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    void: bool,
     published: Option<String>,
 }
 
@@ -146,9 +148,10 @@ pub(super) fn value(record: &StateRecord) -> Option<Vec<u8>> {
         StateRecord::Unseen { part: _, group, xids } => {
             wire::write(&UnseenWire { v, group: *group, xids: xids.iter().map(|xid| xid.raw()).collect() })
         }
-        StateRecord::Route(RouteState { source: _, fingerprint, complete, renewed, published }) => {
+        StateRecord::Route(RouteState { source: _, fingerprint, complete, renewed, void, published }) => {
             let (fingerprint, published) = (fingerprint.clone(), published.clone());
-            wire::write(&RouteWire { v, fingerprint, complete: *complete, renewed: *renewed, published })
+            let (complete, renewed, void) = (*complete, *renewed, *void);
+            wire::write(&RouteWire { v, fingerprint, complete, renewed, void, published })
         }
         StateRecord::Unit(UnitState { source: _, generation, unit }) => wire::write(&UnitWire {
             v,
@@ -187,8 +190,9 @@ pub(super) fn record(key: StateKey, value: &[u8]) -> Result<StateRecord, CodecEr
             StateRecord::Unseen { part, group, xids: xids.into_iter().map(Xid::new).collect() }
         }
         StateKey::Route { source } => {
-            let RouteWire { v: Format, fingerprint, complete, renewed, published } = wire::read(WHAT, value)?;
-            StateRecord::Route(RouteState { source, fingerprint, complete, renewed, published })
+            let RouteWire { v: Format, fingerprint, complete, renewed, void, published } =
+                wire::read(WHAT, value)?;
+            StateRecord::Route(RouteState { source, fingerprint, complete, renewed, void, published })
         }
         StateKey::Unit { source, unit } => {
             let wire = wire::read::<UnitWire>(WHAT, value)?;

@@ -68,6 +68,8 @@ pub struct RouteState {
     pub complete: bool,
     /// Whether it is renewed, as the contract of a sink says.
     pub renewed: bool,
+    /// Whether changes of it have been missed, so that what the log holds of it is void. It is followed no more, and yet to join anew.
+    pub void: bool,
     /// The state of its place in the publication since it is followed.
     pub published: Option<String>,
 }

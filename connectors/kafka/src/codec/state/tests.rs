@@ -57,10 +57,10 @@ prop_compose! {
     fn route()(
         source in table(),
         fingerprint in text(),
-        (complete, renewed) in any::<(bool, bool)>(),
+        (complete, renewed, void) in any::<(bool, bool, bool)>(),
         published in prop::option::of(text()),
     ) -> RouteState {
-        RouteState { source, fingerprint, complete, renewed, published }
+        RouteState { source, fingerprint, complete, renewed, void, published }
     }
 }
 
@@ -151,6 +151,7 @@ fn the_state_is_what_the_last_records_say() {
         fingerprint: "f".into(),
         complete: false,
         renewed: true,
+        void: false,
         published: Some("p".into()),
     };
     let wanted = |text: &[u8]| Wanted { table: orders(), key: Key::from_texts([text]) };

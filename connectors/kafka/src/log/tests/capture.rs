@@ -80,7 +80,8 @@ pub(super) struct Capture {
 fn shape(table: usize, version: u32) -> SchemaRecord {
     let column = |name: &str, in_key| SchemaColumn {
         name: name.to_owned(),
-        type_oid: 23 + version,
+        // The last one has the key as a number, which the others write as a text.
+        type_oid: if version == LAST_VERSION && in_key { 23 } else { 23 + version },
         type_modifier: -1,
         type_name: None,
         in_identity: in_key,
@@ -95,9 +96,12 @@ fn shape(table: usize, version: u32) -> SchemaRecord {
     }
 }
 
+/// The last shape that a table may get.
+pub(super) const LAST_VERSION: u32 = 19;
+
 /// All shapes that tables may get.
 fn shapes() -> Vec<SchemaRecord> {
-    (0..TABLES).flat_map(|table| (1..20).map(move |version| shape(table, version))).collect()
+    (0..TABLES).flat_map(|table| (1..=LAST_VERSION).map(move |version| shape(table, version))).collect()
 }
 
 pub(super) const TABLES: usize = 3;

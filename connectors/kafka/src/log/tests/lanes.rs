@@ -9,9 +9,9 @@ use understudy_model::{Key, Lsn, OldImage, SourceChange, Tuple};
 use super::super::cursor::Place;
 use super::super::lane::{Fences, Lane, Share};
 use super::super::lanes::others;
-use super::capture::{Capture, Step};
-use super::steps;
+use super::capture::{Capture, LAST_VERSION, Step};
 use super::topics::Topics;
+use super::{cursors, steps};
 
 /// A change by where it stands: commit, ordinal, and what it does to which row.
 type Told = (u64, u64, String);
@@ -81,7 +81,7 @@ fn stood(commit: Lsn, lanes: &[Vec<LogEvent>]) -> BTreeMap<String, Vec<Option<i6
 }
 
 /// What each of so many lanes takes, the first one first.
-fn read_lanes(topics: &Topics, of: u32) -> Vec<Vec<LogEvent>> {
+pub(super) fn read_lanes(topics: &Topics, of: u32) -> Vec<Vec<LogEvent>> {
     let fences = Fences::default();
     'again: loop {
         let mut all = Vec::new();
@@ -130,6 +130,29 @@ proptest! {
             prop_assert_eq!(changes, if number == 0 { steps.len() } else { 0 });
             let fences = events.iter().filter(|event| matches!(event, LogEvent::Fence { .. })).count();
             prop_assert_eq!(fences, 1);
+        }
+    }
+}
+
+/// Promise 1: guards that a key which is written in another form, and so falls into other lanes, ends every lane before the first
+/// group with it, wherever it goes on from: the lane that has a row's later changes would overtake the one with the earlier ones.
+#[test]
+fn a_key_in_another_form_ends_every_lane() {
+    let insert = Step::Insert { table: 0, key: 1 };
+    let mut steps = vec![insert.clone(), Step::Commit, Step::Seal];
+    steps.extend((1..LAST_VERSION).map(|_| Step::Alter { table: 0 }));
+    let before = Capture::new(3).run(&steps[..3]);
+    steps.push(insert);
+    let all = Capture::new(3).run(&steps);
+    for number in 0..3 {
+        let share = || Share::of(Lane { number, of: 3 }, Fences::default());
+        let read = |topics: &Topics, from| topics.read_share(from, share(), &|_| BTreeMap::new());
+        let events = read(&before.topics, None).unwrap();
+        let (_, stood) = cursors(&events).into_iter().next().unwrap();
+        for from in [None, Some(stood)] {
+            let ended = read(&all.topics, from).unwrap_err();
+            assert_eq!(ended.class(), Class::Diverged);
+            assert!(ended.to_string().contains("the key of public.t0"), "{ended}");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod capture;
 mod lanes;
+mod names;
 mod topics;
 
 use proptest::prelude::*;
@@ -187,4 +188,20 @@ fn a_record_of_another_group_is_refused() {
         topics.tables.values().next().unwrap()[0].offset
     );
     assert!(told.contains("shop.public.t0") && told.contains(&at), "{told}");
+}
+
+/// Guards that an apply which comes too late is told so, with what helps, also where the order of all changes is there still and
+/// only a table lacks what was deleted after its time: nothing is wrong with such a log.
+#[test]
+fn records_whose_time_is_over_are_told_from_those_that_are_lost() {
+    let insert = Step::Insert { table: 0, key: 1 };
+    let capture = Capture::new(1).run(&[insert.clone(), Step::Restart, insert]);
+    let mut topics = capture.topics.clone();
+    let records = topics.tables.values_mut().next().unwrap();
+    records.remove(0);
+    let first = records[0].offset;
+    let told = |topics: &topics::Topics| topics.read(None).unwrap_err().to_string();
+    assert!(told(&topics).contains("is not as it was left"), "{}", told(&topics));
+    topics.starts.lock().unwrap().insert(("shop.public.t0".to_owned(), 0), first);
+    assert!(told(&topics).contains("has been shortened"), "{}", told(&topics));
 }

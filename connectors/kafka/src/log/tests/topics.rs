@@ -8,6 +8,7 @@ use understudy_model::{Lsn, Relation, TableName};
 use super::super::assembler::{Assembler, At, Wants};
 use super::super::cursor::Place;
 use super::super::lane::Share;
+use super::super::start::Starts;
 use crate::codec::{Group, GroupTable, Records, SchemaRecord, TableCodec, partition_of};
 use crate::error::Error;
 use crate::names::TopicNames;
@@ -31,6 +32,8 @@ pub(super) struct Topics {
     pub(super) tables: BTreeMap<(TableName, u32), Vec<Stored>>,
     /// Where each partition, and the order topic, goes on: marks of transactions take offsets too.
     ends: HashMap<String, i64>,
+    /// Where readers are told that they start.
+    pub(super) starts: Starts,
 }
 
 impl Topics {
@@ -42,6 +45,7 @@ impl Topics {
             order: Vec::new(),
             tables: BTreeMap::new(),
             ends: HashMap::new(),
+            starts: Starts::default(),
         }
     }
 
@@ -114,7 +118,7 @@ impl Topics {
         let place = from.unwrap_or_else(|| Place::start("shop", None));
         let mut order = place.order;
         let mut next = HashMap::<(TableName, u32), i64>::new();
-        let mut assembler = Assembler::new(self.names.clone(), place).of(share);
+        let mut assembler = Assembler::new(self.names.clone(), place).of(share).starting(self.starts.clone());
         let mut events = Vec::new();
         loop {
             events.extend(std::iter::from_fn(|| assembler.pop()));

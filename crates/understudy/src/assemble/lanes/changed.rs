@@ -1,142 +1,193 @@
-//! Rows that lanes have changed, for whoever compares both sides: told once every lane has come as far.
-//!
-//! Where other processes have some of the lanes, nobody here knows what those change. Then everything counts as changed, so that
-//! nothing counts as verified while it may have changed unseen.
+//! Rows that lanes have changed, for whoever compares both sides: read from the log itself, since other processes have lanes too.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use understudy_contract::RowName;
-use understudy_model::{Lsn, RouteId};
-use understudy_replicate::{Healed, Tally};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior};
+use understudy_contract::{Class, RowName};
+use understudy_kafka::{KafkaSettings, LanePlaces, Named, NamesLog};
+use understudy_model::{Key, Lsn, RouteId, TableName};
+use understudy_transform::{ColumnSource, RouteSpec};
 
 use crate::verifying::Shared;
 
-/// Rows that wait for the lane that is furthest behind. Beyond that their routes are verified anew.
-const ROWS_MAX: usize = 200_000;
+/// For so long lanes may have applied what nobody has told. After that everything counts as changed.
+const UNTOLD_MAX: Duration = Duration::from_secs(5);
 
-/// What the lanes of this process have changed.
-pub(super) struct ChangedByLanes {
-    shared: Option<Shared>,
-    routes: Vec<RouteId>,
-    /// How many lanes there are in all.
-    of: usize,
-    lanes: BTreeMap<u32, Lane>,
-    rows: usize,
-    /// A lane has come since all of them were last heard of: others may have changed rows in it before.
-    is_new: bool,
-    /// Up to where everything counts as changed.
-    unknown_upto: Lsn,
+/// How often it is looked whether something goes untold.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The first pause before the log is opened again; each further one is twice as long, up to the longest.
+const PAUSE: Duration = Duration::from_millis(250);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// Tells which rows lanes have changed.
+pub(super) struct Telling {
+    shared: Shared,
+    routes: Vec<RouteNames>,
+    /// Everything up to here has been told.
+    told: Mutex<Lsn>,
 }
 
-#[derive(Default)]
-struct Lane {
-    upto: Option<Lsn>,
-    batches: VecDeque<Batch>,
+/// How rows of a route are named by their keys in the log.
+struct RouteNames {
+    route: RouteId,
+    source: TableName,
+    /// For each column of blue's key, as the route has it, its place in the log's.
+    blue: Vec<usize>,
+    green: Vec<Piece>,
 }
 
-struct Batch {
-    upto: Lsn,
-    rows: Vec<(RouteId, RowName)>,
-    unlisted: Vec<RouteId>,
+/// What a column of green's key holds.
+enum Piece {
+    /// The column of the log's key with this place.
+    Passed(usize),
+    /// The same in every row.
+    Constant(Vec<u8>),
 }
 
-impl ChangedByLanes {
-    pub(super) fn new(shared: Option<Shared>, routes: Vec<RouteId>, of: u32) -> ChangedByLanes {
-        let (lanes, unknown_upto) = (BTreeMap::new(), Lsn::ZERO);
-        ChangedByLanes { shared, routes, of: of as usize, lanes, rows: 0, is_new: true, unknown_upto }
-    }
-
-    pub(super) fn begins(&mut self, number: u32) {
-        self.lanes.insert(number, Lane::default());
-        self.is_new = true;
-    }
-
-    /// What it has changed and not told may be gone with it.
-    pub(super) fn ends(&mut self, number: u32) {
-        self.lanes.remove(&number);
-        self.unknown();
-    }
-
-    /// Whether every lane is this process's.
-    fn is_whole(&self) -> bool {
-        self.lanes.len() == self.of
-    }
-
-    pub(super) fn wants_rows(&self) -> bool {
-        self.is_whole() && self.shared.as_ref().is_some_and(|shared| shared.changed.is_open())
-    }
-
-    /// A lane has applied a batch.
-    pub(super) fn applied(&mut self, number: u32, tally: &Tally) {
-        let (rows, unlisted) = (tally.changed.clone(), tally.changed_unlisted.clone());
-        self.rows += rows.len();
-        if let Some(lane) = self.lanes.get_mut(&number) {
-            lane.upto = lane.upto.max(Some(tally.upto));
-            lane.batches.push_back(Batch { upto: tally.upto, rows, unlisted });
-        }
-        if self.rows > ROWS_MAX {
-            self.unknown();
-        }
-        self.tell();
-    }
-
-    /// A lane has placed rows that were read again.
-    pub(super) fn healed(&mut self, number: u32, healed: &Healed) {
-        let name = |key: &understudy_model::HealKey| RowName {
-            green: key.green.clone(),
-            blue: Some(key.blue.clone()),
+impl RouteNames {
+    /// `None`: keys in the log do not tell those on green.
+    fn of(route: &RouteSpec, in_log: &[String]) -> Option<RouteNames> {
+        let place = |name: &String| in_log.iter().position(|known| known == name);
+        let piece = |at: &usize| match &route.columns[*at].from {
+            ColumnSource::Column(name) => place(name).map(Piece::Passed),
+            ColumnSource::Constant(text) => Some(Piece::Constant(text.clone()?.into_bytes())),
+            ColumnSource::Computed(_) => None,
         };
-        let rows = healed.keys.iter().map(|key| (healed.route, name(key))).collect::<Vec<_>>();
-        self.rows += rows.len();
-        if let Some(lane) = self.lanes.get_mut(&number) {
-            lane.batches.push_back(Batch { upto: healed.at.lsn(), rows, unlisted: Vec::new() });
-        }
+        Some(RouteNames {
+            route: route.id,
+            source: route.source.clone(),
+            blue: route.key_source.iter().map(place).collect::<Option<_>>()?,
+            green: route.key.iter().map(piece).collect::<Option<_>>()?,
+        })
     }
 
-    /// Green as a whole is here. What others have changed up to there nobody has told.
-    pub(super) fn seen(&mut self, upto: Lsn) {
-        if self.is_whole() || upto <= self.unknown_upto {
-            return;
-        }
-        self.unknown_upto = upto;
-        if let Some(shared) = &self.shared {
-            self.routes.iter().for_each(|route| shared.changed.note_unlisted(*route, upto));
-            shared.changed.note([], upto, shared.now());
-        }
+    fn name(&self, key: &Key) -> Option<RowName> {
+        let texts = key.texts().collect::<Vec<_>>();
+        let piece = |piece: &'_ Piece| match piece {
+            Piece::Passed(at) => texts.get(*at).map(|text| text.to_vec()),
+            Piece::Constant(text) => Some(text.clone()),
+        };
+        let green = self.green.iter().map(piece).collect::<Option<Vec<_>>>()?;
+        let blue = self.blue.iter().map(|at| texts.get(*at).copied()).collect::<Option<Vec<_>>>()?;
+        let green = Key::from_texts(green.iter().map(Vec::as_slice));
+        Some(RowName { green, blue: Some(Key::from_texts(blue)) })
+    }
+}
+
+impl Telling {
+    pub(super) fn new(
+        shared: Shared,
+        routes: &[RouteSpec],
+        keys: &HashMap<TableName, Vec<String>>,
+    ) -> Telling {
+        let names = |route: &RouteSpec| {
+            let in_log = keys.get(&route.source).unwrap_or(&route.key_source);
+            RouteNames::of(route, in_log).unwrap_or_else(|| RouteNames {
+                route: route.id,
+                source: route.source.clone(),
+                blue: Vec::new(),
+                // Of no key: every change leaves the route unlisted.
+                green: vec![Piece::Passed(usize::MAX)],
+            })
+        };
+        Telling { shared, routes: routes.iter().map(names).collect(), told: Mutex::default() }
     }
 
-    /// Gives up what waits: it counts as changed as far as any lane has come.
-    fn unknown(&mut self) {
-        let uptos = self.lanes.values().filter_map(|lane| lane.upto);
-        let upto = uptos.chain([self.unknown_upto]).max().unwrap_or_default();
-        self.lanes.values_mut().for_each(|lane| lane.batches.clear());
-        (self.rows, self.unknown_upto) = (0, upto);
-        if let Some(shared) = &self.shared {
-            self.routes.iter().for_each(|route| shared.changed.note_unlisted(*route, upto));
-        }
+    fn told(&self) -> MutexGuard<'_, Lsn> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells what every lane has come to.
-    fn tell(&mut self) {
-        let uptos = self.lanes.values().map(|lane| lane.upto).collect::<Option<Vec<_>>>();
-        let upto = uptos.filter(|_| self.is_whole()).and_then(|all| all.into_iter().min());
-        let Some(upto) = upto else { return };
-        if std::mem::take(&mut self.is_new) {
-            self.unknown();
-        }
-        let Some(shared) = &self.shared else { return };
-        let mut told = Vec::new();
-        for lane in self.lanes.values_mut() {
-            while let Some(batch) = lane.batches.pop_front_if(|batch| batch.upto <= upto) {
-                told.push(batch);
+    /// Everything that is compared counts as changed up to here.
+    fn unknown(&self, upto: Lsn) {
+        let changed = &self.shared.changed;
+        self.routes.iter().for_each(|route| changed.note_unlisted(route.route, upto));
+        changed.note([], upto, self.shared.now());
+    }
+
+    /// Tells of a stretch of the log that is on green.
+    fn tell(&self, named: &Named) {
+        let Named { upto, rows, unlisted } = named;
+        let changed = &self.shared.changed;
+        let is_open = changed.is_open();
+        let mut listed = Vec::new();
+        for route in &self.routes {
+            let keys = rows.iter().filter(|(table, _)| *table == route.source);
+            let name =
+                |(_, key): &(TableName, Key)| Some((route.route, route.name(key).filter(|_| is_open)?));
+            match keys.map(name).collect::<Option<Vec<_>>>() {
+                Some(names) if !unlisted.contains(&route.source) => listed.extend(names),
+                _ => changed.note_unlisted(route.route, *upto),
             }
         }
-        told.sort_by_key(|batch| batch.upto);
-        for batch in told {
-            self.rows -= batch.rows.len();
-            batch.unlisted.iter().for_each(|route| shared.changed.note_unlisted(*route, batch.upto));
-            shared.changed.note(batch.rows, batch.upto, shared.now());
-        }
-        shared.changed.note([], upto, shared.now());
+        changed.note(listed, *upto, self.shared.now());
+        let mut told = self.told();
+        *told = (*upto).max(*told);
     }
+
+    /// Looks again and again whether lanes have applied what nobody tells.
+    async fn watch(&self, applied: watch::Receiver<Lsn>) {
+        let mut tick = tokio::time::interval(LOOK_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut owed: Option<(Lsn, Instant)> = None;
+        loop {
+            tick.tick().await;
+            let (applied, told) = (*applied.borrow(), *self.told());
+            owed = owed.filter(|(upto, _)| *upto > told);
+            match owed {
+                Some((_, since)) if since.elapsed() >= UNTOLD_MAX => {
+                    self.unknown(applied);
+                    owed = None;
+                }
+                Some(_) => {}
+                None => owed = (applied > told).then(|| (applied, Instant::now())),
+            }
+        }
+    }
+
+    /// Reads the log and tells, beginning anew after every failure.
+    async fn read(
+        &self,
+        (kafka, tables): (KafkaSettings, Vec<TableName>),
+        places: watch::Receiver<LanePlaces>,
+    ) {
+        let (mut from, mut pause) = (None, PAUSE);
+        loop {
+            let mut is_known = from.is_some();
+            let opened = NamesLog::open(&kafka, &tables, (from.clone(), places.clone())).await;
+            let failure = match opened {
+                Err(failure) => failure,
+                Ok(mut log) => loop {
+                    match log.next().await {
+                        Err(failure) => break failure,
+                        Ok(named) => {
+                            if !std::mem::replace(&mut is_known, true) {
+                                self.unknown(named.upto);
+                            }
+                            self.tell(&named);
+                            (from, pause) = (log.place(), PAUSE);
+                        }
+                    }
+                },
+            };
+            if failure.class() != Class::Transient {
+                from = None;
+            }
+            tracing::warn!(error = %failure, "cannot read which rows have changed: all are compared anew meanwhile");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+}
+
+/// Tells which rows the lanes change, until it is dropped. `places` and `applied` tell how far all of them are on green.
+pub(super) async fn tell(
+    log: (KafkaSettings, Vec<TableName>),
+    telling: Telling,
+    (places, applied): (watch::Receiver<LanePlaces>, watch::Receiver<Lsn>),
+) {
+    tokio::join!(telling.read(log, places), telling.watch(applied));
 }

@@ -5,11 +5,12 @@ mod changed;
 pub(crate) mod fit;
 mod one;
 mod reporting;
+mod roster;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -17,7 +18,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use understudy_contract::{BlueCatalog, Class, Failure};
-use understudy_kafka::{Fences, GroupEvent, KafkaGroup, LanePlaces, SESSION_MAX, Stopped};
+use understudy_kafka::{Fences, GroupEvent, KafkaGroup, LagProbe, LanePlaces, Stopped};
 use understudy_model::{Checkpoint, Lsn, TableName};
 use understudy_postgres::preflight;
 use understudy_postgres::sink::LaneBooks;
@@ -33,16 +34,10 @@ use crate::comparing;
 use crate::mapping;
 use crate::publishing;
 use crate::routes;
-use crate::supervise::{Shutdown, ShutdownTrigger, shutdown_channel};
+use crate::supervise::Shutdown;
 use crate::verifying::Subject;
-use changed::ChangedByLanes;
 use reporting::Together;
-
-/// So often in a row a lane is tried again by itself before everything is connected and compiled anew.
-const TRIES_MAX: u32 = 3;
-
-/// The first pause before a lane is tried again; each further one is twice as long.
-const PAUSE: Duration = Duration::from_millis(250);
+use roster::{Next, Roster};
 
 /// Everything that the lanes of an attempt have in common.
 struct Work {
@@ -59,23 +54,8 @@ struct Work {
     fences: Fences,
     places: watch::Receiver<LanePlaces>,
     together: Arc<Together>,
-}
-
-/// What is to become of a lane that has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Next {
-    /// Another owner has taken it: it is claimed anew where it still is ours after a while.
-    Claim,
-    /// It failed, and may pass.
-    Again,
-}
-
-/// A lane that this process applies.
-struct Held {
-    stop: ShutdownTrigger,
-    tries: u32,
-    /// It has ended, and is begun again after a pause.
-    pauses: bool,
+    /// What asks the brokers how far the log reaches, for all lanes.
+    asks_lag: OnceLock<LagProbe>,
 }
 
 /// How a lane ended.
@@ -140,21 +120,27 @@ impl Attempt<'_> {
         let keys = keys_in_log(&both, drawn.iter().map(|one| one.taken.clone()).collect())?;
         self.show_tables(&specs);
         let mut books = LaneBooks::new(&self.green("lanes"), self.settings.name.as_str());
+        self.may_share(&mut books, Some(of)).await?;
         books.lay_out(of).await?;
         let mut catalog = PostgresCatalog::connect(&self.blue("sight"), self.prefix(), &[]).await?;
         let sight = Sight::new(catalog.snapshot().await?);
         blue.close().await;
         let ends = specs.iter().map(|route| (route.id, (route.source.clone(), route.target.clone())));
         let reporting = self.reporting(&specs, Checkpoint::default());
-        let shared = self.settings.verify.enabled.then(|| self.shared.clone());
-        let changed = ChangedByLanes::new(shared, specs.iter().map(|route| route.id).collect(), of);
         let shown = (reporting, self.status.clone());
-        let together = Arc::new(Together::new(shown, ends.collect(), changed));
+        let together = Arc::new(Together::new(shown, ends.collect()));
         let (told, places) = watch::channel(LanePlaces::new());
         watching.spawn(sight.clone().watch(self.blue("sight"), self.prefix()));
         watching.spawn(reporting::watch(books, Arc::clone(&together), told));
         let (routes, fences) = (specs, Fences::default());
-        Ok(Work { routes, keys, subject, compiled_at, sight, of, fences, places, together })
+        let asks_lag = OnceLock::new();
+        Ok(Work { routes, keys, subject, compiled_at, sight, of, fences, places, together, asks_lag })
+    }
+
+    /// Refuses a green that was begun by another number of lanes, or by none, before anything of it is touched.
+    pub(super) async fn may_share(&self, books: &mut LaneBooks, lanes: Option<u32>) -> Result<(), Failure> {
+        let places = books.look().await?.map(|seen| seen.places).unwrap_or_default();
+        understudy_kafka::may_go_on(self.kafka()?, &places, lanes)
     }
 
     async fn has_begun(&self, migration: &str) -> Result<bool, Failure> {
@@ -172,15 +158,13 @@ struct Lanes<'a> {
     running: FuturesUnordered<BoxFuture<'a, Ended>>,
     /// Lanes to be begun after a pause.
     pauses: FuturesUnordered<BoxFuture<'a, (u32, Next)>>,
-    held: BTreeMap<u32, Held>,
-    /// Lanes that are given up, and whom to tell once they have stopped.
-    revoked: Vec<(BTreeSet<u32>, Stopped)>,
+    roster: Roster<Stopped>,
 }
 
 impl<'a> Lanes<'a> {
     fn new(attempt: &'a Attempt<'a>, work: &'a Work) -> Lanes<'a> {
         let (running, pauses) = (FuturesUnordered::new(), FuturesUnordered::new());
-        Lanes { attempt, work, running, pauses, held: BTreeMap::new(), revoked: Vec::new() }
+        Lanes { attempt, work, running, pauses, roster: Roster::new() }
     }
 
     async fn run(&mut self, group: &mut KafkaGroup, mut shutdown: Shutdown) -> Result<End, Failure> {
@@ -203,13 +187,14 @@ impl<'a> Lanes<'a> {
 
     fn assigned(&mut self, number: u32) {
         tracing::info!(lane = number, "this process applies the lane from now on");
-        self.begin(number, (false, 0));
+        if self.roster.assigned(number) {
+            self.begin(number, (false, 0));
+        }
     }
 
     /// Begins a lane. `reclaim`: it must be ours still.
     fn begin(&mut self, number: u32, (reclaim, tries): (bool, u32)) {
-        let (stop, stopped) = shutdown_channel();
-        self.held.insert(number, Held { stop, tries, pauses: false });
+        let stopped = self.roster.begins(number, tries);
         let (attempt, work) = (self.attempt, self.work);
         self.running.push(Box::pin(async move {
             (number, Box::pin(attempt.lane(work, (number, reclaim), stopped)).await)
@@ -218,53 +203,19 @@ impl<'a> Lanes<'a> {
 
     fn on_revoked(&mut self, numbers: Vec<u32>, stopped: Stopped) {
         tracing::info!(lanes = ?numbers, "other processes apply these lanes from now on");
-        let is_held = |held: &mut BTreeMap<u32, Held>, number: &u32| {
-            if held.get(number).is_some_and(|held| held.pauses) {
-                held.remove(number);
-            }
-            held.contains_key(number)
-        };
-        let ours = numbers.into_iter().filter(|number| is_held(&mut self.held, number));
-        let ours = ours.collect::<BTreeSet<_>>();
-        ours.iter().filter_map(|number| self.held.get(number)).for_each(|held| held.stop.pull());
-        self.revoked.push((ours, stopped));
-        self.tell_stopped();
-    }
-
-    /// Tells the group of lanes that have stopped.
-    fn tell_stopped(&mut self) {
-        let held = &self.held;
-        self.revoked.retain(|(numbers, _)| numbers.iter().any(|number| held.contains_key(number)));
-    }
-
-    fn is_given_up(&self, number: u32) -> bool {
-        self.revoked.iter().any(|(numbers, _)| numbers.contains(&number))
+        self.roster.revoked(numbers, stopped);
     }
 
     fn on_ended(&mut self, number: u32, ended: Result<End, Failure>) -> Result<(), Failure> {
-        let tries = self.held.get(&number).map_or(0, |held| held.tries);
-        let failure = match ended {
-            Err(failure) if !self.is_given_up(number) => failure,
-            Ok(_) | Err(_) => {
-                self.held.remove(&number);
-                self.tell_stopped();
+        let next = self.roster.ended(number, ended.err(), Instant::now())?;
+        let pause = match next {
+            Next::Nothing => return Ok(()),
+            Next::Begin => {
+                self.begin(number, (false, 0));
                 return Ok(());
             }
+            Next::Claim(pause) | Next::Again(pause) => pause,
         };
-        let next = match failure.class() {
-            Class::Superseded => Next::Claim,
-            Class::Transient if tries < TRIES_MAX => Next::Again,
-            _ => return Err(failure),
-        };
-        tracing::warn!(lane = number, error = %failure, "the lane is begun again");
-        let pause = match next {
-            // By then whoever is ours in error has heard of it.
-            Next::Claim => SESSION_MAX * 2,
-            Next::Again => PAUSE * 2_u32.pow(tries),
-        };
-        if let Some(held) = self.held.get_mut(&number) {
-            held.pauses = true;
-        }
         self.pauses.push(Box::pin(async move {
             tokio::time::sleep(pause).await;
             (number, next)
@@ -274,17 +225,16 @@ impl<'a> Lanes<'a> {
 
     /// Begins a lane again that is still ours.
     fn on_pause(&mut self, number: u32, next: Next) {
-        let held = self.held.get(&number).filter(|held| held.pauses);
-        let Some(tries) = held.map(|held| held.tries) else { return };
-        match next {
-            Next::Claim => self.begin(number, (false, 0)),
-            Next::Again => self.begin(number, (true, tries + 1)),
+        match (self.roster.rested(number), next) {
+            (Some(tries), Next::Again(_)) => self.begin(number, (true, tries + 1)),
+            (Some(_), _) => self.begin(number, (false, 0)),
+            (None, _) => {}
         }
     }
 
     /// Stops every lane in order.
     async fn stop_all(&mut self) -> Result<End, Failure> {
-        self.held.values().for_each(|held| held.stop.pull());
+        self.roster.stop();
         let mut end = End::InOrder;
         while let Some((number, ended)) = self.running.next().await {
             match ended {
@@ -295,8 +245,7 @@ impl<'a> Lanes<'a> {
                 }
             }
         }
-        self.held.clear();
-        self.revoked.clear();
+        self.roster.clear();
         Ok(end)
     }
 }

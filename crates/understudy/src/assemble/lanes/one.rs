@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use understudy_contract::{AskCapture, Class, Failure, Saved, Wanted};
+use understudy_contract::{AskCapture, Failure, Saved, Wanted};
 use understudy_kafka::{KafkaRequests, Lane, LaneLog};
 use understudy_postgres::sink::{PostgresSink, SinkSettings, lane_name};
-use understudy_replicate::{End, LogCore, LogLimits, LogPipeline, LogStart, Reread};
+use understudy_replicate::{End, LogCore, LogStart, Reread};
 use understudy_transform::RouteSpec;
 
 use super::Work;
+use super::changed::{self, Telling};
 use super::reporting::LaneReporting;
-use crate::assemble::apply::{ASK_AGAIN, BY_LOG};
-use crate::assemble::sight::Sighted;
-use crate::assemble::{Attempt, REREADS_MAX, ticks, ticks_per};
+use crate::assemble::apply::{BY_LOG, Company, Way, watch_lag};
+use crate::assemble::{Attempt, REREADS_MAX};
 use crate::mapping;
 use crate::prepare;
 use crate::supervise::Shutdown;
@@ -51,6 +51,7 @@ impl Attempt<'_> {
             // There are as many of each as there are lanes.
             writers: 1,
             origins: false,
+            laned: true,
             reclaim,
             ..self.sink_settings()
         };
@@ -62,7 +63,8 @@ impl Attempt<'_> {
             Ok(saved) => saved,
             Err(failure) => return Err(sink.judge(failure).await),
         };
-        self.take_columns_in(&mut sink, (&saved, &work.routes)).await?;
+        let mut saved = saved;
+        self.take_columns_in(&mut sink, (&mut saved, &work.routes)).await?;
         let tables = work.keys.keys().cloned().collect::<Vec<_>>();
         let lane = Lane { number, of: work.of };
         let shared = (work.fences.clone(), work.places.clone());
@@ -74,12 +76,13 @@ impl Attempt<'_> {
     async fn take_columns_in(
         &self,
         sink: &mut PostgresSink,
-        (saved, routes): (&Saved, &[RouteSpec]),
+        (saved, routes): (&mut Saved, &[RouteSpec]),
     ) -> Result<(), Failure> {
         let changes = prepare::compare_routes(saved, routes, &[])?;
-        for route in changes.recopied {
-            sink.start_again(route).await?;
+        for route in &changes.recopied {
+            sink.start_again(*route).await?;
         }
+        prepare::start_again(saved, &changes.recopied);
         Ok(())
     }
 
@@ -87,14 +90,31 @@ impl Attempt<'_> {
         &self,
         work: &Work,
         number: u32,
-        (opened, mut stop): (Opened, Shutdown),
+        (opened, stop): (Opened, Shutdown),
     ) -> Result<End, Failure> {
         let Opened { sink, saved, log } = opened;
-        let kafka = self.kafka()?;
-        let ask = KafkaRequests::new(kafka, self.settings.name.as_str())?;
-        let judge = sink.judge_alone();
-        let sink = self.shared.faults.sink(sink, &work.routes);
-        let sink = Sighted::new(sink, work.sight.clone(), saved.unseen.clone());
+        let (kafka, name) = (self.kafka()?, self.settings.name.as_str());
+        let ask = KafkaRequests::new(kafka, name)?;
+        let (probe, together) = (log.lag(), Arc::clone(&work.together));
+        let asks = work.asks_lag.get_or_init(|| probe.clone());
+        let probe = probe.asking_by(asks);
+        let mut watching = JoinSet::new();
+        watching.spawn(watch_lag(probe, move |partitions| together.lags(number, partitions)));
+        // Whoever has the first lane compares both sides, and answers for all.
+        let (mut beside, (_, nobody_asks)) = (None, mpsc::channel(1));
+        if number == 0 {
+            let (rereads, wanted) = mpsc::channel(REREADS_MAX);
+            let ask = KafkaRequests::new(kafka, name)?;
+            watching.spawn(ask_for(ask, (work.routes.clone(), work.keys.clone()), wanted));
+            if self.settings.verify.enabled {
+                let told = Telling::new(self.shared.clone(), &work.routes, &work.keys);
+                let tables = work.keys.keys().cloned().collect();
+                let seen = (work.places.clone(), work.together.applied());
+                watching.spawn(changed::tell((kafka.clone(), tables), told, seen));
+            }
+            let shown = (self.shared, self.status.clone(), self.recorder);
+            beside = Some(Beside::start(self.settings, work.subject.clone(), shown, rereads));
+        }
         let start = LogStart {
             routes: work.routes.clone(),
             keys: work.keys.clone(),
@@ -102,44 +122,11 @@ impl Attempt<'_> {
             compiled_at: work.compiled_at,
             awaited: Vec::new(),
         };
-        let mut core = LogCore::new(self.log_settings(), start)?;
-        core.take_every_heal();
-        let limits = LogLimits {
-            grace_ticks: ticks_per(self.settings.apply.stop_grace),
-            ask_again_ticks: ticks_per(ASK_AGAIN),
-        };
         let observer = Arc::new(LaneReporting { number, together: Arc::clone(&work.together) });
+        let way = Way { sink, sight: work.sight.clone(), start };
         // Nobody asks a lane for rows: what is to be read again may be another's.
-        let (_, rereads) = mpsc::channel(1);
-        let pipeline = LogPipeline { core, log, sink, ask, observer, rereads, limits };
-        let mut running = JoinSet::new();
-        running.spawn(async move { Box::pin(pipeline.run(async { stop.requested().await }, ticks)).await });
-        // Whoever has the first lane compares both sides, and answers for all.
-        let compares = number == 0;
-        let mut asking = JoinSet::new();
-        let beside = match compares {
-            true => {
-                let (rereads, wanted) = mpsc::channel(REREADS_MAX);
-                let ask = KafkaRequests::new(kafka, self.settings.name.as_str())?;
-                asking.spawn(ask_for(ask, (work.routes.clone(), work.keys.clone()), wanted));
-                let shown = (self.shared, self.status.clone(), self.recorder);
-                Some(Beside::start(self.settings, work.subject.clone(), shown, rereads))
-            }
-            false => None,
-        };
-        let ended = running.join_next().await;
-        if let Some(beside) = beside {
-            beside.stop().await;
-        }
-        asking.shutdown().await;
-        match ended {
-            Some(Ok(Ok(end))) => Ok(end),
-            Some(Ok(Err(failure))) => Err(judge.judge(failure).await),
-            Some(Err(crash)) => {
-                Err(Failure::new(Class::Internal, "a lane ended unexpectedly").caused_by(crash))
-            }
-            None => Ok(End::InOrder),
-        }
+        let company = Company { observer, rereads: nobody_asks, beside, watching };
+        self.map_log((way, LogCore::take_every_heal), (log, ask), company, stop).await
     }
 }
 
@@ -149,7 +136,8 @@ async fn ask_for(
     (routes, keys): (Vec<RouteSpec>, std::collections::HashMap<understudy_model::TableName, Vec<String>>),
     mut wanted: mpsc::Receiver<Reread>,
 ) {
-    while let Some(Reread { route, key }) = wanted.recv().await {
+    while let Some(reread) = wanted.recv().await {
+        let Reread::Row { route, key } = reread else { continue };
         let Some(spec) = routes.get(route.index()) else { continue };
         let names = keys.get(&spec.source).unwrap_or(&spec.key_source);
         let key = understudy_replicate::key_in_order(&key.blue, &spec.key_source, names);

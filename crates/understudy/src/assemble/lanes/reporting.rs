@@ -1,26 +1,32 @@
 //! What several lanes do, put together: what each tells goes into one status, and how far all are is read from green's books.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use understudy_contract::{Applied, Blocker, ChunkDone};
 use understudy_control::StatusHandle;
-use understudy_kafka::LanePlaces;
+use understudy_kafka::{LanePlaces, PartitionLag};
 use understudy_model::{Checkpoint, Lsn, Nonce, RouteId, TableName};
 use understudy_postgres::sink::{LaneBooks, LanesSeen};
-use understudy_replicate::{Healed, Observer, Progress, Tally};
+use understudy_replicate::{Observer, Progress, Tally};
 
-use super::changed::ChangedByLanes;
-use crate::reporting::Reporting;
+use crate::assemble::apply::show_lag;
+use crate::reporting::{Reporting, copies_awaited};
 
 /// How often the books of all lanes are looked at. What lanes wait for, and what the lag says, is as old as that.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
+/// A lane of this process that gives no sign of life for this long hangs.
+const LANE_SILENCE_MAX: Duration = Duration::from_secs(5);
+
 /// Beats that are remembered, so that those which come through several lanes count once.
 const BEATS_MAX: usize = 64;
+
+/// What a process without a lane waits for: another has them all, or the group is about to share them out.
+const NO_LANES: &str = "the group of workers in Kafka, to give this process lanes";
 
 /// What a lane waits for, for people.
 type Wait = Arc<Mutex<Option<String>>>;
@@ -32,7 +38,8 @@ pub(super) struct Together {
     /// The routes by number, with their ends.
     routes: Vec<(RouteId, (TableName, TableName))>,
     told: Mutex<Told>,
-    changed: Mutex<ChangedByLanes>,
+    /// Everything before it is on green, whichever lane it belongs to.
+    applied: watch::Sender<Lsn>,
 }
 
 #[derive(Default)]
@@ -49,19 +56,25 @@ struct Told {
 struct Lane {
     progress: Option<Progress>,
     wait: Wait,
+    /// The copies that it waits for, for people.
+    copies: Vec<String>,
+    /// When it has last given a sign of life, or begun.
+    alive: Option<Instant>,
+    /// How far behind it is in each partition that it reads, while that is known.
+    lags: Vec<PartitionLag>,
 }
 
 impl Together {
     pub(super) fn new(
         (inner, status): (Reporting, StatusHandle),
         routes: Vec<(RouteId, (TableName, TableName))>,
-        changed: ChangedByLanes,
     ) -> Together {
-        Together { inner, status, routes, told: Mutex::default(), changed: Mutex::new(changed) }
+        Together { inner, status, routes, told: Mutex::default(), applied: watch::Sender::new(Lsn::ZERO) }
     }
 
-    fn changed(&self) -> MutexGuard<'_, ChangedByLanes> {
-        self.changed.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Up to where everything is on green.
+    pub(super) fn applied(&self) -> watch::Receiver<Lsn> {
+        self.applied.subscribe()
     }
 
     fn told(&self) -> MutexGuard<'_, Told> {
@@ -71,15 +84,14 @@ impl Together {
 
     /// A lane runs here. `wait` tells what it waits for.
     pub(super) fn begins(&self, number: u32, wait: Wait) {
-        self.told().lanes.insert(number, Lane { progress: None, wait });
-        self.changed().begins(number);
+        let lane = Lane { wait, alive: Some(Instant::now()), ..Lane::default() };
+        self.told().lanes.insert(number, lane);
         self.show_lanes();
     }
 
     /// A lane does not run here any more.
     pub(super) fn ends(&self, number: u32) {
         self.told().lanes.remove(&number);
-        self.changed().ends(number);
         self.show_lanes();
     }
 
@@ -92,6 +104,37 @@ impl Together {
         });
     }
 
+    /// How far behind a lane is in the partitions that it reads, while that is known.
+    pub(super) fn lags(&self, number: u32, partitions: Option<&[PartitionLag]>) {
+        let mut told = self.told();
+        let Some(lane) = told.lanes.get_mut(&number) else { return };
+        lane.lags = partitions.unwrap_or_default().to_vec();
+        let mut all = BTreeMap::<(&str, u32), &PartitionLag>::new();
+        for lag in told.lanes.values().flat_map(|lane| &lane.lags) {
+            // Every lane reads the topic that tells the order.
+            let furthest = all.entry((&lag.topic, lag.partition)).or_insert(lag);
+            if lag.records() > furthest.records() {
+                *furthest = lag;
+            }
+        }
+        let all = all.into_values().cloned().collect::<Vec<_>>();
+        show_lag(&self.status, Some(&all));
+    }
+
+    fn lane(&self, number: u32, change: impl FnOnce(&mut Lane)) {
+        if let Some(lane) = self.told().lanes.get_mut(&number) {
+            change(lane);
+        }
+    }
+
+    /// Tells that what runs here is at work, unless a lane gives no sign of life.
+    fn alive(&self) {
+        let hangs = |lane: &Lane| lane.alive.is_some_and(|alive| alive.elapsed() > LANE_SILENCE_MAX);
+        if !self.told().lanes.values().any(hangs) {
+            self.status.alive();
+        }
+    }
+
     /// Takes over what green's books say of all lanes.
     fn seen(&self, seen: &LanesSeen) {
         let complete = self.routes.iter().filter(|(_, ends)| seen.complete.contains(ends));
@@ -100,16 +143,20 @@ impl Together {
             let mut told = self.told();
             (told.complete, told.heals) = (complete, seen.heals);
             let wait = |lane: &Lane| lane.wait.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            told.lanes.values().filter_map(wait).collect::<Vec<_>>()
+            let waits = told.lanes.values().filter_map(wait);
+            let copies = told.lanes.values().flat_map(|lane| &lane.copies).collect::<BTreeSet<_>>();
+            let idle = told.lanes.is_empty().then(|| NO_LANES.to_owned());
+            waits.chain(copies.into_iter().cloned()).chain(idle).collect::<Vec<_>>()
         };
         if let Some(checkpoint) = seen.checkpoint {
             self.inner.received(checkpoint.lsn());
             self.inner.reached(checkpoint, 0);
-            self.changed().seen(checkpoint.lsn());
+            self.applied.send_replace(checkpoint.lsn());
         }
         self.show();
         self.status.waiting_for(waits);
         self.status.update(|report| report.quarantined = seen.quarantined);
+        self.status.counted();
     }
 
     /// Shows how far the copy is: rows as far as lanes here have them, its end once every lane has come to it.
@@ -137,6 +184,7 @@ pub(super) async fn watch(mut books: LaneBooks, together: Arc<Together>, places:
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
+        together.alive();
         match books.look().await {
             Ok(Some(seen)) => {
                 together.seen(&seen);
@@ -164,22 +212,17 @@ impl Observer for LaneReporting {
     fn applying(&self) {}
 
     fn applied(&self, tally: &Tally, applied: &Applied) {
-        self.together.changed().applied(self.number, tally);
         self.together.inner.counted(tally, applied);
-    }
-
-    fn healed(&self, healed: &Healed) {
-        self.together.changed().healed(self.number, healed);
-    }
-
-    fn wants_changed(&self) -> bool {
-        self.together.changed().wants_rows()
     }
 
     fn durable(&self, _: Checkpoint) {}
 
-    fn chunk_done(&self, done: &ChunkDone) {
-        self.together.inner.chunk_done(done);
+    // What is set aside is read from green's books.
+    fn chunk_done(&self, _: &ChunkDone) {}
+
+    fn alive(&self) {
+        self.together.lane(self.number, |lane| lane.alive = Some(Instant::now()));
+        self.together.alive();
     }
 
     fn heartbeat_sent(&self, _: Nonce) {}
@@ -200,11 +243,13 @@ impl Observer for LaneReporting {
     }
 
     fn progress(&self, progress: &Progress) {
-        if let Some(lane) = self.together.told().lanes.get_mut(&self.number) {
-            lane.progress = Some(progress.clone());
-        }
+        self.together.lane(self.number, |lane| lane.progress = Some(progress.clone()));
         self.together.show();
     }
 
     fn waiting_for(&self, _: &[Blocker]) {}
+
+    fn awaits_copy(&self, tables: &[TableName]) {
+        self.together.lane(self.number, |lane| lane.copies = copies_awaited(tables));
+    }
 }

@@ -20,7 +20,12 @@ use crate::routes;
 use crate::settings::Settings;
 
 /// How long it is watched whether a capture is at work. One that is writes with every heartbeat.
-pub(super) const CAPTURE_LOOK: Duration = Duration::from_secs(10);
+const CAPTURE_LOOK: Duration = Duration::from_secs(10);
+
+/// The same for a capture that is taken to be set as this file is.
+pub(super) fn capture_look(settings: &Settings) -> Duration {
+    CAPTURE_LOOK.max(settings.stream.heartbeat.saturating_mul(3))
+}
 
 /// The code of findings on expressions over values that blue may not send again.
 const HEALS_EXPECTED: &str = "heals-expected";
@@ -65,7 +70,7 @@ impl Look {
         }
         let mut look = Look { survey, routes, findings, begun, short, capture: false };
         if look.needs_capture() {
-            look.capture = understudy_kafka::is_written(kafka, CAPTURE_LOOK).await?;
+            look.capture = understudy_kafka::is_written(kafka, capture_look(settings)).await?;
         }
         Ok(look)
     }

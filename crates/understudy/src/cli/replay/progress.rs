@@ -8,7 +8,7 @@ use understudy_contract::Failure;
 use understudy_kafka::KafkaSettings;
 use understudy_postgres::wire::{Client, ConnectOptions};
 
-use super::look::{CAPTURE_LOOK, Look, taken_so_far};
+use super::look::{Look, capture_look, taken_so_far};
 use crate::settings::Settings;
 
 /// How often green is asked.
@@ -58,6 +58,8 @@ pub(super) struct Progress {
     look: Look,
     follow: bool,
     reached: watch::Sender<bool>,
+    /// How long it is watched whether a capture is at work.
+    capture_look: Duration,
     began: Instant,
 }
 
@@ -85,6 +87,7 @@ impl Progress {
             look,
             follow,
             reached,
+            capture_look: capture_look(settings),
             began: Instant::now(),
         }
     }
@@ -154,7 +157,7 @@ impl Progress {
                 );
                 *shrunk = Some((lacking, Instant::now()));
                 // Whoever cannot be asked is waited for.
-                matches!(understudy_kafka::is_written(&self.kafka, CAPTURE_LOOK).await, Ok(false))
+                matches!(understudy_kafka::is_written(&self.kafka, self.capture_look).await, Ok(false))
             }
         }
     }
