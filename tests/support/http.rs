@@ -13,8 +13,15 @@ pub(crate) async fn get(port: u16, path: &str) -> Option<(u16, String)> {
 
 /// The same of a request of any method without a body.
 pub(crate) async fn ask(port: u16, method: &str, path: &str) -> Option<(u16, String)> {
+    send(port, (method, path), "").await
+}
+
+/// The same with a body of JSON.
+pub(crate) async fn send(port: u16, (method, path): (&str, &str), body: &str) -> Option<(u16, String)> {
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n{body}",
+        body.len()
     );
     let exchange = async {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;

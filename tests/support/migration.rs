@@ -56,10 +56,14 @@ fn prefix(folder: &Path, name: &str) -> String {
     format!("{}-{name}", folder.file_name().unwrap_or_default().to_string_lossy())
 }
 
-/// The `through` section for a broker.
+/// The `through` section for a broker, or for several.
 fn through_kafka(brokers: &str, prefix: &str) -> String {
+    // One broker holds one replica: asked for, that is a note, and no warning.
+    let replicas = brokers.split(',').count().min(3);
     let brokers = brokers.split(',').map(|broker| format!("\"{broker}\"")).collect::<Vec<_>>().join(", ");
-    format!("through: {{ kafka: {{ brokers: [{brokers}], topic_prefix: {prefix}, partitions: 3 }} }}\n")
+    format!(
+        "through: {{ kafka: {{ brokers: [{brokers}], topic_prefix: {prefix}, partitions: 3, replication_factor: {replicas} }} }}\n"
+    )
 }
 
 impl Migration {

@@ -1,12 +1,17 @@
 //! Through Kafka, on real brokers.
 
+mod alone;
 mod broker;
 mod debezium;
 mod debezium_apply;
 mod fan_out;
+mod frozen;
 mod lanes;
+mod lanes_verified;
+mod load;
 mod log;
 mod mart;
+mod outages;
 mod preflight;
 mod replay;
 mod sink;

@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
-use understudy_tests::{Exit, Kafka, Migration, Pair, Shop, Sidecar, assert_same, hold, understudy, until};
+use understudy_tests::{
+    Exit, Kafka, Migration, Pair, Session, Shop, Sidecar, Signal, assert_same, hold, understudy, until,
+};
 
 use super::mart;
+use crate::verify::wait_clean;
 
 /// A shop that has been under load, its log, and a capture that may go on with it.
 struct Logged {
@@ -61,16 +64,40 @@ impl Logged {
         assert_same(&mut blue, &mut green, &mart::same()).await;
     }
 
-    /// What a broker does once records are older than it keeps them.
-    async fn expire(&self, topic: &str, partition: i32, before: Offset) {
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", self.kafka.bootstrap());
-        let admin: AdminClient<DefaultClientContext> = config.create().expect("a client");
+        config.create().expect("a client")
+    }
+
+    /// What a broker does once records are older than it keeps them.
+    async fn expire(&self, topic: &str, partition: i32, before: Offset) {
         let mut offsets = TopicPartitionList::new();
         let topic = format!("{}.{topic}", self.prefix);
         offsets.add_partition_offset(&topic, partition, before).expect("an offset");
-        let deleted = admin.delete_records(&offsets, &AdminOptions::new()).await;
+        let deleted = self.admin().delete_records(&offsets, &AdminOptions::new()).await;
         deleted.expect("records are deleted");
+    }
+
+    /// Has the brokers keep the records of a topic in this way.
+    async fn keep(&self, topic: &str, policy: &str) {
+        let topic = format!("{}.{topic}", self.prefix);
+        let topic = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("cleanup.policy", policy);
+        let altered = self.admin().alter_configs([&topic], &AdminOptions::new()).await;
+        altered.expect("an answer")[0].as_ref().expect("it is altered");
+    }
+
+    /// Begins a replay that is held up in the middle, stops it there as somebody at a terminal does, and returns what it said.
+    async fn interrupt(&self, migration: &Migration, more: &[&str], green: &mut Session) -> Exit {
+        let mut lock = self.pair.on_green().await;
+        lock.batch("BEGIN; LOCK TABLE mart.people, mart.events IN SHARE MODE").await;
+        let replay = Sidecar::replay(migration, more);
+        let sql =
+            format!("SELECT count(*) = 4 FROM understudy.routes WHERE migration = '{}'", migration.name());
+        until("it has begun", async || (green.try_column(&sql).await.ok()? == ["t"]).then_some(())).await;
+        replay.signal(Signal::Int);
+        lock.batch("ROLLBACK").await;
+        replay.exit().await
     }
 }
 
@@ -182,4 +209,84 @@ async fn values_that_the_log_leaves_out_need_the_capture() {
         green: "SELECT * FROM mart.lines".to_owned(),
     };
     assert_same(&mut blue, &mut green, &[same]).await;
+}
+
+/// Promise 5: whoever stops a replay at a terminal is told how to go on, and it goes on, also when it was begun at a time; one
+/// that follows stays with what comes, compares both sides, and hands over to an ordinary apply.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_that_is_stopped_goes_on_and_follows() {
+    let Some(logged) = Logged::shop("stopped").await else { return };
+    let mart = logged.mart("stopped-mart");
+    let (mut blue, mut green) = (logged.pair.on_blue().await, logged.pair.on_green().await);
+    let stopped = logged.interrupt(&mart, &[], &mut green).await;
+    assert_eq!(stopped.code, Some(0), "{}", stopped.stderr);
+    let told = format!("{}{}", stopped.stdout, stopped.stderr);
+    assert!(told.contains("the same command goes on from here") && !told.contains("is built anew"), "{told}");
+
+    let capture = Sidecar::start_with(&logged.shop, &["--role", "capture"]);
+    let mut follow = Sidecar::replay(&mart, &["--follow"]);
+    follow.wait_copied_within(Duration::from_secs(120)).await;
+    blue.batch("UPDATE shop.articles SET title = 'Anew ' || id WHERE id <= 50").await;
+    follow.wait_caught_up(&mut blue, &mut green).await;
+    logged.assert_built().await;
+    wait_clean(&mut follow, 4).await;
+    follow.signal(Signal::Int);
+    let stopped = follow.exit().await;
+    assert_eq!(stopped.code, Some(0), "{}", stopped.stderr);
+
+    blue.batch("UPDATE shop.articles SET title = 'Once more ' || id WHERE id <= 50").await;
+    let mut apply = Sidecar::start_with(&mart, &["--role", "apply"]);
+    apply.wait_caught_up(&mut blue, &mut green).await;
+    logged.assert_built().await;
+    apply.stop().await;
+    capture.stop().await;
+}
+
+/// Promise 2: of a log whose beginning is gone, what was written since a time is enough where every table was copied since;
+/// stopped in the middle it is gone on with from where it was. A topic that keeps only the last record of a key is no log.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_begins_at_a_time() {
+    let Some(logged) = Logged::shop("timed").await else { return };
+    let mart = logged.mart("timed-mart");
+    let plan = logged.plan(&mart, &[]).await;
+    let (time, group) = (plan["end"]["written_at"].as_str().expect("a time"), &plan["end"]["group"]);
+    logged.keep("shop.articles", "compact").await;
+    let compacted = logged.replay(&mart, &[]).await;
+    assert_eq!(compacted.code, Some(9), "{}", compacted.stderr);
+    assert!(
+        compacted.stderr.contains("shop.articles is compacted")
+            && compacted.stderr.contains("cleanup.policy=delete"),
+        "{}",
+        compacted.stderr
+    );
+    logged.keep("shop.articles", "delete").await;
+    logged.expire("understudy.order", 0, Offset::Offset(9)).await;
+    let early = logged.replay(&mart, &["--from", "2020-01-01T00:00:00Z"]).await;
+    assert_eq!(early.code, Some(9), "{}", early.stderr);
+
+    let mut again = vec!["--role", "capture"];
+    let tables = ["shop.customers", "shop.articles", "shop.operations", "shop.events"];
+    tables.iter().for_each(|table| again.extend(["--recopy", table]));
+    let mut capture = Sidecar::start_with(&logged.shop, &again);
+    let look = ["--dry-run", "-o", "json", "--from", time];
+    let plan = until("everything is copied anew", async || {
+        capture.assert_running();
+        let exit = logged.replay(&mart, &look).await;
+        let plan: Value = serde_json::from_str(&exit.stdout).ok()?;
+        plan["tables"].as_array()?.iter().all(|table| table["complete"] == true).then_some(plan)
+    })
+    .await;
+    assert_eq!(&plan["begin"]["group"], group, "{plan:#}");
+
+    let mut green = logged.pair.on_green().await;
+    let stopped = logged.interrupt(&mart, &["--from", time], &mut green).await;
+    assert_eq!(stopped.code, Some(0), "{}", stopped.stderr);
+    let told = format!("{}{}", stopped.stdout, stopped.stderr);
+    let again = told.split("goes on from here: understudy replay ").nth(1).expect("how to go on");
+    let again = again.split_whitespace().skip(1).collect::<Vec<_>>();
+    assert_eq!(again, ["--from", time]);
+    let built = logged.replay(&mart, &again).await;
+    assert_eq!(built.code, Some(0), "{}", built.stderr);
+    logged.assert_built().await;
+    capture.stop().await;
 }

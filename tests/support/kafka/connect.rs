@@ -1,5 +1,6 @@
 //! Kafka Connect as a throw-away worker, with the connectors that other people use.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -136,6 +137,55 @@ impl Connect {
         Some(connect)
     }
 
+    /// The same as [`Connect::start`] with a worker of those that keep their offsets in a topic, here `offsets`.
+    pub async fn start_with_offsets_in(
+        kafka: &Kafka,
+        (name, offsets): (&str, &str),
+        schemas: Schemas,
+        connectors: &[Connector],
+    ) -> Option<Connect> {
+        let programs = Programs::connect(kafka.programs.pace())?;
+        let rest = Port::reserve();
+        let folder = kafka.scratch.path();
+        let mut worker = worker(kafka, &rest, schemas);
+        for (what, topic) in [
+            ("offset", offsets),
+            ("config", &format!("{name}-config")),
+            ("status", &format!("{name}-status")),
+        ] {
+            worker += &format!("{what}.storage.topic={topic}\n{what}.storage.replication.factor=1\n");
+        }
+        worker += &format!("group.id={name}\nplugin.path={}\n", programs.plugins().display());
+        let file = folder.join(format!("connect-{name}.properties"));
+        fs::write(&file, worker).expect("write the settings of Connect");
+        let log = folder.join("log4j2.properties");
+        let mut java = programs.arguments(&log, "-Xmx1g", "org.apache.kafka.connect.cli.ConnectDistributed");
+        java.push(file.display().to_string());
+        let java: Vec<&str> = java.iter().map(String::as_str).collect();
+        let process = Process::start(&format!("connect-{name}"), folder, "java".as_ref(), &java, &[]);
+        let mut connect = Connect { process, rest };
+        for connector in connectors {
+            let path = format!("/connectors/{}/config", connector.name);
+            let settings = connector.settings.iter().cloned().collect::<BTreeMap<_, _>>();
+            let body = serde_json::to_string(&settings).expect("JSON");
+            until_within(PATIENCE, "the worker takes its connector", async || {
+                connect.assert_running();
+                let (code, _) = http::send(connect.rest.number(), ("PUT", &path), &body).await?;
+                // A worker that was slow to answer has it from the time before.
+                matches!(code, 200 | 201).then_some(())
+            })
+            .await;
+            connect.until_it_runs(&connector.name).await;
+        }
+        Some(connect)
+    }
+
+    fn assert_running(&mut self) {
+        if let Some(status) = self.process.ended() {
+            panic!("Kafka Connect ended with {status}:\n{}{}", self.last_lines(), self.process.errors());
+        }
+    }
+
     /// Its process, to see its memory and its log.
     pub fn process(&self) -> &Process {
         &self.process
@@ -143,9 +193,7 @@ impl Connect {
 
     /// Fails the test when the worker has ended, or one of a connector's tasks. Whether all of them run.
     pub async fn runs(&mut self, connector: &str) -> bool {
-        if let Some(status) = self.process.ended() {
-            panic!("Kafka Connect ended with {status}:\n{}{}", self.last_lines(), self.process.errors());
-        }
+        self.assert_running();
         let path = format!("/connectors/{connector}/status");
         let Some((200, body)) = http::get(self.rest.number(), &path).await else { return false };
         let status: Value = serde_json::from_str(&body).unwrap_or_default();
@@ -215,7 +263,7 @@ fn worker(kafka: &Kafka, rest: &Port, schemas: Schemas) -> String {
         ("key.converter.schemas.enable", with_schemas.clone()),
         ("value.converter", json.to_owned()),
         ("value.converter.schemas.enable", with_schemas),
-        ("offset.flush.interval.ms", "1000".to_owned()),
+        ("offset.flush.interval.ms", "200".to_owned()),
         ("plugin.discovery", "service_load".to_owned()),
         // So that a sink's own `consumer.override.…` and a source's `producer.override.…` are allowed.
         ("connector.client.config.override.policy", "All".to_owned()),

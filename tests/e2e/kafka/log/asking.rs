@@ -1,7 +1,8 @@
 //! The way back from an apply to its capture.
 
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use understudy_contract::{AskCapture, Class, Wanted};
+use understudy_contract::{AskCapture, Wanted};
+use understudy_kafka::codec::Asked;
 use understudy_kafka::{KafkaRequests, RequestReader};
 
 use super::*;
@@ -10,7 +11,11 @@ fn wanted(id: u64) -> Wanted {
     Wanted { table: TableName::new("public", "items"), key: key(id) }
 }
 
-/// Guards that a capture gets every row that was asked for, in order, and goes on where it was.
+fn row(id: u64) -> Option<Asked> {
+    Some(Asked::Row(wanted(id)))
+}
+
+/// Guards that a capture gets every row and table that was asked for, in order, and goes on where it was.
 #[tokio::test]
 async fn requests_reach_the_capture() {
     let Some(kafka) = Kafka::shared() else { return };
@@ -21,35 +26,48 @@ async fn requests_reach_the_capture() {
     let mut reader = RequestReader::open(&subject.settings, sink.requests_offset()).await.unwrap();
     let mut offset = 0;
     for id in 0..1_000 {
-        let (row, next) = tokio::time::timeout(PATIENCE, reader.next()).await.expect("it comes").unwrap();
-        assert_eq!(row, Some(wanted(id)));
+        let (asked, next) = tokio::time::timeout(PATIENCE, reader.next()).await.expect("it comes").unwrap();
+        assert_eq!(asked, row(id));
         offset = next;
     }
     drop(reader);
     let mut reader = RequestReader::open(&subject.settings, offset).await.unwrap();
     for id in 1_000..2_500 {
-        let (row, _) = tokio::time::timeout(PATIENCE, reader.next()).await.expect("it comes").unwrap();
-        assert_eq!(row, Some(wanted(id)));
+        let (asked, _) = tokio::time::timeout(PATIENCE, reader.next()).await.expect("it comes").unwrap();
+        assert_eq!(asked, row(id));
     }
     requests.ask(vec![wanted(7)]).await.unwrap();
-    let (row, _) = tokio::time::timeout(PATIENCE, reader.next()).await.expect("it comes").unwrap();
-    assert_eq!(row, Some(wanted(7)));
+    let items = TableName::new("public", "items");
+    requests.ask_copies(vec![items.clone()]).await.unwrap();
+    for expected in [row(7), Some(Asked::Table(items))] {
+        let (asked, _) = tokio::time::timeout(PATIENCE, reader.next()).await.expect("it comes").unwrap();
+        assert_eq!(asked, expected);
+    }
 }
 
-/// Guards that requests which were deleted unread do not stop a capture, and that a topic made anew does.
+/// Guards that requests which were deleted unread do not stop a capture, and neither does the loss of the whole topic, which holds
+/// nothing that is missed: it is made anew, and read from its start.
 #[tokio::test]
-async fn the_requests_topic_may_be_shortened() {
+async fn the_requests_topic_may_be_shortened_and_lost() {
     let Some(kafka) = Kafka::shared() else { return };
     let subject = Subject::on(kafka, "requests-shortened");
     drop(subject.capture().await);
+    let topic = subject.names.requests();
     let mut requests = KafkaRequests::new(&subject.settings, "suite").unwrap();
     requests.ask((0..9).map(wanted).collect()).await.unwrap();
-    subject.shorten(&subject.names.requests(), 0, Offset::Offset(4)).await;
+    subject.shorten(&topic, 0, Offset::Offset(4)).await;
     let mut reader = RequestReader::open(&subject.settings, 0).await.unwrap();
-    let (row, next) = tokio::time::timeout(PATIENCE, reader.next()).await.expect("it comes").unwrap();
-    assert_eq!((row, next), (Some(wanted(4)), 5));
-    let failure = RequestReader::open(&subject.settings, 1_000).await.unwrap_err();
-    assert_eq!(failure.class(), Class::Diverged, "{failure}");
+    let (asked, next) = tokio::time::timeout(PATIENCE, reader.next()).await.expect("it comes").unwrap();
+    assert_eq!((asked, next), (row(4), 5));
+    subject.admin().delete_topics(&[&topic], &AdminOptions::new()).await.unwrap();
+    let mut reader = understudy_tests::until("the topic is made anew", async || {
+        let reader = RequestReader::open(&subject.settings, 5).await.ok()?;
+        (reader.begins_at() == 0).then_some(reader)
+    })
+    .await;
+    understudy_tests::until("an apply asks again", async || requests.ask(vec![wanted(7)]).await.ok()).await;
+    let (asked, next) = tokio::time::timeout(PATIENCE, reader.next()).await.expect("it comes").unwrap();
+    assert_eq!((asked, next), (row(7), 1));
 }
 
 /// Guards that a record which is no request does not make a capture deaf for all that come after it.
@@ -67,7 +85,7 @@ async fn what_is_no_request_is_passed_over() {
     producer.flush(PATIENCE).unwrap();
     KafkaRequests::new(&subject.settings, "suite").unwrap().ask(vec![wanted(7)]).await.unwrap();
     let mut reader = RequestReader::open(&subject.settings, 0).await.unwrap();
-    for expected in [(None, 1), (Some(wanted(7)), 2)] {
+    for expected in [(None, 1), (row(7), 2)] {
         let asked = tokio::time::timeout(PATIENCE, reader.next()).await.expect("it comes").unwrap();
         assert_eq!(asked, expected);
     }

@@ -51,6 +51,37 @@ async fn a_deleted_topic_is_not_made_again() {
     }
 }
 
+/// Guards against giving up a whole migration for the topic of requests, which holds nothing that is missed.
+#[tokio::test]
+async fn a_lost_topic_of_requests_is_made_anew() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let subject = Subject::on(kafka, "deleted-requests");
+    let mut sink = subject.begun().await;
+    sink.apply(transaction(1, vec![insert(ITEMS, &["1", "a", "x"])])).await.unwrap();
+    drop(sink);
+    subject.topics.delete(&subject.topics.names.requests()).await;
+    let mut sink = subject.connect().await.unwrap();
+    assert!(sink.claim().await.unwrap().is_some(), "the books are gone");
+    sink.apply(transaction(2, vec![insert(ITEMS, &["2", "b", "y"])])).await.unwrap();
+}
+
+/// Guards the same under a capture that is at work, on brokers that make whatever is asked for: its groups would go on in an
+/// empty topic, and blue's log be let go of.
+#[tokio::test]
+async fn a_topic_that_is_deleted_under_a_capture_is_not_made_again() {
+    let settings = [("auto.create.topics.enable", "true")];
+    let Some(kafka) = Kafka::start_with(1, &settings).await else { return };
+    let subject = Subject::on(&kafka, "deleted-under");
+    let mut sink = subject.begun().await;
+    sink.apply(transaction(1, vec![insert(ITEMS, &["1", "a", "x"])])).await.unwrap();
+    subject.topics.delete(&subject.topics.names.order()).await;
+    // That no broker takes it for so long may pass, for all that the client says.
+    sink.apply(transaction(2, vec![insert(ITEMS, &["2", "b", "y"])])).await.unwrap_err();
+    drop(sink);
+    let failure = subject.connect().await.unwrap().claim().await.unwrap_err();
+    assert_eq!(failure.class(), Class::Diverged, "{failure}");
+}
+
 /// Guards that rows which a finished migration has left for others are not mixed with those of a new one, whose groups begin at
 /// the same numbers.
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! A capture's sink on a real broker: what it commits is whole, is its own, and is found again.
 
 mod faults;
+mod given_up;
 mod heals;
 mod outage;
 mod owners;

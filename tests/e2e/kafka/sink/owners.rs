@@ -13,8 +13,8 @@ use super::*;
 /// How long a broker may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Whoever begins under the id of the capture without a word in the books.
-fn stranger(subject: &Subject) -> BaseProducer {
+/// Whoever begins under the id of the capture without a word in the books. By it a log can be made to look as brokers may leave it.
+pub(super) fn stranger(subject: &Subject) -> BaseProducer {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", subject.settings.brokers.join(","));
     config.set("transactional.id", transactional_id(&subject.settings.topic_prefix));
