@@ -53,8 +53,9 @@ const BYTES_MAX: usize = 64 << 20;
 /// How long a search of blue for rows by their keys on green may take, where those are computed.
 const THOROUGH_MAX: Duration = Duration::from_secs(120);
 
-/// How long a read of green waits until green has applied what is asked for.
-const GREEN_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a read of green waits until green has applied what is asked for. Well beyond the lag that a log and its settings
+/// may have for good: a shorter wait would read blue anew each time, and never come to an end.
+const GREEN_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Rows to be read again that may wait for the pipeline.
 const REREADS_MAX: usize = 1_024;
