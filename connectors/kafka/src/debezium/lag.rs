@@ -1,6 +1,6 @@
 //! How far behind Debezium's topics are read.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rdkafka::Offset;
 use rdkafka::consumer::Consumer;
@@ -9,6 +9,7 @@ use understudy_contract::Failure;
 use super::fault;
 use super::intake::Ends;
 use super::reach::{Reach, TopicConsumer};
+use crate::aside::Looked;
 use crate::client::{Watcher, blocking};
 use crate::error::Error;
 use crate::log::PartitionLag;
@@ -16,7 +17,7 @@ use crate::log::PartitionLag;
 /// Tells how many records are still to be read, as long as topics are: whether or not anybody takes them.
 #[derive(Clone)]
 pub struct DebeziumLag {
-    consumer: Weak<TopicConsumer>,
+    consumer: Looked<TopicConsumer>,
     watcher: Watcher,
     starts: Arc<Mutex<Ends>>,
 }
@@ -28,14 +29,13 @@ impl std::fmt::Debug for DebeziumLag {
 }
 
 impl DebeziumLag {
-    pub(super) fn new(reach: &Reach) -> DebeziumLag {
-        let consumer = Arc::downgrade(&reach.consumer);
+    pub(super) fn new(consumer: Looked<TopicConsumer>, reach: &Reach) -> DebeziumLag {
         DebeziumLag { consumer, watcher: reach.watcher.clone(), starts: Arc::clone(&reach.starts) }
     }
 
     /// Every partition that is read, asked of the brokers. None once the log has been dropped.
     pub async fn partitions(&self) -> Result<Vec<PartitionLag>, Failure> {
-        let Some(consumer) = self.consumer.upgrade() else { return Ok(Vec::new()) };
+        let Some(consumer) = self.consumer.get() else { return Ok(Vec::new()) };
         let reach = Reach { consumer, watcher: self.watcher.clone(), starts: Arc::clone(&self.starts) };
         let asked = blocking(move || look(&reach)).await;
         asked.map_err(|error| fault::told(error).while_doing("ask how far Debezium's topics reach"))

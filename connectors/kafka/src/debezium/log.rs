@@ -66,7 +66,7 @@ pub struct DebeziumLog {
     reading: Option<Chore<Result<RowsRead, Failure>>>,
     beating: Option<Chore<Result<(BlueLook, i64), Failure>>>,
     failed: Option<Failure>,
-    _end: EndAside<TopicConsumer>,
+    end: EndAside<TopicConsumer>,
 }
 
 impl fmt::Debug for DebeziumLog {
@@ -101,7 +101,7 @@ impl DebeziumLog {
         let mut pace = tokio::time::interval(LOOK_EVERY);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let log = DebeziumLog {
-            _end: EndAside::new(&reach.consumer),
+            end: EndAside::new(&reach.consumer),
             settings: settings.clone(),
             reach,
             offsets_topic,
@@ -121,7 +121,7 @@ impl DebeziumLog {
 
     /// Tells how many records are still to be read.
     pub fn lag(&self) -> DebeziumLag {
-        DebeziumLag::new(&self.reach)
+        DebeziumLag::new(self.end.look_at(), &self.reach)
     }
 
     /// Starts what is due.

@@ -1,13 +1,14 @@
 //! How far behind the log is read.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rdkafka::Offset;
 use rdkafka::consumer::Consumer;
 use understudy_contract::Failure;
 
 use super::start::{LogClient, LogConsumer, Starts};
+use crate::aside::Looked;
 use crate::client::{Watcher, blocking};
 use crate::error::Error;
 use crate::settings::KafkaSettings;
@@ -43,7 +44,7 @@ impl PartitionLag {
 /// Tells how far behind a log is read, as long as it is.
 #[derive(Clone)]
 pub struct LagProbe {
-    consumer: Weak<LogConsumer>,
+    consumer: Looked<LogConsumer>,
     watcher: Watcher,
     starts: Starts,
     settings: KafkaSettings,
@@ -58,10 +59,13 @@ impl std::fmt::Debug for LagProbe {
 }
 
 impl LagProbe {
-    pub(super) fn new(client: &LogClient, settings: &KafkaSettings) -> LagProbe {
-        let LogClient { consumer, watcher, starts } = client.clone();
-        let (consumer, settings) = (Arc::downgrade(&consumer), settings.clone());
-        LagProbe { consumer, watcher, starts, settings, surveyor: Arc::default() }
+    pub(super) fn new(
+        consumer: Looked<LogConsumer>,
+        client: &LogClient,
+        settings: &KafkaSettings,
+    ) -> LagProbe {
+        let (watcher, starts) = (client.watcher.clone(), Starts::clone(&client.starts));
+        LagProbe { consumer, watcher, starts, settings: settings.clone(), surveyor: Arc::default() }
     }
 
     /// The same, with the connections of another one.
@@ -72,7 +76,7 @@ impl LagProbe {
 
     /// Every partition of the log, asked of the brokers. None once the log has been dropped.
     pub async fn partitions(&self) -> Result<Vec<PartitionLag>, Failure> {
-        let Some(consumer) = self.consumer.upgrade() else { return Ok(Vec::new()) };
+        let Some(consumer) = self.consumer.get() else { return Ok(Vec::new()) };
         let client =
             LogClient { consumer, watcher: self.watcher.clone(), starts: Starts::clone(&self.starts) };
         let (settings, surveyor) = (self.settings.clone(), Arc::clone(&self.surveyor));

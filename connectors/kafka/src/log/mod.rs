@@ -75,7 +75,7 @@ pub struct KafkaLog {
     missing: Option<Chore<Error>>,
     /// What went wrong while somebody took an event that was at hand.
     failed: Option<Failure>,
-    _end: EndAside<LogConsumer>,
+    end: EndAside<LogConsumer>,
 }
 
 impl fmt::Debug for KafkaLog {
@@ -127,7 +127,7 @@ impl KafkaLog {
         assembler = assembler.starting(Arc::clone(&client.starts));
         assembler.learn(shapes)?;
         Ok(KafkaLog {
-            _end: EndAside::new(&client.consumer),
+            end: EndAside::new(&client.consumer),
             settings,
             client,
             order,
@@ -142,7 +142,7 @@ impl KafkaLog {
 
     /// Tells how far behind this log is read, for as long as it is open.
     pub fn lag(&self) -> LagProbe {
-        LagProbe::new(&self.client, &self.settings)
+        LagProbe::new(self.end.look_at(), &self.client, &self.settings)
     }
 
     /// Reads on. Cancel-safe: everything that is taken from a queue is put in its place before anything is waited for.
