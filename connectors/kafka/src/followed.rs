@@ -2,17 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use rdkafka::producer::{Producer, ThreadedProducer};
 use understudy_contract::Failure;
 use understudy_model::TableName;
 
-use crate::client::{Watcher, blocking, prober};
 use crate::codec::{StateKey, StateRecord};
 use crate::error::Error;
-use crate::names::TopicNames;
+use crate::owner::of_books;
 use crate::read_all::{Told, read_all};
 use crate::settings::KafkaSettings;
-use crate::topics::layout;
 
 /// The publication as a capture knows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,19 +22,8 @@ pub struct CountedOn {
 
 /// Reads what the capture of a migration has recorded. Nothing, where there is no bookkeeping.
 pub async fn counted_on(settings: &KafkaSettings) -> Result<CountedOn, Failure> {
-    let looked = async {
-        let (prober, watcher): (ThreadedProducer<Watcher>, Watcher) = prober(settings)?;
-        let settings = settings.clone();
-        blocking(move || {
-            let there = layout(prober.client()).map_err(|error| watcher.judge(&error, "the cluster"))?;
-            let state = TopicNames::new(&settings.topic_prefix).state();
-            if there.contains_key(&state) { read(&settings, &state) } else { Ok(CountedOn::default()) }
-        })
-        .await
-    };
-    looked
-        .await
-        .map_err(|error| Failure::from(error).while_doing("read what the capture has recorded in Kafka"))
+    let looked = of_books(settings, read).await;
+    looked.map_err(|error| Failure::from(error).while_doing("read what the capture has recorded in Kafka"))
 }
 
 /// Blocks its thread. What cannot be read is left to who reads all of it.

@@ -77,17 +77,23 @@ impl Whose {
 
 /// Whose the log with these topics is, if there is one.
 pub async fn whose(settings: &KafkaSettings) -> Result<Whose, Failure> {
-    let looked = async {
-        let (prober, watcher): (ThreadedProducer<Watcher>, Watcher) = prober(settings)?;
-        let settings = settings.clone();
-        blocking(move || {
-            let there = layout(prober.client()).map_err(|error| watcher.judge(&error, "the cluster"))?;
-            let state = TopicNames::new(&settings.topic_prefix).state();
-            if there.contains_key(&state) { read_owner(&settings, &state) } else { Ok(Whose::default()) }
-        })
-        .await
-    };
-    looked.await.map_err(|error| Failure::from(error).while_doing("look whose topics these are in Kafka"))
+    let looked = of_books(settings, read_owner).await;
+    looked.map_err(|error| Failure::from(error).while_doing("look whose topics these are in Kafka"))
+}
+
+/// What reading the topic of the bookkeeping comes to; nothing, where there is none.
+pub(crate) async fn of_books<T: Default + Send + 'static>(
+    settings: &KafkaSettings,
+    read: fn(&KafkaSettings, &str) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let (prober, watcher): (ThreadedProducer<Watcher>, Watcher) = prober(settings)?;
+    let settings = settings.clone();
+    blocking(move || {
+        let there = layout(prober.client()).map_err(|error| watcher.judge(&error, "the cluster"))?;
+        let state = TopicNames::new(&settings.topic_prefix).state();
+        if there.contains_key(&state) { read(&settings, &state) } else { Ok(T::default()) }
+    })
+    .await
 }
 
 /// Finds out whether a failure is due to a later instance of a capture.

@@ -34,49 +34,22 @@ pub(crate) fn compare_tables(
 
 #[cfg(test)]
 mod tests {
-    use understudy_contract::{Lineage, SavedRoute};
-    use understudy_model::{Checkpoint, Lsn, RouteId};
+    use understudy_model::RouteId;
     use understudy_transform::{BlueTable, Mapping};
 
     use super::*;
+    use crate::prepare::tests::saved_of;
 
     fn table(columns: &[&str], key: &[&str]) -> RouteSpec {
         let table = BlueTable::named(TableName::new("public", "t"), columns, key);
         RouteSpec::compile(RouteId(0), &table, (table.name.clone(), None), Mapping::default()).unwrap()
     }
 
-    fn saved(spec: &RouteSpec) -> Saved {
-        Saved {
-            lineage: Lineage {
-                system_id: 7,
-                timeline: 1,
-                database: "d".into(),
-                slot: "s".into(),
-                publication: None,
-            },
-            checkpoint: Checkpoint::at_commit_end(Lsn::new(100)),
-            unseen: None,
-            routes: vec![SavedRoute {
-                route: Some(RouteId(0)),
-                source: spec.source.clone(),
-                target: spec.target.clone(),
-                fingerprint: spec.fingerprint(),
-                complete: true,
-                published: Some("11.700".into()),
-            }],
-            units: Vec::new(),
-            departed: Vec::new(),
-            heals: Vec::new(),
-            quarantined: 0,
-            cursor: None,
-        }
-    }
-
     /// A column that is dropped on blue must not stop a capture: whether anybody needs it is known to those who map it. Rows that
     /// lack a column's values are copied again, and a key that is another one stays for an operator to see to.
     #[test]
     fn a_capture_takes_tables_as_they_are() {
-        let known = saved(&table(&["id", "n", "note"], &["id"]));
+        let known = saved_of(&table(&["id", "n", "note"], &["id"]), 100);
         let again = |columns: &[&str], key: &[&str]| {
             let compared = compare_tables(&known, &[table(columns, key)], &[]);
             compared.map(|changes| changes.recopied).map_err(|failure| failure.to_string()).ok()

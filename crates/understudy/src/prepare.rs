@@ -268,7 +268,7 @@ pub fn compare_publication(routes: &[RouteSpec], there: &PublicationState) -> Pu
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use understudy_contract::{ColumnMarks, Lineage};
     use understudy_model::{Checkpoint, ReplicaIdentity, UnitId};
     use understudy_postgres::preflight::KnownRoute;
@@ -311,7 +311,11 @@ mod tests {
     }
 
     fn saved(checkpoint: u64) -> Saved {
-        let spec = route("t");
+        saved_of(&route("t"), checkpoint)
+    }
+
+    /// What is remembered of a route that is copied.
+    pub(crate) fn saved_of(spec: &RouteSpec, checkpoint: u64) -> Saved {
         Saved {
             lineage: lineage(),
             checkpoint: Checkpoint::at_commit_end(Lsn::new(checkpoint)),

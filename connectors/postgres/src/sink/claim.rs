@@ -140,7 +140,6 @@ async fn read(
     Ok(Claimed { saved: Some(saved), quarantined })
 }
 
-/// Those that belong to routes of this run, under their numbers in it.
 /// The keys of which changes are set aside, each with the number of its route.
 pub(super) async fn set_aside(client: &mut Client, name: &str) -> Result<Vec<(i32, Key)>, Failure> {
     let sql = "SELECT q.route, k.place, k.text FROM \
@@ -149,6 +148,7 @@ pub(super) async fn set_aside(client: &mut Client, name: &str) -> Result<Vec<(i3
     keys_from(&client.query_with(sql, &[Some(name)]).await?)
 }
 
+/// Those that belong to routes of this run, under their numbers in it.
 fn of_routes<T>(keys: Vec<(i32, T)>, routes: &HashMap<i32, RouteId>) -> Vec<(RouteId, T)> {
     keys.into_iter().filter_map(|(number, key)| Some((*routes.get(&number)?, key))).collect()
 }
