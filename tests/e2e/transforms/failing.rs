@@ -134,7 +134,8 @@ async fn rows_that_cannot_be_computed_are_set_aside() {
     case.close(sidecar).await;
 }
 
-/// Once the rows are mended on blue and the table is copied again, nothing is aside any more.
+/// Once the rows are mended on blue and the table is copied again, nothing is aside any more: neither what was set aside before,
+/// nor what is only set aside while the new copy is under way, from changes that came while nobody followed.
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_that_were_set_aside_come_back_with_a_new_copy() {
     let first = "INSERT INTO item VALUES (200, 42, 'zero')";
@@ -142,9 +143,12 @@ async fn rows_that_were_set_aside_come_back_with_a_new_copy() {
         return;
     };
     let migration = migration.with(ASIDE);
-    let sidecar = case.follow(&migration).await;
+    let mut sidecar = case.follow(&migration).await;
     case.blue.batch("UPDATE item SET n = 42 WHERE id = 5").await;
+    case.settle(&mut sidecar).await;
+    assert_eq!(aside(&mut case).await.len(), 2);
     sidecar.stop().await;
+    case.blue.batch("UPDATE item SET n = 42 WHERE id = 6").await;
     case.blue.batch("UPDATE item SET n = 43 WHERE n = 42").await;
     let mut sidecar = Sidecar::start_with(&migration, &["--recopy", "comes_back.item"]);
     sidecar.wait_copied().await;

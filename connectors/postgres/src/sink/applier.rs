@@ -136,6 +136,18 @@ impl Applier {
             })
     }
 
+    /// Those of the keys of which changes have been set aside. Nearly always none has, and no key is looked at.
+    pub(super) fn of_those_aside<K: Iterator<Item = Key>>(
+        &self,
+        route: RouteId,
+        keys: impl FnOnce() -> K,
+    ) -> Vec<Key> {
+        match self.quarantined.iter().any(|(aside, _)| *aside == route) {
+            true => keys().filter(|key| self.quarantined.contains(&(route, key.clone()))).collect(),
+            false => Vec::new(),
+        }
+    }
+
     /// Whether a change concerns a row of which changes have been set aside.
     pub(super) fn is_aside(&self, change: &RowChange) -> bool {
         let Some(target) = change.routes().first().and_then(|route| self.targets.get(route.index())) else {

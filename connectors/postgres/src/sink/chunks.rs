@@ -51,7 +51,7 @@ pub(super) struct Outcome {
     pub(super) collided: bool,
     /// Keys that were read again. Those that were set aside with it stay in the bookkeeping, for the next instance.
     pub(super) read: Vec<HealKey>,
-    /// Rows that were written or removed with them, over whatever was set aside before.
+    /// Rows that were written or removed, over whatever was set aside before: of a copy those that were set aside.
     pub(super) mended: Vec<Key>,
     /// Rows that green refused, or that could not be computed.
     pub(super) quarantined: Vec<Key>,
@@ -108,15 +108,20 @@ impl Writers {
         self.idle.is_empty() && self.is_busy()
     }
 
-    /// Starts writing a chunk, when a writer is free.
-    pub(super) fn start(&mut self, target: Arc<Target>, chunk: PlacedChunk) -> Result<(), Failure> {
+    /// Starts writing a chunk, when a writer is free. `aside` are those of its rows of which changes have been set aside.
+    pub(super) fn start(
+        &mut self,
+        target: Arc<Target>,
+        chunk: PlacedChunk,
+        aside: Vec<Key>,
+    ) -> Result<(), Failure> {
         let Some(mut writer) = self.idle.pop() else {
             return Err(Failure::new(Class::Internal, "no connection is there to write chunks"));
         };
         let (route, heals) = (chunk.route, is_heal(&chunk));
         *self.routes.entry(route).or_default().of(heals) += 1;
         self.busy.spawn(async move {
-            let outcome = writer.write(&target, &chunk).await;
+            let outcome = writer.write(&target, &chunk, aside).await;
             Written { writer, route, heals, outcome }
         });
         Ok(())
@@ -144,12 +149,22 @@ impl Writers {
 }
 
 impl Writer {
-    async fn write(&mut self, target: &Target, chunk: &PlacedChunk) -> Result<Outcome, Failure> {
+    async fn write(
+        &mut self,
+        target: &Target,
+        chunk: &PlacedChunk,
+        aside: Vec<Key>,
+    ) -> Result<Outcome, Failure> {
         let doing = || format!("write rows of {} to {}", target.green.source, target.green.name);
-        self.attempts(target, chunk).await.map_err(|failure| failure.while_doing(doing()))
+        self.attempts(target, chunk, aside).await.map_err(|failure| failure.while_doing(doing()))
     }
 
-    async fn attempts(&mut self, target: &Target, chunk: &PlacedChunk) -> Result<Outcome, Failure> {
+    async fn attempts(
+        &mut self,
+        target: &Target,
+        chunk: &PlacedChunk,
+        aside: Vec<Key>,
+    ) -> Result<Outcome, Failure> {
         if let (OnError::Stop, Some((key, refusal))) = (self.on_error, chunk.refused.first()) {
             return Err(uncomputed(key, refusal));
         }
@@ -194,6 +209,8 @@ impl Writer {
             PlacedKind::Copy { unit, range } => {
                 range_done(&mut self.client, &self.books, target, (unit.oid, *range), outcome.done.rows)
                     .await?;
+                outcome.mended = aside.into_iter().filter(|key| !outcome.quarantined.contains(key)).collect();
+                self.books.settle_aside(&mut self.client, target, &outcome.mended).await?;
             }
             PlacedKind::Heal { keys } => self.settle(target, chunk, keys, &mut outcome).await?,
         }
@@ -219,8 +236,7 @@ impl Writer {
     ) -> Result<(), Failure> {
         let taken = |key: &Key| !outcome.quarantined.contains(key);
         let healed = keys.iter().filter(|key| taken(&key.green)).cloned().collect::<Vec<_>>();
-        let written = chunk.rows.iter().filter_map(|row| row.key(&target.green.key));
-        outcome.mended = written.chain(chunk.left_out.iter().cloned()).filter(taken).collect();
+        outcome.mended = settled(target, chunk).filter(taken).collect();
         self.books.settle_heals(&mut self.client, target, &healed).await?;
         outcome.read = keys.to_vec();
         self.books.settle_aside(&mut self.client, target, &outcome.mended).await
@@ -365,6 +381,12 @@ struct Refused {
     keys: Vec<Key>,
     /// How many of them were to be written.
     rows: u64,
+}
+
+/// The rows that a chunk writes or removes, by their keys on green.
+pub(super) fn settled<'a>(target: &'a Target, chunk: &'a PlacedChunk) -> impl Iterator<Item = Key> + 'a {
+    let written = chunk.rows.iter().filter_map(|row| row.key(&target.green.key));
+    written.chain(leaving(target, chunk).iter().cloned())
 }
 
 /// The rows that a chunk removes: those that green may have although blue has none for it.

@@ -166,7 +166,8 @@ impl PostgresSink {
             self.settle().await?;
         }
         let target = Arc::new(self.target(chunk.route)?.clone());
-        self.writers.start(target, chunk)
+        let aside = self.applier.of_those_aside(chunk.route, || chunks::settled(&target, &chunk));
+        self.writers.start(target, chunk, aside)
     }
 
     /// Takes over what a finished chunk tells.

@@ -155,6 +155,34 @@ async fn a_new_copy_settles_what_was_set_aside() {
     assert_eq!(green.rows(SHOW).await, "2again 3three");
 }
 
+/// Promise 2: what is set aside while the new copy is under way, from changes that the copy is newer than, goes with the chunk
+/// that holds the row: nobody would look at it again.
+#[tokio::test]
+async fn a_copy_settles_what_was_set_aside_before_its_rows_were_read() {
+    let Some(mut green) = Green::with("aside_in_copy", SQL).await else { return };
+    let mut sink = quarantining(&mut green, false).await;
+    let unit = unit(0);
+    let copy = |from, to| {
+        let range = BlockRange { from: Ctid::start_of(from), to: Ctid::start_of(to) };
+        PlacedKind::Copy { unit: UnitId::new(4_000_000_000, RouteId(0)), range }
+    };
+    sink.record(LedgerEntry::Plan(unit)).await.unwrap();
+    let before = green.batch(vec![
+        vec![uncomputed(0, None, "1"), uncomputed(0, None, "2"), uncomputed(0, None, "3")],
+        vec![update(0, &["1", "later"])],
+    ]);
+    assert_eq!(sink.apply(before).await.unwrap().quarantined, 4);
+    let mut chunk = green.chunk(1, 0, copy(0, 1), vec![row(&["1", "copied"])]);
+    chunk.refused = vec![(key(&["2"]), refusal())];
+    sink.place(chunk).await.unwrap();
+    assert_eq!(sink.placed().await.unwrap().rows, 1);
+    let wanted = format!("2|1|{REASON}\n3|2|{REASON}\n2|0|{REASON}");
+    assert_eq!(green.rows(ASIDE).await, wanted, "what the chunk does not write stays aside");
+    let after = green.batch(vec![vec![update(0, &["1", "after"]), update(0, &["2", "after"])]]);
+    assert_eq!(sink.apply(after).await.unwrap().quarantined, 1);
+    assert_eq!(green.rows(SHOW).await, "1after");
+}
+
 /// Promise 2: with lanes the first one empties tables for all. What another had set aside for them is settled with that, and a row
 /// that comes anew under such a key is written: it would be set aside for ever, for the sake of a row that is gone.
 #[tokio::test]
