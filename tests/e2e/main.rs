@@ -31,6 +31,7 @@ mod commands;
 
 mod verify;
 
+mod dynamodb;
 mod kafka;
 
 mod plan;

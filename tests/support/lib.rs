@@ -10,10 +10,12 @@
 )]
 #![allow(clippy::print_stdout, reason = "a skipped test is named")]
 
+mod jars;
 mod ports;
 mod process;
 mod wait;
 
+mod dynamodb;
 mod kafka;
 mod pair;
 mod session;
@@ -33,6 +35,7 @@ pub use ports::Port;
 pub use process::{Exit, Process, Signal};
 pub use wait::{hold, until, until_within};
 
+pub use dynamodb::{Calls, Dynamo, DynamoProxy, Fault, When};
 pub use kafka::{Connect, Connector, Kafka, Listener, PASSWORD, STRANGER, Schemas, USER};
 pub use pair::{Pair, all_processes};
 pub use session::Session;

@@ -32,3 +32,8 @@ pub async fn hold(period: Duration, mut check: impl AsyncFnMut()) {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
+
+/// What a slow or forgetful network takes, for those that stand in for one. No test waits by it.
+pub(crate) async fn delay(period: Duration) {
+    tokio::time::sleep(period).await;
+}

@@ -129,22 +129,25 @@ fn the_order_rests_on_health() {
     }
 }
 
-/// Guards `docker compose up` as the README tells it: what belongs to a profile is not waited for without it, and the broker
+/// Guards `docker compose up` as the README tells it: what belongs to a profile is not waited for without it, and what it runs
 /// is the release that the tests run.
 #[test]
-fn kafka_is_there_on_request_and_as_tested() {
+fn other_servers_are_there_on_request_and_as_tested() {
     let services = services();
-    let (_, kafka) = services.iter().find(|(name, _)| name == "kafka").expect("a service kafka");
-    assert_eq!(texts(&kafka["profiles"]), ["kafka"]);
-    for (name, service) in &services {
-        assert!(
-            service["profiles"].is_array() || service["depends_on"]["kafka"].is_null(),
-            "{name} waits for it"
-        );
+    for (server, pinned) in [("kafka", "kafka"), ("dynamodb", "dynamodb-local")] {
+        let (_, found) = services.iter().find(|(name, _)| name == server).expect("the service");
+        assert_eq!(texts(&found["profiles"]), [server]);
+        for (name, service) in &services {
+            assert!(
+                service["profiles"].is_array() || service["depends_on"][server].is_null(),
+                "{name} waits for {server}"
+            );
+        }
+        let image = found["image"].as_str().expect("an image");
+        let release = image.rsplit_once(":-").expect("a pinned tag").1.trim_end_matches('}');
+        let lock = format!("dev/jars/{pinned}-{release}.lock");
+        assert!(exists(&lock), "{image} is not the release in dev/jars");
     }
-    let image = kafka["image"].as_str().expect("an image");
-    let release = image.rsplit_once(":-").expect("a pinned tag").1.trim_end_matches('}');
-    assert!(exists(&format!("dev/jars/kafka-{release}.lock")), "{image} is not the release in dev/jars");
 }
 
 #[test]

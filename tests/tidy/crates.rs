@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::tree::{assert_none, root, rust_files};
 
 /// Every edge that the house allows. A crate that is missing here may depend on nothing of ours.
-const ALLOWED: [(&str, &[&str]); 15] = [
+const ALLOWED: [(&str, &[&str]); 16] = [
     ("understudy-model", &[]),
     ("understudy-contract", &["understudy-model"]),
     ("understudy-observe", &[]),
@@ -19,6 +19,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
     ("understudy-control", &["understudy-model", "understudy-observe"]),
     ("understudy-postgres", &["understudy-model", "understudy-contract", "understudy-pgoutput"]),
     ("understudy-kafka", &["understudy-model", "understudy-contract"]),
+    ("understudy-dynamodb", &["understudy-model", "understudy-contract"]),
     (
         "understudy-testkit",
         &["understudy-model", "understudy-contract", "understudy-transform", "understudy-replicate"],
@@ -47,6 +48,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
             "understudy-transform",
             "understudy-postgres",
             "understudy-kafka",
+            "understudy-dynamodb",
             "understudy-observe",
         ],
     ),

@@ -14,6 +14,8 @@ mod merge;
 
 mod query;
 
+mod template;
+
 pub use columns::{condition, map_columns};
 
 pub use route::{
@@ -26,3 +28,5 @@ pub use binding::{BindError, Binding, Mapped, fill_unchanged};
 pub use inverse::{Inverse, Lossless, Return, ReturnKind};
 
 pub use merge::{Clash, told_apart};
+
+pub use template::{Prefix, Template};

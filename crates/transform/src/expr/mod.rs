@@ -30,6 +30,7 @@ pub use value::{Array, Inet, Interval, Json, Numeric};
 pub(crate) use eval::Columns;
 use eval::TextRow;
 use node::Node;
+pub(crate) use resolve::parse as parsed;
 use resolve::{Context, Resolver};
 
 /// A compiled expression.
