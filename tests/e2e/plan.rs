@@ -1,15 +1,33 @@
 //! `understudy plan` on the demo's shop, whole, as an operator reads it before anything is created.
 
-use understudy_tests::{Migration, Pair, Port, Shop, Snapshot, through, understudy};
+use understudy_tests::{Kafka, Migration, Pair, Port, Shop, Snapshot, through, understudy};
 
 use crate::transforms::{GREAT_BLUE, GREAT_GREEN, GREAT_TABLES, Masking};
 
 /// Beside this file; `UPDATE_DOCS=1` writes it.
 const SNAPSHOT: &str = "tests/e2e/plan.txt";
 
+/// The same through Kafka.
+const SNAPSHOT_THROUGH: &str = "tests/e2e/plan-through.txt";
+
 /// The plan is what people decide by: not a word of it changes unnoticed.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_plan_as_an_operator_reads_it() {
+    // Where every migration goes through a log, the test below sees to it.
+    if through().is_none() {
+        compare_plan(SNAPSHOT, None).await;
+    }
+}
+
+/// The same where the way goes through Kafka: topics, and what is made in them.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_plan_through_kafka_as_an_operator_reads_it() {
+    if let Some(kafka) = Kafka::shared() {
+        compare_plan(SNAPSHOT_THROUGH, Some(kafka)).await;
+    }
+}
+
+async fn compare_plan(snapshot: &str, kafka: Option<&Kafka>) {
     let Some(pair) = Pair::start(15, 18).await else {
         return;
     };
@@ -20,17 +38,22 @@ async fn the_plan_as_an_operator_reads_it() {
     blue.batch("TRUNCATE shop.events; ANALYZE").await;
     pair.on_green().await.batch(GREAT_GREEN).await;
     let masking = Masking::of(&pair);
-    let migration = Migration::between(&pair, "great").entry(GREAT_TABLES).with(&masking.section());
+    let mut migration = Migration::between(&pair, "great").entry(GREAT_TABLES).with(&masking.section());
+    if let Some(kafka) = kafka {
+        let brokers = kafka.bootstrap();
+        migration = migration.through_as(&format!(
+            "{{ kafka: {{ brokers: [\"{brokers}\"], topic_prefix: planned, partitions: 3, replication_factor: 1 }} }}"
+        ));
+    }
     let file = migration.write(&Port::reserve()).to_string_lossy().into_owned();
     let exit = understudy(pair.scratch.path(), &["plan", &file]).await;
     assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
     assert!(!exit.stdout.contains(Masking::KEY), "the key was shown");
-    if through().is_some() {
-        // Beside what the snapshot has, a plan lists topics there, whose names are those of this run.
-        assert!(exit.stdout.contains("understudy.order"), "{}", exit.stdout);
-        return;
-    }
-    Snapshot::of(SNAPSHOT).compare(&settled(&exit.stdout, &pair));
+    let plan = kafka.map_or_else(
+        || exit.stdout.clone(),
+        |kafka| exit.stdout.replace(&kafka.bootstrap(), "127.0.0.1:9092"),
+    );
+    Snapshot::of(snapshot).compare(&settled(&plan, &pair));
 }
 
 /// Without what differs from run to run: ports, and the sizes of tables.

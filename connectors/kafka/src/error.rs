@@ -372,6 +372,39 @@ mod tests {
         }
     }
 
+    /// Guards whoever starts while brokers are away, or have just taken partitions, groups and transactions over: nothing that they say
+    /// then may end a process that would only have to wait.
+    #[test]
+    fn what_brokers_say_that_change_places_passes() {
+        use RDKafkaErrorCode as Code;
+        let passing = [
+            Code::LeaderNotAvailable,
+            Code::NotLeaderForPartition,
+            Code::ReplicaNotAvailable,
+            Code::BrokerNotAvailable,
+            Code::CoordinatorNotAvailable,
+            Code::CoordinatorLoadInProgress,
+            Code::NotCoordinator,
+            Code::NotController,
+            Code::FencedLeaderEpoch,
+            Code::UnknownLeaderEpoch,
+            Code::OffsetNotAvailable,
+            Code::NotEnoughReplicasAfterAppend,
+            Code::RequestTimedOut,
+            Code::NetworkException,
+            Code::KafkaStorageError,
+            Code::BrokerTransportFailure,
+            Code::DestroyBroker,
+            Code::UnknownBroker,
+            Code::TimedOutQueue,
+            Code::Resolve,
+        ];
+        for code in passing {
+            let class = Failure::from(Error::of_code(code, "shop.public.orders")).class();
+            assert_eq!(class, Class::Transient, "{code:?}");
+        }
+    }
+
     /// Guards that the remedy can be followed: the setting that fits the topic is that of the topic, and no topic has fewer
     /// partitions again.
     #[test]

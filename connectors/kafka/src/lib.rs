@@ -3,6 +3,7 @@
 pub mod codec;
 
 mod names;
+mod offsets;
 mod settings;
 
 mod aside;
@@ -49,4 +50,4 @@ pub use settings::{
     ClientCertificate, Compression, Consistency, KafkaSettings, Sasl, SaslMechanism, Secret,
     TOPIC_PREFIX_LEN_MAX, Tls, Verify, topic_prefix_is_valid,
 };
-pub use sink::{CaptureNotes, CapturedTable, KafkaSink, transactional_id};
+pub use sink::{CaptureNotes, CapturedTable, Handed, KafkaSink, transactional_id};

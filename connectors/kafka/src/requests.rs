@@ -59,9 +59,10 @@ impl AskCapture for KafkaRequests {
 }
 
 impl KafkaRequests {
-    /// Asks for tables to be copied into the log anew. Once this returns, the request lies there until the capture has heeded it.
-    pub async fn ask_copies(&mut self, tables: Vec<TableName>) -> Result<(), Failure> {
-        self.send(tables.into_iter().map(Asked::Table).collect()).await
+    /// Asks for tables to be copied into the log anew, unless a copy of theirs begins behind this group: there the log is read on.
+    /// Once this returns, the request lies there until the capture has heeded it.
+    pub async fn ask_copies(&mut self, tables: Vec<TableName>, since: Option<u64>) -> Result<(), Failure> {
+        self.send(tables.into_iter().map(|table| Asked::Table { table, since }).collect()).await
     }
 
     async fn send(&mut self, asked: Vec<Asked>) -> Result<(), Failure> {
@@ -156,7 +157,7 @@ impl RequestReader {
             };
             // Anybody may write there, and what is no request would be met at every start.
             let request = Request::from_json(message.payload().unwrap_or_default());
-            if let Ok(Request { target, asked: Asked::Table(table) }) = &request {
+            if let Ok(Request { target, asked: Asked::Table { table, .. } }) = &request {
                 // Every green of the log takes it, and their gates are held meanwhile.
                 tracing::info!(%table, by = target, "an apply asks for a new copy");
             }

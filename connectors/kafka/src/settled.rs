@@ -7,11 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::error::KafkaError;
 
-use crate::client::{ANSWER_MAX, Watcher, reader_config};
+use crate::client::{Watcher, reader_config};
 use crate::error::Error;
+use crate::offsets::{Offsets, offsets, partitions_of};
 use crate::settings::KafkaSettings;
 use crate::topics::{Found, doubted, find};
 
@@ -180,12 +182,9 @@ impl Surveyor {
         consumer: &BaseConsumer<Watcher>,
         topics: &BTreeMap<String, usize>,
         end: Offset,
-    ) -> Result<BTreeMap<(String, i32), i64>, Error> {
-        let of = |(topic, partitions): (&String, &usize)| {
-            let partitions = 0..*partitions as i32;
-            partitions.map(|partition| (topic.clone(), partition)).collect::<Vec<_>>()
-        };
-        self.ends(consumer, &topics.iter().flat_map(of).collect(), end)
+    ) -> Result<Offsets, Error> {
+        let sizes = topics.iter().map(|(topic, partitions)| (topic, *partitions));
+        self.ends(consumer, &partitions_of(sizes).collect(), end)
     }
 
     fn ends(
@@ -193,27 +192,12 @@ impl Surveyor {
         consumer: &BaseConsumer<Watcher>,
         partitions: &BTreeSet<(String, i32)>,
         end: Offset,
-    ) -> Result<BTreeMap<(String, i32), i64>, Error> {
-        let mut asked = TopicPartitionList::new();
-        for (topic, partition) in partitions {
-            let added = asked.add_partition_offset(topic, *partition, end);
-            added.map_err(|error| Error::of(&error, topic))?;
-        }
-        let answered = consumer.offsets_for_times(asked, ANSWER_MAX);
-        let doubted = |error: Error| {
+    ) -> Result<Offsets, Error> {
+        let judge = |error: &KafkaError, subject: &str| {
             let names = partitions.iter().map(|(topic, _)| topic.as_str()).collect::<BTreeSet<_>>();
-            doubted(error, (self.whole.client(), &self.watcher), names.into_iter())
+            let judged = self.watcher.judge(error, subject);
+            doubted(judged, (self.whole.client(), &self.watcher), names.into_iter())
         };
-        let answered = answered.map_err(|error| doubted(self.watcher.judge(&error, "the topics")))?;
-        let mut offsets = BTreeMap::new();
-        for element in answered.elements() {
-            element.error().map_err(|error| doubted(self.watcher.judge(&error, element.topic())))?;
-            let Offset::Offset(offset) = element.offset() else {
-                let why = format!("no broker tells the offsets of topic {}", element.topic());
-                return Err(Error::Unreachable { why });
-            };
-            offsets.insert((element.topic().to_owned(), element.partition()), offset);
-        }
-        Ok(offsets)
+        offsets(consumer, (partitions.iter().cloned(), end), judge)
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use understudy_contract::{
     Batch, Class, Cursor, Failure, LedgerEntry, LogEvent, LoggedChunk, LoggedEntry, LoggedKind, PlacedChunk,
-    PlacedKind,
+    PlacedKind, Unit,
 };
 use understudy_model::{
     Key, OldImage, Relation, RelationId, RouteId, RowChange, SourceChange, Tuple, TupleBuilder, Value,
@@ -25,6 +25,8 @@ pub struct FakeLog {
 struct FakeTable {
     relation: Arc<Relation>,
     key: Vec<usize>,
+    /// Readers have been told that it is followed.
+    has_joined: bool,
 }
 
 /// One reader of the log.
@@ -43,7 +45,7 @@ impl FakeLog {
 
     /// The table of the capture's next route, with the places of its key.
     pub fn add_table(&mut self, relation: Relation, key: Vec<usize>) {
-        self.tables.push(FakeTable { relation: Arc::new(relation), key });
+        self.tables.push(FakeTable { relation: Arc::new(relation), key, has_joined: false });
     }
 
     /// How many groups there are.
@@ -121,6 +123,14 @@ impl FakeLog {
 
     /// Writes what is recorded of the copy.
     pub(crate) fn entry(&mut self, entry: &LedgerEntry) {
+        let mut group = Vec::new();
+        if let LedgerEntry::Plan(Unit { route, .. }) | LedgerEntry::Complete(route) = entry
+            && let Some(table) = self.tables.get_mut(route.index())
+            && !std::mem::replace(&mut table.has_joined, true)
+        {
+            let join = LoggedEntry::Join { table: table.relation.id, is_void: false };
+            group.push(LogEvent::Entry(join));
+        }
         let table = |route| self.table(route).relation.id;
         let entry = match entry {
             LedgerEntry::Plan(unit) => LoggedEntry::Plan(unit.clone()),
@@ -130,7 +140,8 @@ impl FakeLog {
             }
             LedgerEntry::Complete(route) => LoggedEntry::Complete { table: table(*route) },
         };
-        self.groups.push(vec![LogEvent::Entry(entry)]);
+        group.push(LogEvent::Entry(entry));
+        self.groups.push(group);
     }
 
     fn table(&self, route: RouteId) -> &FakeTable {
@@ -170,7 +181,7 @@ impl FakeLog {
 
     /// An old row of which blue has sent the key.
     fn image(&self, route: RouteId, key: &Key) -> OldImage {
-        let FakeTable { relation, key: places } = self.table(route);
+        let FakeTable { relation, key: places, .. } = self.table(route);
         let texts = places.iter().zip(key.texts()).collect::<HashMap<_, _>>();
         let mut out = TupleBuilder::default();
         for at in 0..relation.columns.len() {

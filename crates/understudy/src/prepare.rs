@@ -235,6 +235,13 @@ pub fn start_again(saved: &mut Saved, routes: &[RouteId]) {
     }
 }
 
+/// Whether all rows of a route are still to come: they are planned, and none of them is on green.
+pub fn is_to_come(saved: &Saved, route: RouteId) -> bool {
+    let is_complete = saved.routes.iter().any(|known| known.route == Some(route) && known.complete);
+    let mut units = saved.units.iter().filter(|unit| unit.route == route).peekable();
+    !is_complete && units.peek().is_some() && units.all(|unit| unit.done.is_empty())
+}
+
 /// The routes that green does not follow as they are now: they join, or their mapping has changed.
 pub fn unfamiliar(known: &Known, routes: &[RouteSpec]) -> Vec<RouteId> {
     let is_unfamiliar = |route: &&RouteSpec| {

@@ -27,8 +27,12 @@ const ALIVE_EVERY: Duration = Duration::from_secs(5);
 /// An attempt that ran this long has done its work: the next failure starts from the shortest pause again.
 const STEADY: Duration = Duration::from_secs(60);
 
-/// Until the first attempt has connected both sides, passing failures are given up after this long.
+/// Until both sides have answered, passing failures are given up after this long: an address may be wrong.
 const FIRST_CONNECT_MAX: Duration = Duration::from_secs(30);
+
+/// The same where both sides have answered, and the migration could not be taken over yet: brokers without which the log cannot be
+/// read may be away for longer than any restart of theirs takes.
+const FIRST_CLAIM_MAX: Duration = Duration::from_secs(600);
 
 /// Which parts of a migration a process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -113,6 +117,7 @@ pub(crate) async fn run(
     let run = Run {
         instance: rand::random(),
         first: Instant::now(),
+        has_answered: AtomicBool::new(false),
         has_reached: AtomicBool::new(false),
         captures: AtomicBool::new(false),
         applies: AtomicBool::new(false),
@@ -153,6 +158,8 @@ struct Run {
     /// Tells this process from others that run the same migration.
     instance: u64,
     first: Instant,
+    /// Whether both ends of any part have answered.
+    has_answered: AtomicBool,
     /// Whether any part has reached both of its ends.
     has_reached: AtomicBool,
     /// Whether the capture has taken the migration over, and whether what fills green has.
@@ -221,6 +228,7 @@ impl Run {
                 status: &self.status,
                 recorder: &self.recorder,
                 instance: self.instance,
+                has_answered: &self.has_answered,
                 has_owned,
                 shared: &self.shared,
                 log_in_order: &self.log_in_order,
@@ -248,9 +256,8 @@ impl Run {
                 Err(failure) => failure,
             };
             self.status.failed(failure.to_string());
-            let hopeless = !self.was_reached() && self.first.elapsed() > FIRST_CONNECT_MAX;
             match decide(failure.class()) {
-                Decision::Retry if !hopeless => {}
+                Decision::Retry if self.reach().hopes(self.first.elapsed()) => {}
                 Decision::Stop if part == Part::Capture && adapts(&failure, &mut refused) => {}
                 Decision::Retry | Decision::Stop => {
                     self.status.phase(Phase::Failed);
@@ -299,11 +306,17 @@ impl Run {
         through.is_some_and(|kafka| kafka.consistency == understudy_kafka::Consistency::Key)
     }
 
-    /// Whether any part has found both of its ends. Once it has claimed the migration they have answered. The other part waits
-    /// for its own then, however long that takes: with green away, blue is followed all the same.
-    fn was_reached(&self) -> bool {
-        let reached = [&self.has_reached, &self.captures, &self.applies];
-        reached.iter().any(|reached| reached.load(Ordering::Relaxed))
+    /// How far any part has come with both of its ends. The other part waits for its own then, however long that takes: with
+    /// green away, blue is followed all the same.
+    fn reach(&self) -> Reach {
+        let is_set = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        if [&self.has_reached, &self.captures, &self.applies].into_iter().any(is_set) {
+            Reach::Owns
+        } else if is_set(&self.has_answered) {
+            Reach::Answered
+        } else {
+            Reach::Nothing
+        }
     }
 
     /// Shows what a part is at. The whole is as its apply is, where there is one.
@@ -340,6 +353,28 @@ impl Run {
     }
 }
 
+/// How far a process has come with what it connects to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// Something has not answered yet.
+    Nothing,
+    /// Both sides have.
+    Answered,
+    /// The migration has been taken over, or both sides have been connected.
+    Owns,
+}
+
+impl Reach {
+    /// Whether a failure that may pass is tried again so long after the first attempt.
+    fn hopes(self, since_first: Duration) -> bool {
+        match self {
+            Reach::Nothing => since_first <= FIRST_CONNECT_MAX,
+            Reach::Answered => since_first <= FIRST_CLAIM_MAX,
+            Reach::Owns => true,
+        }
+    }
+}
+
 /// Whether another attempt of a capture may get past a failure. It takes every table as it is, so that the next one takes a
 /// table that has changed as it is then; what comes up again just the same is none of that kind.
 fn adapts(failure: &Failure, refused: &mut Option<String>) -> bool {
@@ -350,6 +385,16 @@ fn adapts(failure: &Failure, refused: &mut Option<String>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A process that starts while a broker is away for minutes waits for it, as one does that has begun before; one with a wrong
+    /// address says so while somebody still looks; and none waits for ever for what it never had.
+    #[test]
+    fn who_has_been_answered_waits_for_longer() {
+        let hopes = |reach: Reach| [20, 60, 599, 601].map(|secs| reach.hopes(Duration::from_secs(secs)));
+        assert_eq!(hopes(Reach::Nothing), [true, false, false, false]);
+        assert_eq!(hopes(Reach::Answered), [true, true, true, false]);
+        assert_eq!(hopes(Reach::Owns), [true; 4]);
+    }
 
     /// A column that comes in on blue must not stop a capture, or blue keeps its log until somebody looks; what no new look
     /// at blue gets past must not be tried for ever.

@@ -1,6 +1,6 @@
 //! Several workers apply one log side by side, each the lanes that the group gives it.
 
-use understudy_tests::{Kafka, Pair, Sidecar, understudy, until};
+use understudy_tests::{Kafka, Pair, Port, Sidecar, understudy, until};
 
 use super::load::{LANES, ROWS, TABLES, Work, books_say, copied, migration, prove, shared_out};
 
@@ -29,6 +29,7 @@ async fn three_workers_share_twelve_partitions_while_one_is_killed_and_one_is_ad
     shared_out(&mut workers).await;
 
     copied(&mut green, &mut workers, LANES).await;
+    refuses_the_other_way(&pair, kafka, &prefix).await;
     work.goes_on(200).await;
     workers.remove(0).kill();
     workers.push(worker());
@@ -50,4 +51,13 @@ async fn three_workers_share_twelve_partitions_while_one_is_killed_and_one_is_ad
     let topic = format!("{prefix}.understudy.lanes");
     until("the topic of the lanes is gone", async || kafka.in_sync(1, &topic).await.is_none().then_some(()))
         .await;
+}
+
+/// Before anything is started: a green that lanes fill is not filled in whole transactions, and `check` says so.
+async fn refuses_the_other_way(pair: &Pair, kafka: &Kafka, prefix: &str) {
+    let other = migration(pair, kafka, (prefix, "transaction"));
+    let file = other.write(&Port::reserve()).to_string_lossy().into_owned();
+    let exit = understudy(other.folder(), &["check", &file]).await;
+    assert_eq!(exit.code, Some(2), "{}", exit.stdout);
+    assert!(exit.stdout.contains("green has been filled by 12 lanes so far"), "{}", exit.stdout);
 }

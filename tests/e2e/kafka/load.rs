@@ -14,7 +14,7 @@ pub(super) const LANES: usize = 12;
 const PACE: Duration = Duration::from_millis(20);
 
 /// Slow enough for workers to come and go in the middle of the copy.
-const COPY: &str = "copy: { chunk_bytes: 128KiB, bytes_per_second: 512KiB }";
+const COPY: &str = "copy: { chunk_bytes: 128KiB, bytes_per_second: 1MiB }";
 
 pub(super) const TABLES: &str = "
     CREATE TABLE counters (id int PRIMARY KEY, n bigint NOT NULL);
@@ -27,7 +27,7 @@ pub(super) const TABLES: &str = "
 
 pub(super) const ROWS: &str = "
     INSERT INTO counters SELECT n, 0 FROM generate_series(1, 200) n;
-    INSERT INTO moved SELECT n, 0, string_agg(md5(n || '/' || k), '') FROM generate_series(1, 1500) n,
+    INSERT INTO moved SELECT n, 0, string_agg(md5(n || '/' || k), '') FROM generate_series(1, 600) n,
         generate_series(1, 90) k GROUP BY n;
     INSERT INTO emptied SELECT n, 0 FROM generate_series(1, 500) n;
     INSERT INTO parts SELECT n % 2, n, 0 FROM generate_series(1, 500) n;";
@@ -90,7 +90,7 @@ impl Work {
 
 /// One transaction, which counts once.
 fn step(at: u64) -> String {
-    let (row, counter) = (at * 7 % 1_500 + 1, at % 200 + 1);
+    let (row, counter) = (at * 7 % 600 + 1, at % 200 + 1);
     let what = match at % 10 {
         // Keys move to and fro, with a large value that is not sent.
         0 | 1 => format!(

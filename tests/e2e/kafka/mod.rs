@@ -6,6 +6,7 @@ mod debezium;
 mod debezium_apply;
 mod fan_out;
 mod frozen;
+mod gained;
 mod lanes;
 mod lanes_verified;
 mod load;

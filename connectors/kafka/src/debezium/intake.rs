@@ -1,6 +1,6 @@
 //! What has come of Debezium's topics, in the order in which an apply takes it. Holds no socket, reads no clock.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use understudy_contract::{Class, Failure, LogEvent, LoggedEntry, Unit, Wanted};
 use understudy_model::{
@@ -15,12 +15,13 @@ use super::record::{Reader, Stamp, Told};
 use super::windows::Windows;
 use super::{DebeziumTable, Declared};
 use crate::names::TopicNames;
+use crate::offsets::Offsets;
 
 /// Beats that wait until green shows them.
 const BEATS_MAX: usize = 1_000;
 
 /// By topic and partition the offset at which what is there ends.
-pub(super) type Ends = BTreeMap<(String, i32), i64>;
+pub(super) type Ends = Offsets;
 
 /// What has come, and what is known of how far it goes.
 #[derive(Debug)]

@@ -63,6 +63,8 @@ pub struct DebeziumLog {
     pace: Interval,
     is_time: bool,
     looking: Option<Chore<Looked>>,
+    /// Topics that were new at the last look begin to be fetched.
+    fetching: Option<Chore<Result<(), Failure>>>,
     reading: Option<Chore<Result<RowsRead, Failure>>>,
     beating: Option<Chore<Result<(BlueLook, i64), Failure>>>,
     failed: Option<Failure>,
@@ -112,6 +114,7 @@ impl DebeziumLog {
             pace,
             is_time: false,
             looking: None,
+            fetching: None,
             reading: None,
             beating: None,
             failed: None,
@@ -127,7 +130,8 @@ impl DebeziumLog {
     /// Starts what is due.
     fn set_out(&mut self) {
         let wanted = self.intake.wants_ends();
-        if self.looking.is_none() && std::mem::take(&mut self.is_time) {
+        // What is new at a look has to be fetched before its ends can be reached.
+        if self.looking.is_none() && self.fetching.is_none() && std::mem::take(&mut self.is_time) {
             let (reach, topics, place) =
                 (self.reach.clone(), self.intake.topics(), self.intake.place().clone());
             let look = blocking(move || reach.look(&topics, &place));
@@ -158,8 +162,10 @@ impl DebeziumLog {
             biased;
             looked = done(&mut self.looking) => {
                 let (upto, found) = looked?;
-                self.on_look(upto, found)
+                self.on_look(upto, found);
+                Ok(())
             }
+            fetched = done(&mut self.fetching) => fetched,
             beat = done(&mut self.beating) => {
                 match beat {
                     Ok((look, sent_us)) => {
@@ -202,16 +208,19 @@ impl DebeziumLog {
         }
     }
 
-    fn on_look(&mut self, upto: Option<Lsn>, found: Found) -> Result<(), Failure> {
+    fn on_look(&mut self, upto: Option<Lsn>, found: Found) {
         let Found { new, ends } = found;
-        self.reach.fetch_tables(&new).map_err(fault::told)?;
-        for (topic, starts) in new {
-            self.intake.on_topic(topic, starts);
+        for (topic, starts) in &new {
+            self.intake.on_topic(topic.clone(), starts.clone());
+        }
+        if !new.is_empty() {
+            let reach = self.reach.clone();
+            let fetch = blocking(move || reach.fetch_tables(&new));
+            self.fetching = Some(Box::pin(async move { fetch.await.map_err(fault::told) }));
         }
         if let Some(upto) = upto {
             self.intake.on_ends(upto, ends);
         }
-        Ok(())
     }
 }
 

@@ -1,15 +1,14 @@
 //! What the brokers tell of Debezium's topics: which there are, and where they begin and end.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::intake::Ends;
 use super::place::Place;
 use crate::client::{ANSWER_MAX, Watcher, reader_config};
 use crate::error::Error;
+use crate::offsets::{Offsets, offsets, partitions_of};
 use crate::settings::KafkaSettings;
 use crate::topics::find_each;
 
@@ -25,7 +24,7 @@ pub(super) struct Reach {
     pub(super) consumer: Arc<TopicConsumer>,
     pub(super) watcher: Watcher,
     /// From where the partitions of the tables' topics are read.
-    pub(super) starts: Arc<Mutex<Ends>>,
+    pub(super) starts: Arc<Mutex<Offsets>>,
 }
 
 /// What was found at a look.
@@ -34,7 +33,7 @@ pub(super) struct Found {
     /// Topics that were not there at the look before, each with the first offset of its partitions.
     pub(super) new: Vec<(String, Vec<i64>)>,
     /// Where all of them end.
-    pub(super) ends: Ends,
+    pub(super) ends: Offsets,
 }
 
 impl Reach {
@@ -78,7 +77,7 @@ impl Reach {
             .filter(|(topic, _)| !place.topics.contains_key(topic))
             .cloned()
             .collect::<Vec<_>>();
-        let firsts = self.offsets(partitions_of(&new), Offset::Beginning)?;
+        let firsts = self.offsets(partitions_of(sizes(&new)), Offset::Beginning)?;
         for (topic, partitions) in new {
             let starts = (0..partitions)
                 .map(|partition| firsts[&(topic.clone(), partition as i32)])
@@ -90,15 +89,15 @@ impl Reach {
             }
             found.new.push((topic, starts));
         }
-        found.ends = self.offsets(partitions_of(&present), Offset::End)?;
+        found.ends = self.offsets(partitions_of(sizes(&present)), Offset::End)?;
         Ok(found)
     }
 
     /// What is to be read next must still be there, and have been there.
     pub(super) fn still_there(&self, place: &Place) -> Result<(), Error> {
         let topics = place.topics.iter().map(|(topic, next)| (topic.clone(), next.len())).collect::<Vec<_>>();
-        let firsts = self.offsets(partitions_of(&topics), Offset::Beginning)?;
-        let ends = self.offsets(partitions_of(&topics), Offset::End)?;
+        let firsts = self.offsets(partitions_of(sizes(&topics)), Offset::Beginning)?;
+        let ends = self.offsets(partitions_of(sizes(&topics)), Offset::End)?;
         for ((topic, partition), first) in firsts {
             let next = place.next(&topic, partition).unwrap_or_default();
             let end = ends.get(&(topic.clone(), partition)).copied().unwrap_or(first);
@@ -129,7 +128,7 @@ impl Reach {
             });
         };
         let partitions = [(topic.to_owned(), found.partitions)];
-        let firsts = self.offsets(partitions_of(&partitions), Offset::Beginning)?;
+        let firsts = self.offsets(partitions_of(sizes(&partitions)), Offset::Beginning)?;
         Ok(firsts.into_values().collect())
     }
 
@@ -138,29 +137,8 @@ impl Reach {
         &self,
         partitions: impl Iterator<Item = (String, i32)>,
         end: Offset,
-    ) -> Result<Ends, Error> {
-        let mut asked = TopicPartitionList::new();
-        for (topic, partition) in partitions {
-            let added = asked.add_partition_offset(&topic, partition, end);
-            added.map_err(|error| Error::of(&error, &topic))?;
-        }
-        if asked.count() == 0 {
-            return Ok(Ends::new());
-        }
-        let expected = asked.count();
-        let answered = self.consumer.offsets_for_times(asked, ANSWER_MAX);
-        let answered = answered.map_err(|error| self.watcher.judge(&error, "the topics"))?;
-        let mut offsets = BTreeMap::new();
-        for element in answered.elements() {
-            element.error().map_err(|error| Error::of(&error, element.topic()))?;
-            if let Offset::Offset(offset) = element.offset() {
-                offsets.insert((element.topic().to_owned(), element.partition()), offset);
-            }
-        }
-        match offsets.len() == expected {
-            true => Ok(offsets),
-            false => Err(Error::Unreachable { why: "no broker tells the offsets of some topic".to_owned() }),
-        }
+    ) -> Result<Offsets, Error> {
+        offsets(&*self.consumer, (partitions, end), |error, subject| self.watcher.judge(error, subject))
     }
 
     /// Fetches these tables' topics too, each from the offset given.
@@ -189,10 +167,6 @@ impl Reach {
     }
 }
 
-fn partitions_of(topics: &[(String, usize)]) -> impl Iterator<Item = (String, i32)> {
-    let of = |(topic, partitions): &(String, usize)| {
-        let topic = topic.clone();
-        (0..*partitions as i32).map(move |partition| (topic.clone(), partition))
-    };
-    topics.iter().flat_map(of)
+fn sizes(topics: &[(String, usize)]) -> impl Iterator<Item = (&String, usize)> {
+    topics.iter().map(|(topic, partitions)| (topic, *partitions))
 }

@@ -73,10 +73,14 @@ fn group_id(settings: &KafkaSettings, migration: &str) -> String {
 }
 
 impl KafkaGroup {
-    /// Joins the group of a migration. Makes its topic where it is missing.
-    pub async fn join(settings: &KafkaSettings, migration: &str) -> Result<KafkaGroup, Failure> {
+    /// Joins the group of a migration. Makes its topic where it is missing. `answered` hears when a broker has answered.
+    pub async fn join(
+        settings: &KafkaSettings,
+        migration: &str,
+        answered: impl FnOnce(),
+    ) -> Result<KafkaGroup, Failure> {
         let joining = |error: Error| Failure::from(error).while_doing("join the group of workers in Kafka");
-        make_topic(settings).await.map_err(joining)?;
+        make_topic(settings, answered).await.map_err(joining)?;
         let topic = TopicNames::new(settings.topic_prefix.clone()).lanes();
         let (events, told) = mpsc::channel(EVENTS_MAX);
         let watcher = Watcher::default();
@@ -194,12 +198,14 @@ fn judge_member(error: &KafkaError, (topic, group): (&str, &str), watcher: &Watc
 }
 
 /// Makes the topic by which lanes are shared out, unless it is there: who may not make topics can be given it.
-async fn make_topic(settings: &KafkaSettings) -> Result<(), Error> {
+async fn make_topic(settings: &KafkaSettings, answered: impl FnOnce()) -> Result<(), Error> {
     let spec = TopicSpec::lanes(settings, &TopicNames::new(settings.topic_prefix.clone()));
     let (prober, watcher) = prober(settings)?;
     let (looking, judge, name) = (prober.clone(), watcher.clone(), spec.name.clone());
     let find = move || find_each(looking.client(), std::iter::once(name.as_str()), &judge);
-    if blocking(find).await?.is_empty() {
+    let there = blocking(find).await?;
+    answered();
+    if there.is_empty() {
         let made = create(&admin(settings)?, settings, std::slice::from_ref(&spec), false).await;
         let made = made.map_err(|error| watcher.judge(&error, &spec.name))?;
         if let Some((topic, code)) = made.into_iter().next() {

@@ -107,7 +107,7 @@ impl ChangeLog for LaneLog {
             }
         }
         if self.inner.assembler.is_over() && !self.inner.assembler.has_event() {
-            self.inner.narrow()?;
+            self.inner.narrow();
         }
         let event = self.inner.next().await?;
         self.on_event(&event)?;

@@ -58,6 +58,8 @@ enum Brought {
     Shapes(Vec<SchemaRecord>),
     /// The queues of a table's topic.
     Table(TableName, Queues),
+    /// Partitions of other lanes were given up.
+    Nothing,
     /// Queues of partitions of other lanes.
     Partitions(Vec<(TableName, u32, Queue)>),
 }
@@ -152,6 +154,7 @@ impl KafkaLog {
             self.chore = None;
             match brought? {
                 Brought::Shapes(shapes) => self.assembler.learn(shapes)?,
+                Brought::Nothing => {}
                 Brought::Partitions(started) => {
                     for (table, partition, queue) in started {
                         let queues = self.tables.get_mut(&table);
@@ -219,7 +222,7 @@ impl KafkaLog {
     }
 
     /// Reads on as one lane among others: partitions of those are given up.
-    fn narrow(&mut self) -> Result<(), Failure> {
+    fn narrow(&mut self) {
         self.assembler.narrow();
         let names = TopicNames::new(self.settings.topic_prefix.clone());
         let mut given_up = TopicPartitionList::new();
@@ -232,10 +235,18 @@ impl KafkaLog {
             }
         }
         if given_up.count() == 0 {
-            return Ok(());
+            return;
         }
-        let done = self.client.consumer.incremental_unassign(&given_up);
-        done.map_err(|error| Error::of(&error, "the partitions of other lanes").into())
+        let consumer = Arc::clone(&self.client.consumer);
+        self.chore = Some(Box::pin(async move {
+            // The client answers once its own thread has taken it.
+            let done = blocking(move || {
+                let done = consumer.incremental_unassign(&given_up);
+                done.map_err(|error| Error::of(&error, "the partitions of other lanes"))
+            });
+            done.await?;
+            Ok(Brought::Nothing)
+        }));
     }
 
     /// Reads the records that are counted of one partition, as far as they are at hand, and waits if none is.

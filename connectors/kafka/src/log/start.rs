@@ -17,6 +17,7 @@ use super::opening;
 use crate::client::{ANSWER_MAX, Watcher, reader_config};
 use crate::error::Error;
 use crate::names::TopicNames;
+use crate::offsets::{Offsets, offsets, partitions_of};
 use crate::settings::KafkaSettings;
 use crate::topics::{Found, doubted, find};
 
@@ -32,14 +33,11 @@ const QUEUE_BYTES_MIN: usize = 64 * 1024;
 /// A queue larger than this makes nothing faster.
 const QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// Offsets by topic and partition.
-type Offsets = HashMap<(String, i32), i64>;
-
 /// Whether a partition of a topic is read.
 type Reads<'a> = &'a dyn Fn(&str, i32) -> bool;
 
 /// By topic and partition the offset at which reading has started in this session.
-pub(super) type Starts = Arc<Mutex<Offsets>>;
+pub(super) type Starts = Arc<Mutex<HashMap<(String, i32), i64>>>;
 
 /// What reads the log.
 #[derive(Clone)]
@@ -59,40 +57,13 @@ impl LogClient {
 
     /// The first or the last offset of every partition of these topics. The last one is where what readers see ends. Blocks
     /// its thread.
-    pub(super) fn offsets_at(
-        &self,
-        topics: &[(String, usize)],
-        end: Offset,
-    ) -> Result<HashMap<(String, i32), i64>, Error> {
-        let mut asked = TopicPartitionList::new();
-        for (topic, partitions) in topics {
-            for partition in 0..*partitions {
-                let added = asked.add_partition_offset(topic, partition as i32, end);
-                added.map_err(|error| Error::of(&error, topic))?;
-            }
-        }
-        let doubted = |error: Error| {
+    pub(super) fn offsets_at(&self, topics: &[(String, usize)], end: Offset) -> Result<Offsets, Error> {
+        let judge = |error: &KafkaError, subject: &str| {
             let names = topics.iter().map(|(topic, _)| topic.as_str());
-            doubted(error, (self.consumer.client(), &self.watcher), names)
+            doubted(self.judge(error, subject), (self.consumer.client(), &self.watcher), names)
         };
-        let answered = self.consumer.offsets_for_times(asked, ANSWER_MAX);
-        let answered = answered.map_err(|error| doubted(self.judge(&error, "the topics")))?;
-        let mut offsets = HashMap::new();
-        for element in answered.elements() {
-            element.error().map_err(|error| doubted(Error::of(&error, element.topic())))?;
-            if let Offset::Offset(offset) = element.offset() {
-                offsets.insert((element.topic().to_owned(), element.partition()), offset);
-            }
-        }
-        for (topic, partitions) in topics {
-            let is_known = |partition| offsets.contains_key(&(topic.clone(), partition as i32));
-            if !(0..*partitions).all(is_known) {
-                return Err(Error::Unreachable {
-                    why: format!("no broker tells the offsets of topic {topic}"),
-                });
-            }
-        }
-        Ok(offsets)
+        let partitions = partitions_of(topics.iter().map(|(topic, partitions)| (topic, *partitions)));
+        offsets(&*self.consumer, (partitions, end), judge)
     }
 }
 
@@ -260,7 +231,7 @@ pub(super) fn start_partitions(
     let is_known = |(_, topic, partition): &(TableName, String, u32)| place.next(topic, *partition).is_some();
     // Where nothing was ever taken of a partition, it is read from its beginning.
     let lows = match wanted.iter().all(is_known) {
-        true => HashMap::new(),
+        true => Offsets::new(),
         false => client.offsets_at(&topics, Offset::Beginning)?,
     };
     let mut starts = HashMap::new();
@@ -372,7 +343,7 @@ enum Attach {
 fn attach(
     client: &LogClient,
     topics: &[(String, usize)],
-    (starts, reads): (Offsets, Reads<'_>),
+    (starts, reads): (HashMap<(String, i32), i64>, Reads<'_>),
     attach: Attach,
 ) -> Result<Vec<Queues>, Error> {
     let mut list = TopicPartitionList::new();

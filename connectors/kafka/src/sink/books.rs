@@ -6,6 +6,7 @@ use rustc_hash::FxHashSet;
 use understudy_contract::{Class, Failure, Lineage, SavedUnit, Unit, Wanted};
 use understudy_model::{BlockRange, Checkpoint, Key, RouteId, TableName, UnitId, Xid};
 
+use super::notes::Planned;
 use crate::codec::{
     DoneRanges, FoldedState, Progress, RouteState, StateKey, StateRecord, UnitState, progress_records,
 };
@@ -209,6 +210,16 @@ impl Books {
         let mut units = self.units.values().filter(|unit| unit.route == route).cloned().collect::<Vec<_>>();
         units.sort_by_key(|unit| unit.id);
         units
+    }
+
+    /// Where the copy of a route is planned; `None` where nothing of it is.
+    pub(super) fn planned_of(&self, route: RouteId) -> Option<Planned> {
+        let of_route = self.units.values().filter(|unit| unit.route == route);
+        let plans = of_route.filter_map(|unit| self.done.get(&unit.id)).map(DoneRanges::generation);
+        let one = |at| Planned { all: at, last: at };
+        plans
+            .map(one)
+            .reduce(|one, other| Planned { all: one.all.min(other.all), last: one.last.max(other.last) })
     }
 
     fn forget_ranges(&self, source: &TableName, id: UnitId) -> Vec<StateRecord> {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::AdminClient;
 use rdkafka::client::DefaultClientContext;
@@ -20,6 +21,12 @@ use crate::names::TopicNames;
 use crate::settings::KafkaSettings;
 use crate::topics::{self, Found, TopicSpec};
 
+/// How long it may take until brokers know what a topic was made with.
+const MADE_MAX: Duration = Duration::from_secs(10);
+
+/// Pause between two looks at that.
+const LOOK_PAUSE: Duration = Duration::from_millis(250);
+
 impl KafkaSink {
     /// Sends older captures away, then reads what the last one has left. Topics that are missing are made, unless the books
     /// say that they were there.
@@ -37,6 +44,9 @@ impl KafkaSink {
         let saved = folded.as_ref().map(|folded| folded.saved.clone());
         self.books = folded.map(Books::of).unwrap_or_default();
         self.books.void(unfit);
+        for table in &self.captured {
+            self.notes.set_planned(table.route, self.books.planned_of(table.route));
+        }
         self.tables = self.shaped(&shapes)?;
         self.open = None::<OpenSpan>;
         self.claimed = true;
@@ -98,8 +108,7 @@ impl KafkaSink {
             there = blocking(move || topics::await_topics(pen.producer.client(), &awaited)).await?;
         }
         there.retain(|name, _| specs.iter().any(|spec| spec.name == *name));
-        let described = topics::describe(&admin, &mut there).await;
-        described.map_err(|error| self.pen.watcher.judge(&error, "the cluster"))?;
+        self.describe(&admin, (&mut there, &missing)).await?;
         let single = there.values().filter(|found| found.replicas == 1).count();
         if single > 0 {
             tracing::warn!(
@@ -125,6 +134,28 @@ impl KafkaSink {
             }
         }
         Ok(())
+    }
+
+    /// Adds what the brokers have set for topics. One may know of a topic that was made a moment ago, and not yet what it was made
+    /// with.
+    async fn describe(
+        &self,
+        admin: &AdminClient<DefaultClientContext>,
+        (there, made): (&mut BTreeMap<String, Found>, &[TopicSpec]),
+    ) -> Result<(), Failure> {
+        let began = Instant::now();
+        loop {
+            let described = topics::describe(admin, there).await;
+            described.map_err(|error| self.pen.watcher.judge(&error, "the cluster"))?;
+            let differs = |spec: &TopicSpec, found: &Found| {
+                spec.compare(&self.settings, found).iter().any(topics::Difference::is_grave)
+            };
+            let is_known = |spec: &TopicSpec| there.get(&spec.name).is_none_or(|found| !differs(spec, found));
+            if made.iter().all(is_known) || began.elapsed() > MADE_MAX {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
     }
 
     /// The settings that topics are made with: where nobody says how many replicas they get, as many as the brokers would make,

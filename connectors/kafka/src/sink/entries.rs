@@ -67,6 +67,7 @@ impl KafkaSink {
             }
         };
         entries.push(logged);
+        self.notes.set_planned(route, self.books.planned_of(route));
         self.write_bare(Work::Entries(entries), &[place], (Tail::default(), state)).await
     }
 
@@ -82,12 +83,16 @@ impl KafkaSink {
         let (place, table) = self.tables.of(route)?;
         let name = table.name.clone();
         let units = self.books.units_of(route);
-        let logged = units.iter().map(|unit| LoggedEntry::Plan(as_planned(table, unit))).collect::<Vec<_>>();
+        // Readers who do not follow the table yet are told that they can from here on: what a leaf by itself does not tell.
+        let joins = units.first().map(|_| LoggedEntry::Join { table: table.id, is_void: false });
+        let plans = units.iter().map(|unit| LoggedEntry::Plan(as_planned(table, unit)));
+        let logged = joins.into_iter().chain(plans).collect::<Vec<_>>();
         let mut state = vec![self.follow(route, Some(false))?];
         for unit in units {
             state.extend(self.books.plan(&name, SavedUnit { done: Vec::new(), rows_done: 0, ..unit }));
         }
         let work = if logged.is_empty() { Work::None } else { Work::Entries(logged) };
+        self.notes.set_planned(route, self.books.planned_of(route));
         self.write_bare(work, &[place], (Tail::default(), state)).await
     }
 
@@ -114,6 +119,7 @@ impl KafkaSink {
             let forget = |unit: SavedUnit| LoggedEntry::Forget { unit: unit.id.relation(), table: table.id };
             logged.extend(self.books.units_of(*route).into_iter().map(forget));
             state.extend(self.books.forget_route(&table.name, *route));
+            self.notes.set_planned(*route, None);
             places.push(place);
         }
         let work = if logged.is_empty() { Work::None } else { Work::Entries(logged) };

@@ -203,13 +203,34 @@ pub(super) fn last_group(
     topic: &str,
     extent: Extent,
 ) -> Result<Option<u64>, Error> {
+    let groups = groups_at_end(settings, topic, extent, |groups| !groups.is_empty())?;
+    Ok(groups.last().map(|group| group.number))
+}
+
+/// The committed groups from this number on, as far as they are still there, and some before.
+pub(super) fn groups_from(
+    settings: &KafkaSettings,
+    topic: &str,
+    extent: Extent,
+    first: u64,
+) -> Result<Vec<Group>, Error> {
+    groups_at_end(settings, topic, extent, |groups| groups.iter().any(|group| group.number <= first))
+}
+
+/// The last groups that are committed: so many that they are enough, or all.
+fn groups_at_end(
+    settings: &KafkaSettings,
+    topic: &str,
+    extent: Extent,
+    are_enough: impl Fn(&[Group]) -> bool,
+) -> Result<Vec<Group>, Error> {
     let mut tail = TAIL;
     loop {
         let from = extent.low.max(extent.stable.saturating_sub(tail));
-        let (mut last, mut bad) = (None, None);
+        let (mut groups, mut bad) = (Vec::new(), None);
         read(settings, Stretch { from, ..Stretch::committed(topic, 0, extent) }, |message| {
             match Group::from_json(message.payload().unwrap_or_default()) {
-                Ok(group) => last = Some(group.number),
+                Ok(group) => groups.push(group),
                 Err(error) => bad = Some(error),
             }
             Told::GoOn
@@ -217,8 +238,8 @@ pub(super) fn last_group(
         if let Some(error) = bad {
             return Err(Error::Torn { topic: topic.to_owned(), why: error.to_string() });
         }
-        if last.is_some() || from == extent.low {
-            return Ok(last);
+        if are_enough(&groups) || from == extent.low {
+            return Ok(groups);
         }
         tail = tail.saturating_mul(64);
     }

@@ -7,6 +7,7 @@
 mod books;
 mod claim;
 mod connect;
+mod copies;
 mod entries;
 mod groups;
 mod left;
@@ -44,7 +45,7 @@ use tables::Tables;
 use transaction::{Draft, Pen, Sealed};
 
 pub use connect::transactional_id;
-pub use notes::CaptureNotes;
+pub use notes::{CaptureNotes, Handed};
 pub use tables::CapturedTable;
 
 /// Kafka, as what a capture writes to.

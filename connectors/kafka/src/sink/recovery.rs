@@ -8,19 +8,24 @@
 //! How it was meant to end shows by the rest of it: every transaction has records in the topics of the order and of the
 //! bookkeeping. Where one of these shows it, or lacks it for good, that is how it ended. Where both hang, it was committed if all
 //! of it is there; if it was to be given up, nobody has seen that yet, and what it holds is true all the same.
+//!
+//! What a recovery writes may be left unfinished in its turn. Then what was committed hangs in a partition together with what was
+//! not, or in part, and one mark would count for all: it is given up there, and what was committed is written again (`copies`).
 
 use std::collections::BTreeMap;
 
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use understudy_model::{RelationId, TableName};
 
-use super::left::{fold, last_group};
-use super::transaction::{Draft, Pen, Sealed, Touch};
+use super::copies::{At, Counts, Ending, ending, last_written};
+use super::left::{fold, groups_from, last_group};
+use super::transaction::{Draft, Pen, Sealed, Topics, Touch};
 use crate::codec::{
     CodecError, DataHeaders, FoldedState, GROUP, Group, GroupTable, Progress, SchemaRecord, StateFold,
     StateRecord, TOMBSTONE, Work, progress_records,
 };
 use crate::error::Error;
+use crate::names::TopicNames;
 use crate::read_all::{Stretch, Told, read};
 use crate::settled::{Extent, Extents};
 
@@ -33,8 +38,8 @@ type Entry = (Vec<u8>, Option<Vec<u8>>);
 /// What hangs in one partition of a table.
 #[derive(Debug, Clone, Default)]
 struct Rows {
-    /// How many records of each group.
-    groups: BTreeMap<u64, u64>,
+    /// Offset and group of each record.
+    records: Vec<(i64, u64)>,
     /// The last record, and the version of its shape.
     last: Touch,
     version: u32,
@@ -51,7 +56,7 @@ struct Hanging {
     shapes: Vec<(Touch, SchemaRecord)>,
     other_shapes: bool,
     /// In those of tables.
-    rows: BTreeMap<(String, i32), Rows>,
+    rows: BTreeMap<At, Rows>,
 }
 
 /// How a transaction is to end.
@@ -139,7 +144,9 @@ pub(super) fn recover(pen: &Pen, extents: &Extents) -> Result<Mended, Error> {
     };
     let (end, last) = signs.judge();
     let books = if end == End::Commit { after } else { before };
-    let plan = plan(pen, &hanging, (end, last, books.as_ref()))?;
+    let plan = plan(&pen.topics, &hanging, (end, last, books.as_ref()), &told(pen, order, &hanging)?);
+    // Read before it is given up: nothing is begun that cannot be ended.
+    let again = plan.again(pen, extents)?;
     for (topic, partition, _) in extents.hanging() {
         tracing::warn!(topic, partition, "the brokers have left a transaction unfinished: finishing it");
     }
@@ -148,11 +155,18 @@ pub(super) fn recover(pen: &Pen, extents: &Extents) -> Result<Mended, Error> {
     }
     match (plan.is_needed(), books) {
         (true, Some(books)) => {
-            pen.write(plan.draft(&books, last + 1, &pen.captured)?)?;
+            let mut draft = plan.draft(&books, last + 1, &pen.captured)?;
+            draft.touched.extend(again);
+            pen.write(draft)?;
             Ok(Mended { before: last, after: last + 1 })
         }
         (true, None) => Err(torn(&pen.topics.state, "records hang, and no books tell of them")),
-        (false, _) => Ok(Mended { before: last, after: last }),
+        (false, _) => {
+            if !again.is_empty() {
+                pen.write(Draft { touched: again, ..Draft::default() })?;
+            }
+            Ok(Mended { before: last, after: last })
+        }
     }
 }
 
@@ -165,11 +179,25 @@ struct Plan {
     finishes_own: bool,
     shapes: Vec<Touch>,
     rows: Vec<(u32, Touch)>,
+    /// What was committed and is given up: how many records of which groups each partition is to hold again.
+    again: Vec<(At, Counts)>,
+    /// The same of shapes.
+    shapes_again: Vec<Touch>,
 }
 
 impl Plan {
     fn is_needed(&self) -> bool {
         self.finishes_own || !self.shapes.is_empty() || !self.rows.is_empty()
+    }
+
+    /// What is to be written again, as it was written last.
+    fn again(&self, pen: &Pen, extents: &Extents) -> Result<Vec<Touch>, Error> {
+        let mut again = self.shapes_again.clone();
+        for (at, counts) in &self.again {
+            let extent = extents.of(&at.0, at.1).ok_or_else(|| torn(&at.0, "nobody tells what it holds"))?;
+            again.extend(last_written(pen, at, extent, counts)?);
+        }
+        Ok(again)
     }
 
     /// A group of its own, which readers pass over, with a record in every partition that is to be finished.
@@ -223,10 +251,11 @@ const NO_GROUP: u64 = u64::MAX;
 
 /// How every partition is to be finished. A transaction ends everywhere as it does in the order and the bookkeeping.
 fn plan(
-    pen: &Pen,
+    topics: &Topics,
     hanging: &Hanging,
     (end, last, books): (End, u64, Option<&FoldedState>),
-) -> Result<Plan, Error> {
+    told: &BTreeMap<At, Counts>,
+) -> Plan {
     let mut plan = Plan::default();
     let dummy = |topic: &str, partition| Touch {
         topic: topic.to_owned(),
@@ -238,10 +267,8 @@ fn plan(
         match end {
             End::Commit => plan.finishes_own = true,
             End::GiveUp => {
-                let own = [
-                    (&pen.topics.order, hanging.order.is_some()),
-                    (&pen.topics.state, hanging.state.is_some()),
-                ];
+                let own =
+                    [(&topics.order, hanging.order.is_some()), (&topics.state, hanging.state.is_some())];
                 plan.given_up
                     .extend(own.iter().filter(|(_, hangs)| *hangs).map(|(topic, _)| dummy(topic, 0)));
             }
@@ -251,21 +278,50 @@ fn plan(
         let newest = books.and_then(|books| books.schemas.get(&shape.table));
         newest.is_some_and(|newest| shape.version <= *newest)
     };
-    let (told, untold) = hanging.shapes.iter().partition::<Vec<_>, _>(|(_, shape)| known(shape));
-    match (told.is_empty(), untold.is_empty() && !hanging.other_shapes) {
-        (_, true) => plan.shapes.extend(told.into_iter().map(|(touch, _)| touch.clone())),
-        (true, false) => plan.given_up.push(dummy(&pen.topics.schema, 0)),
-        (false, false) => return Err(torn(&pen.topics.schema, "shapes of two transactions hang in it")),
-    }
-    for ((topic, partition), rows) in &hanging.rows {
-        let (mut groups, partition) = (rows.groups.keys(), *partition as u32);
-        match (groups.clone().all(|group| *group <= last), groups.all(|group| *group > last)) {
-            (true, _) => plan.rows.push((rows.version, rows.last.clone())),
-            (false, true) => plan.given_up.push(dummy(topic, partition)),
-            (false, false) => return Err(torn(topic, "records of two transactions hang in it")),
+    let (named, unnamed) = hanging.shapes.iter().partition::<Vec<_>, _>(|(_, shape)| known(shape));
+    match (named.is_empty(), unnamed.is_empty() && !hanging.other_shapes) {
+        (_, true) => plan.shapes.extend(named.into_iter().map(|(touch, _)| touch.clone())),
+        (true, false) => plan.given_up.push(dummy(&topics.schema, 0)),
+        (false, false) => {
+            plan.given_up.push(dummy(&topics.schema, 0));
+            plan.shapes_again.extend(named.into_iter().map(|(touch, _)| touch.clone()));
         }
     }
-    Ok(plan)
+    for (at, rows) in &hanging.rows {
+        match ending(&rows.records, last, told.get(at).unwrap_or(&Counts::new())) {
+            Ending::Shown => plan.rows.push((rows.version, rows.last.clone())),
+            Ending::Hidden(counts) => {
+                plan.given_up.push(dummy(&at.0, at.1 as u32));
+                if !counts.is_empty() {
+                    plan.again.push((at.clone(), counts));
+                }
+            }
+        }
+    }
+    plan
+}
+
+/// What the groups from the first that hangs in a table on tell of each partition in which one hangs.
+fn told(pen: &Pen, order: Option<Extent>, hanging: &Hanging) -> Result<BTreeMap<At, Counts>, Error> {
+    let rows = hanging.rows.values().flat_map(|rows| &rows.records);
+    let first = rows.map(|(_, group)| *group).min().unwrap_or(NO_GROUP);
+    let mut groups = match order {
+        Some(extent) if first != NO_GROUP => groups_from(&pen.settings, &pen.topics.order, extent, first)?,
+        Some(_) | None => Vec::new(),
+    };
+    groups.extend(hanging.order.iter().flatten().filter(|group| group.number != NO_GROUP).cloned());
+    let names = TopicNames::new(&pen.settings.topic_prefix);
+    let mut told: BTreeMap<At, Counts> = BTreeMap::new();
+    for at in hanging.rows.keys() {
+        let of_partition = told.entry(at.clone()).or_default();
+        for group in &groups {
+            let table = group.tables.iter().find(|table| names.table(&table.name) == at.0);
+            let records = table.into_iter().flat_map(|table| &table.records);
+            let count = records.filter(|(partition, _)| *partition as i32 == at.1).map(|(_, count)| count);
+            of_partition.insert(group.number, count.sum());
+        }
+    }
+    Ok(told)
 }
 
 fn torn(topic: &str, why: &str) -> Error {
@@ -334,10 +390,10 @@ impl Hanging {
     fn take_row(&mut self, message: &BorrowedMessage<'_>, is_dummy: bool) -> Result<(), CodecError> {
         let rows = self.rows.entry((message.topic().to_owned(), message.partition())).or_default();
         if is_dummy {
-            rows.groups.insert(NO_GROUP, 1);
+            rows.records.push((message.offset(), NO_GROUP));
         } else {
             let headers = headers(message)?;
-            *rows.groups.entry(headers.group).or_default() += 1;
+            rows.records.push((message.offset(), headers.group));
             (rows.last, rows.version) = (copy(message), headers.schema);
         }
         Ok(())
@@ -390,15 +446,19 @@ fn has_progress(records: &[Entry]) -> bool {
 /// Whether every partition holds the records that the hanging groups count: hanging too, or committed already. Where the
 /// transaction was given up in one of them, they are not there.
 fn is_whole(pen: &Pen, extents: &Extents, hanging: &Hanging) -> Result<bool, Error> {
-    let names = crate::names::TopicNames::new(&pen.settings.topic_prefix);
+    let names = TopicNames::new(&pen.settings.topic_prefix);
     for group in hanging.order.iter().flatten() {
         for table in &group.tables {
             let topic = names.table(&table.name);
             for (partition, count) in &table.records {
                 let at = (topic.clone(), *partition as i32);
-                let hangs = hanging.rows.get(&at).and_then(|rows| rows.groups.get(&group.number));
+                let of_group = |rows: &Rows| {
+                    let of_group = rows.records.iter().filter(|(_, of)| *of == group.number);
+                    Some(of_group.count() as u64).filter(|found| *found > 0)
+                };
+                let hangs = hanging.rows.get(&at).and_then(of_group);
                 let found = match (hangs, extents.of(&topic, at.1)) {
-                    (Some(found), _) => *found,
+                    (Some(found), _) => found,
                     (None, Some(extent)) => committed(pen, &at, (extent, group.number, *count))?,
                     (None, None) => 0,
                 };

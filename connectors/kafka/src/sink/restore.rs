@@ -15,9 +15,10 @@ use std::ops::RangeInclusive;
 use rdkafka::message::Message;
 use understudy_model::TableName;
 
+use super::copies::{At, Counts, last_written};
 use super::recovery::{copy, headers};
 use super::transaction::{Draft, Pen, Touch};
-use crate::codec::{Group, SchemaRecord, StateKey, StateRecord};
+use crate::codec::{Group, SchemaRecord, StateKey, StateRecord, Work};
 use crate::error::Error;
 use crate::names::TopicNames;
 use crate::read_all::{Stretch, Told, read_each};
@@ -31,9 +32,6 @@ const LAST: i64 = 4;
 
 /// How much further back the next look goes.
 const WIDER: i64 = 32;
-
-/// A partition of a topic.
-type At = (String, i32);
 
 /// Writes again what is missing of the last transaction, where nothing hangs. Whether there was anything. Blocks its thread.
 pub(super) fn restore(pen: &Pen, extents: &Extents) -> Result<bool, Error> {
@@ -99,7 +97,7 @@ impl Ends {
             stretches.extend(schema.map(|extent| Stretch::committed(&pen.topics.schema, 0, extent)));
             let ends = Ends::of(pen, &stretches)?;
             let reaches_back = (from(order) == order.low || ends.last_group() > 0)
-                && (from(state) == state.low || ends.shown_books().len() > 1);
+                && (from(state) == state.low || ends.books_before().is_some());
             if reaches_back {
                 return Ok(ends);
             }
@@ -166,14 +164,29 @@ impl Ends {
         self.books.iter().filter(|books| books.is_shown).map(|books| books.what.0).collect()
     }
 
+    /// The last group up to this one that is more than what a recovery writes for the sake of the partitions.
+    fn last_work(&self, mut last: u64) -> u64 {
+        while last > 1 && self.group(last).is_some_and(|group| is_bare(&group.what)) {
+            last -= 1;
+        }
+        last
+    }
+
+    /// The books before the last transaction. A recovery that writes a group may itself come after one that was interrupted: it
+    /// does not stand for what was committed before it.
+    fn books_before(&self) -> Option<u64> {
+        let shown = self.shown_books();
+        let last = self.last_work(*shown.last()?);
+        shown.range(..last).next_back().copied()
+    }
+
     /// The transaction that was the last to be committed, and one after it of which only tables may show something.
     fn suspects(&self) -> Vec<Suspect> {
         let shown = self.shown_books();
         let (order, books) = (self.last_group(), shown.last().copied().unwrap_or(0));
-        let before = shown.iter().rev().nth(1).copied();
         let first = match order == books {
             // Where the books before are gone, the last group speaks for all.
-            true => before.map_or(books, |before| before + 1),
+            true => self.books_before().map_or(self.last_work(books), |before| before + 1),
             false => order.min(books) + 1,
         };
         let last = order.max(books);
@@ -214,7 +227,9 @@ impl Suspect {
         for (at, mut counts) in rows {
             counts.retain(|group, _| last.get(&at).is_none_or(|last| group > last));
             if !counts.is_empty() {
-                missing.extend(given_up(pen, extents, (&at, &counts))?);
+                let lost = || torn(&at.0, "nobody tells what it holds");
+                let extent = extents.of(&at.0, at.1).ok_or_else(lost)?;
+                missing.extend(last_written(pen, &at, extent, &counts)?);
             }
         }
         missing.extend(groups.iter().filter(|group| !group.is_shown).map(|group| group.touch.clone()));
@@ -258,9 +273,14 @@ impl Suspect {
     }
 }
 
+/// Whether a group tells nothing.
+fn is_bare(group: &Group) -> bool {
+    group.work == Work::None && group.reached.is_none() && group.beats.is_empty()
+}
+
 /// How many records of each group a partition holds by what the groups tell.
-fn counts(names: &TopicNames, groups: &[&Stored<Group>]) -> BTreeMap<At, BTreeMap<u64, u64>> {
-    let mut counts: BTreeMap<At, BTreeMap<u64, u64>> = BTreeMap::new();
+fn counts(names: &TopicNames, groups: &[&Stored<Group>]) -> BTreeMap<At, Counts> {
+    let mut counts: BTreeMap<At, Counts> = BTreeMap::new();
     for group in groups {
         for table in &group.what.tables {
             for (partition, count) in table.records.iter().filter(|(_, count)| *count > 0) {
@@ -303,45 +323,36 @@ fn last_groups<'a>(
     Ok(found)
 }
 
-/// The records of groups that a partition does not show, as they were written last.
-fn given_up(
-    pen: &Pen,
-    extents: &Extents,
-    (at, counts): (&At, &BTreeMap<u64, u64>),
-) -> Result<Vec<Touch>, Error> {
-    let lost = || torn(&at.0, "it does not hold what groups count of it");
-    let extent = extents.of(&at.0, at.1).ok_or_else(lost)?;
-    let expected = counts.values().sum::<u64>();
-    let mut tail = i64::try_from(expected).unwrap_or(i64::MAX).saturating_add(TAIL);
-    loop {
-        let from = extent.low.max(extent.stable.saturating_sub(tail));
-        let stretch = Stretch { from, uncommitted: true, ..Stretch::committed(&at.0, at.1, extent) };
-        let mut written: BTreeMap<u64, Vec<Touch>> = BTreeMap::new();
-        read_each(&pen.settings, &[stretch], |_, message| {
-            if let Ok(headers) = headers(message)
-                && counts.contains_key(&headers.group)
-            {
-                written.entry(headers.group).or_default().push(copy(message));
-            }
-            Told::GoOn
-        })?;
-        let of_group = |(group, count): (&u64, &u64)| {
-            let mut records = written.get(group).cloned().unwrap_or_default();
-            let before = records.len().checked_sub(usize::try_from(*count).ok()?)?;
-            Some(records.split_off(before))
-        };
-        let records = counts.iter().filter_map(of_group).collect::<Vec<_>>();
-        if records.len() == counts.len() || (from == extent.low && extent.low > 0) {
-            // Where the partition has been shortened, what it lacks was deleted when its time was over.
-            return Ok(records.into_iter().flatten().collect());
-        }
-        if from == extent.low {
-            return Err(lost());
-        }
-        tail = tail.saturating_mul(WIDER);
-    }
-}
-
 fn torn(topic: &str, why: &str) -> Error {
     Error::Torn { topic: topic.to_owned(), why: why.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored<T>(what: T) -> Stored<T> {
+        Stored { touch: Touch::default(), is_shown: true, what }
+    }
+
+    fn group(number: u64, is_bare: bool) -> Stored<Group> {
+        let work = if is_bare { Work::None } else { Work::Entries(Vec::new()) };
+        stored(Group { number, tables: Vec::new(), work, reached: None, beats: Vec::new() })
+    }
+
+    /// Guards what a recovery finishes in one partition and not in another, because it was interrupted: the transaction before it
+    /// is looked at all the same by who claims next.
+    #[test]
+    fn a_recovery_does_not_hide_what_was_committed_before_it() {
+        let suspected = |bare: &[u64]| {
+            let groups = (5..=9).map(|number| group(number, bare.contains(&number))).collect();
+            let books = [4, 6, 7, 8, 9].map(|last| stored((last, Vec::new()))).into();
+            let ends = Ends { groups, books, shapes: Vec::new() };
+            ends.suspects().into_iter().map(|suspect| suspect.groups).collect::<Vec<_>>()
+        };
+        assert_eq!(suspected(&[]), [9..=9]);
+        assert_eq!(suspected(&[9]), [8..=9]);
+        // Of the groups 5 and 6 both were written by one transaction.
+        assert_eq!(suspected(&[7, 8, 9]), [5..=9]);
+    }
 }

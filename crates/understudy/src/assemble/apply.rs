@@ -32,7 +32,7 @@ use super::sight::{Sight, Sighted};
 use super::{Attempt, REREADS_MAX, listed, ticks, ticks_per};
 use crate::comparing;
 use crate::mapping::{self, Both, Drawn};
-use crate::supervise::Shutdown;
+use crate::supervise::{Role, Shutdown};
 use crate::verifying::{Beside, Subject};
 use crate::{opinion, prepare, publishing, routes};
 
@@ -91,7 +91,8 @@ impl Attempt<'_> {
             let ready = Box::pin(self.prepare_apply()).await?;
             self.status.target_connected(true);
             let tables = ready.keys.keys().cloned().collect::<Vec<_>>();
-            let log = KafkaLog::open(kafka, &tables, ready.saved.cursor.clone()).await?;
+            let opening = KafkaLog::open(kafka, &tables, ready.saved.cursor.clone());
+            let log = self.awaiting_kafka(Role::Apply, "show the log", opening).await?;
             let ask = KafkaRequests::new(kafka, self.settings.name.as_str())?;
             Ok::<_, Failure>((ready, log, Patient::new(ask, self.options.replay.as_ref())))
         };
@@ -271,25 +272,42 @@ impl Attempt<'_> {
             let gone = |_| Failure::new(Class::Transient, "the capture has ended");
             in_order.wait_for(|in_order| *in_order).await.map_err(gone)?;
         }
-        // A mapping that has gained columns: nobody but this apply knows that their values are needed. It asks first, since
-        // from then on green no longer tells that it has to.
-        let unasked = anew.iter().map(|id| &routes[id.index()]).filter(|route| !self.is_asked(route));
-        let unasked = unasked.map(|route| route.source.clone()).collect::<BTreeSet<_>>();
-        if !unasked.is_empty() {
-            let mut ask = KafkaRequests::new(self.kafka()?, self.settings.name.as_str())?;
-            ask.ask_copies(unasked.iter().cloned().collect()).await?;
-        }
+        let unasked = anew.iter().copied().filter(|id| !self.is_asked(&routes[id.index()]));
+        let unasked = self.ask_for_columns(saved, routes, unasked.collect()).await?;
         for route in &anew {
             sink.start_again(*route).await?;
         }
         prepare::start_again(saved, &anew);
-        for table in &unasked {
-            tracing::info!(%table, "columns have come in: the capture is asked to copy the table anew");
-        }
         let again = changes.recopied.iter().chain(&changes.added).copied();
         let is_awaited = |route: &RouteSpec| self.is_asked(route) || unasked.contains(&route.source);
         let is_ahead = |id: &RouteId| self.copies_are_ahead() && changes.added.contains(id);
         Ok(again.filter(|id| is_awaited(&routes[id.index()]) || is_ahead(id)).collect())
+    }
+
+    /// Has tables copied anew into which columns have come that green lacks. Returns them.
+    ///
+    /// Nobody but an apply knows that their values are needed, so it is the one to ask, and it does before it records that they are
+    /// to come: from then on green no longer tells that it has to. The capture, which copies anew by itself where a column is new
+    /// on blue, passes over what it has planned behind the place that the apply reads on from. Killed anywhere, either does the
+    /// same again, and the answer is the same.
+    pub(super) async fn ask_for_columns(
+        &self,
+        saved: &Saved,
+        routes: &[RouteSpec],
+        gaining: Vec<RouteId>,
+    ) -> Result<BTreeSet<TableName>, Failure> {
+        let table = |id: &RouteId| routes[id.index()].source.clone();
+        let asked = gaining.iter().filter(|id| !prepare::is_to_come(saved, **id)).map(table);
+        let asked = asked.collect::<BTreeSet<_>>();
+        if !asked.is_empty() {
+            let since = saved.cursor.as_ref().and_then(understudy_kafka::group_of);
+            let mut ask = KafkaRequests::new(self.kafka()?, self.settings.name.as_str())?;
+            ask.ask_copies(asked.iter().cloned().collect(), since).await?;
+        }
+        for table in &asked {
+            tracing::info!(%table, "columns have come in: the capture is asked to copy the table anew");
+        }
+        Ok(gaining.iter().map(table).collect())
     }
 
     /// Whether the operator has asked for a new copy of a route's table.

@@ -13,7 +13,9 @@ use tokio::task::JoinSet;
 use understudy_contract::{Class, Failure};
 use understudy_control::StatusHandle;
 use understudy_kafka::codec::{Asked, Owner};
-use understudy_kafka::{CaptureNotes, CapturedTable, Claimant, KafkaSettings, KafkaSink, RequestReader};
+use understudy_kafka::{
+    CaptureNotes, CapturedTable, Claimant, Handed, KafkaSettings, KafkaSink, RequestReader,
+};
 use understudy_model::{Column, HealKey, Relation, RelationId, ReplicaIdentity, RouteId, TableName};
 use understudy_postgres::preflight::{
     self, Generated, PlannedColumn, PlannedSource, PlannedTable, PreflightPlan, TableDescription,
@@ -90,6 +92,7 @@ impl Attempt<'_> {
         let routes = as_they_are(&tables, &described)?;
         let captured = tables.iter().zip(&routes).map(|(one, route)| captured(one.table, route)).collect();
         let sink = KafkaSink::connect(kafka, self.claimant().await?, captured).await?;
+        self.has_answered.store(true, Ordering::Relaxed);
         self.make_ready(blue, sink, (routes, published(&tables), &described.tables[..])).await
     }
 
@@ -241,13 +244,20 @@ impl Requests {
         }
         loop {
             let (asked, next) = reader.next().await?;
+            let since = match &asked {
+                Some(Asked::Table { since, .. }) => *since,
+                Some(Asked::Row(_)) | None => None,
+            };
             match asked.and_then(|asked| self.fitting(asked)) {
+                Some(Reread::Table(route)) if !self.notes.wants_copy(route, since) => {
+                    tracing::info!("that copy is in the log already, where the apply comes by it");
+                }
                 Some(reread) => {
-                    let row = match &reread {
-                        Reread::Row { route, key } => (*route, Some(key.blue.clone())),
-                        Reread::Table(route) => (*route, None),
+                    let handed = match &reread {
+                        Reread::Row { route, key } => (*route, Handed::Row(key.blue.clone())),
+                        Reread::Table(route) => (*route, Handed::Copy { since }),
                     };
-                    self.notes.request_handed_on(next - 1, row);
+                    self.notes.request_handed_on(next - 1, handed);
                     if self.rereads.send(reread).await.is_err() {
                         return Ok(());
                     }
@@ -268,7 +278,7 @@ impl Requests {
     fn fitting(&mut self, asked: Asked) -> Option<Reread> {
         let name = match &asked {
             Asked::Row(wanted) => &wanted.table,
-            Asked::Table(table) => table,
+            Asked::Table { table, .. } => table,
         };
         let Some(table) = self.tables.get(name) else {
             if self.unknown.len() < UNKNOWN_MAX && self.unknown.insert(name.clone()) {
@@ -281,7 +291,7 @@ impl Requests {
                 let fits = table.has_key_like(&wanted.key);
                 fits.then(|| Reread::Row { route: table.route, key: HealKey::same(wanted.key) })
             }
-            Asked::Table(_) => Some(Reread::Table(table.route)),
+            Asked::Table { .. } => Some(Reread::Table(table.route)),
         }
     }
 }

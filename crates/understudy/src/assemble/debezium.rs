@@ -25,7 +25,8 @@ use understudy_transform::expr::{Modifier, NamedType, SqlType};
 use super::Attempt;
 use super::apply::{show_lag, watch_lag};
 use crate::mapping::{Described, Drawn};
-use crate::supervise::Shutdown;
+use crate::reporting::reads::ToldReads;
+use crate::supervise::{Role, Shutdown};
 
 /// Bytes of rows that are read from blue at once.
 const READ_BYTES_MAX: usize = 32 << 20;
@@ -49,8 +50,10 @@ impl Attempt<'_> {
                 Progress::Slot(name) => Some(name.clone()),
                 Progress::Offsets(_) => None,
             };
-            let blue = Arc::new(Blue::new((self.blue("rows"), self.prefix()), &ready.debezium, slot));
-            let log = DebeziumLog::open((kafka, debezium), ready.debezium.clone(), start, blue).await?;
+            let blue = Blue::new((self.blue("rows"), self.prefix()), &ready.debezium, slot);
+            let blue = Arc::new(ToldReads::new(blue, self.status.clone()));
+            let opening = DebeziumLog::open((kafka, debezium), ready.debezium.clone(), start, blue);
+            let log = self.awaiting_kafka(Role::Apply, "show the log", opening).await?;
             Ok::<_, Failure>((ready, log))
         };
         let (ready, (log, ask)) = tokio::select! {

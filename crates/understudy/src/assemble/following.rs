@@ -27,7 +27,7 @@ use crate::monitor::{Monitor, Watched};
 use crate::prepare::{self, Beginning};
 use crate::publishing;
 use crate::routes;
-use crate::supervise::Shutdown;
+use crate::supervise::{Role, Shutdown};
 
 /// What a start asks of whoever remembers how far blue was followed, beyond what the pipeline asks of a sink.
 pub(crate) trait Keeper: ChangeSink + Sized + 'static {
@@ -331,7 +331,10 @@ impl Attempt<'_> {
         sink: &mut K,
         (routes, tables, on_blue): (&[RouteSpec], &[PublishedTable], &[TableDescription]),
     ) -> Result<(Saved, bool), Failure> {
-        let saved = sink.claim().await?;
+        let saved = match K::HOLDS_ROWS {
+            true => sink.claim().await?,
+            false => self.awaiting_kafka(Role::Capture, "hand its topics over", sink.claim()).await?,
+        };
         self.has_owned.store(true, Ordering::Relaxed);
         if saved.is_some() {
             // The stream confirms this checkpoint to blue as soon as it starts.
@@ -384,7 +387,7 @@ impl Attempt<'_> {
                 status.beat();
             } else {
                 status.capture_waits_for(waits);
-                status.capture_alive();
+                self.capture_lives();
             }
         };
         let patience = self.settings.stream.slot_create_timeout;

@@ -59,6 +59,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) recorder: &'a Recorder,
     /// Tells this process from others that run the same migration.
     pub(crate) instance: u64,
+    /// Whatever a part of this process connects to has answered.
+    pub(crate) has_answered: &'a AtomicBool,
     /// This process has owned the migration.
     pub(crate) has_owned: &'a AtomicBool,
     /// What verification shares with the rest of the process.
@@ -104,6 +106,9 @@ fn not_durable() -> Failure {
 
 /// How often something that waits shows that it lives.
 const WAIT_BEAT: Duration = Duration::from_secs(1);
+
+/// So many beats brokers may take for anything before somebody is told.
+const REMARKABLE: u32 = 10;
 
 /// Awaits something, and calls `on_wait` at every beat for as long as that takes.
 async fn attended<T>(what: impl Future<Output = T>, beat: Duration, mut on_wait: impl FnMut()) -> T {
@@ -164,6 +169,38 @@ impl Attempt<'_> {
     /// What the prefix of our messages in blue's log is.
     fn prefix(&self) -> String {
         format!("understudy/{}", self.settings.name)
+    }
+
+    /// A capture is alive that waits. Beside an apply it vouches for nothing of what is reported of green.
+    fn capture_lives(&self) {
+        if self.is_alone() { self.status.alive() } else { self.status.capture_alive() }
+    }
+
+    /// Awaits what Kafka has to do, on behalf of a capture or of an apply, and is seen to wait: brokers that are away are waited
+    /// for longer than anything may be silent.
+    async fn awaiting_kafka<T>(&self, part: Role, to: &str, what: impl Future<Output = T>) -> T {
+        let is_capture = part == Role::Capture;
+        let shown = |waits: Vec<String>| match is_capture {
+            true => self.status.capture_waits_for(waits),
+            false => self.status.waiting_for(waits),
+        };
+        let mut beats = 0;
+        let on_wait = || {
+            beats += 1;
+            shown(vec![format!("Kafka, to {to}")]);
+            if is_capture {
+                self.capture_lives()
+            } else {
+                self.status.alive()
+            }
+            // From then on every attempt that fails tells of it.
+            if beats == REMARKABLE && self.status.report().last_error.is_none() {
+                tracing::warn!("waiting for Kafka to {to}: brokers that are needed may be away");
+            }
+        };
+        let done = attended(what, WAIT_BEAT, on_wait).await;
+        shown(Vec::new());
+        done
     }
 
     /// Gives green what the project's version needs there, and is seen to be at it.

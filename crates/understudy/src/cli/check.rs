@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use understudy_contract::Failure;
 use understudy_kafka::{Consistency, DebeziumSettings, KafkaSettings};
 use understudy_postgres::preflight::{self, Finding, PlannedTable, PreflightPlan, Severity};
-use understudy_postgres::sink::SinkSettings;
+use understudy_postgres::sink::{LaneBooks, SinkSettings};
 use understudy_postgres::source::followed::{Fate, Followed, FollowedTable, Left};
 use understudy_postgres::source::publication::{self, PublicationState};
 
@@ -94,7 +94,10 @@ pub(super) async fn findings(
                 findings.extend(drawn.iter().filter_map(|one| assemble::debezium::needs_old_rows(one)));
                 findings.extend(topics_of_debezium((kafka, debezium), &drawn, both).await);
             }
-            None => findings.extend(log(kafka, &plan.tables).await),
+            None => {
+                findings.extend(log(kafka, &plan.tables).await);
+                findings.extend(begun_otherwise(settings, kafka).await?);
+            }
         }
         if kafka.consistency == Consistency::Key {
             let specs = drawn.iter().map(|one| one.spec.clone()).collect::<Vec<_>>();
@@ -142,8 +145,24 @@ async fn topics_of_debezium(
 /// What is said of the log between blue and green.
 async fn log(kafka: &KafkaSettings, tables: &[PlannedTable]) -> Vec<Finding> {
     let tables = tables.iter().map(|table| table.source.clone()).collect::<BTreeSet<_>>();
-    let found = understudy_kafka::preflight::preflight(kafka, &tables.into_iter().collect::<Vec<_>>()).await;
+    let tables = tables.into_iter().collect::<Vec<_>>();
+    let found = understudy_kafka::preflight::preflight(kafka, &tables).await;
     found.into_iter().map(of_kafka).collect()
+}
+
+/// What is against going on with a green that was begun through a log: as it was, a run refuses it.
+async fn begun_otherwise(settings: &Settings, kafka: &KafkaSettings) -> Result<Option<Finding>, Failure> {
+    let lanes = (kafka.consistency == Consistency::Key).then(|| u32::from(kafka.partitions));
+    let mut books = LaneBooks::new(settings.green_postgres(), settings.name.as_str());
+    let places = books.look().await?.map(|seen| seen.places).unwrap_or_default();
+    let refused = understudy_kafka::may_go_on(kafka, &places, lanes).err();
+    Ok(refused.map(|failure| Finding {
+        severity: Severity::Error,
+        code: "green-begun-otherwise",
+        subject: format!("green of migration {}", settings.name),
+        what: failure.to_string(),
+        remedy: failure.remedy_text().unwrap_or_default().to_owned(),
+    }))
 }
 
 fn of_kafka(found: understudy_kafka::preflight::Finding) -> Finding {

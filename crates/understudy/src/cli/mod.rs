@@ -26,6 +26,7 @@ mod ending;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 
@@ -43,6 +44,9 @@ pub use exit::{CliError, Exit};
 use crate::demo;
 use output::Output;
 
+/// How long what nobody waits for any more may hold up the end: somebody may be asking a broker that is away how far a log reaches.
+const LEFT_OVER_MAX: Duration = Duration::from_secs(2);
+
 /// Reads the command line, does what it says, and tells how it ended.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
@@ -58,7 +62,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let output = Output { format: cli.output };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let ended = match runtime {
-        Ok(runtime) => runtime.block_on(on_a_worker(dispatch(cli.verb, output))),
+        Ok(runtime) => {
+            let ended = runtime.block_on(on_a_worker(dispatch(cli.verb, output)));
+            runtime.shutdown_timeout(LEFT_OVER_MAX);
+            ended
+        }
         Err(error) => {
             Err(CliError::new(Exit::Internal, format!("cannot start: {error}"), "understudy --help"))
         }

@@ -1,6 +1,7 @@
 //! What the pipeline does, turned into status and metrics. The only place of the pipeline that looks at the clock.
 
 pub(crate) mod capture;
+pub(crate) mod reads;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

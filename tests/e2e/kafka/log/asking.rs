@@ -38,8 +38,8 @@ async fn requests_reach_the_capture() {
     }
     requests.ask(vec![wanted(7)]).await.unwrap();
     let items = TableName::new("public", "items");
-    requests.ask_copies(vec![items.clone()]).await.unwrap();
-    for expected in [row(7), Some(Asked::Table(items))] {
+    requests.ask_copies(vec![items.clone()], Some(4)).await.unwrap();
+    for expected in [row(7), Some(Asked::Table { table: items, since: Some(4) })] {
         let (asked, _) = tokio::time::timeout(PATIENCE, reader.next()).await.expect("it comes").unwrap();
         assert_eq!(asked, expected);
     }

@@ -1,11 +1,14 @@
 //! A transaction that was said to be committed, and that brokers have given up in some of its partitions since.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use rdkafka::Offset;
 use rdkafka::config::ClientConfig;
 use rdkafka::message::{Message, OwnedMessage};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use understudy_contract::Saved;
+use tokio::task::JoinSet;
+use understudy_contract::{Class, Saved};
 use understudy_kafka::codec::{StateKey, StateRecord};
 use understudy_tests::hold;
 
@@ -56,7 +59,12 @@ impl Part {
                 let before = records[..before].iter().rposition(|record| is_progress(&record)).unwrap();
                 records.split_off(before + 1)
             }
-            Part::Schema | Part::Items(_) => records,
+            Part::Schema => records,
+            Part::Items(_) => {
+                let last = records.iter().map(|record| headers(record).group).max();
+                records.retain(|record| Some(headers(record).group) == last);
+                records
+            }
         }
     }
 }
@@ -100,38 +108,83 @@ async fn claimed(kafka: &Kafka, model: &Subject, given_up: &[Part]) -> (Subject,
 
 /// Guards that no part of a transaction is lost which was said to be committed: wherever brokers have given it up, it is there
 /// again, once, with its books; and where nothing of it is shown, it is as if it had never been.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_is_missing_of_a_transaction_is_written_again() {
     let Some(kafka) = Kafka::shared() else { return };
     let model = Subject::on(kafka, "model").with(|settings| settings.partitions = 2);
     let mut sink = model.begun().await;
     sink.apply(transaction(1, changes())).await.unwrap();
     drop(sink);
+    let model = Arc::new(model);
     let but = |shown: Part| ALL.into_iter().filter(|part| *part != shown).collect::<Vec<_>>();
     let alone = [Part::Order, Part::State, Part::Schema, Part::Items(0)].map(|part| vec![part]);
-    let cases = [Part::Order, Part::State, Part::Items(1)].map(but).into_iter().chain(alone);
-    for given_up in cases {
-        let (subject, mut sink, saved) = claimed(kafka, &model, &given_up).await;
-        assert_eq!(saved.checkpoint, checkpoint(1), "{given_up:?}");
-        assert_eq!(saved.heals, [(ITEMS, heal("5"))], "{given_up:?}");
-        assert_eq!(subject.groups().await.len(), model.groups().await.len(), "{given_up:?}");
-        let ids = |records: Vec<OwnedMessage>| {
-            let mut ids = records.iter().map(|record| headers(record).ordinal).collect::<Vec<_>>();
-            ids.sort_unstable();
-            ids
-        };
-        let found = ids(subject.topics.records(&subject.items(), 2).await);
-        let expected = ids(model.topics.records(&model.items(), 2).await);
-        assert_eq!(found, expected, "{given_up:?}");
-        // The shape of the table is known too, so that the next change needs none.
-        sink.apply(transaction(2, vec![insert(ITEMS, &["20", "c", "y"])])).await.unwrap();
-        assert_eq!(subject.topics.records(&subject.topics.names.schema(), 1).await.len(), 1, "{given_up:?}");
+    // Each case waits for a while to be sure of what brokers show: all of them together, since they have nothing in common.
+    let mut cases = JoinSet::new();
+    for given_up in [Part::Order, Part::State, Part::Items(1)].map(but).into_iter().chain(alone) {
+        cases.spawn(is_written_again(kafka, model.clone(), given_up));
     }
     for given_up in [ALL.to_vec(), but(Part::Schema)] {
-        let (subject, mut sink, saved) = claimed(kafka, &model, &given_up).await;
-        assert_eq!((saved.checkpoint, saved.heals), (checkpoint(0), Vec::new()), "{given_up:?}");
-        sink.apply(transaction(1, changes())).await.unwrap();
-        subject.groups().await;
+        cases.spawn(has_never_been(kafka, model.clone(), given_up));
+    }
+    while let Some(case) = cases.join_next().await {
+        case.unwrap();
+    }
+}
+
+async fn is_written_again(kafka: &'static Kafka, model: Arc<Subject>, given_up: Vec<Part>) {
+    let (subject, mut sink, saved) = claimed(kafka, &model, &given_up).await;
+    assert_eq!(saved.checkpoint, checkpoint(1), "{given_up:?}");
+    assert_eq!(saved.heals, [(ITEMS, heal("5"))], "{given_up:?}");
+    assert_eq!(subject.groups().await.len(), model.groups().await.len(), "{given_up:?}");
+    let ids = |records: Vec<OwnedMessage>| {
+        let mut ids = records.iter().map(|record| headers(record).ordinal).collect::<Vec<_>>();
+        ids.sort_unstable();
+        ids
+    };
+    let found = ids(subject.topics.records(&subject.items(), 2).await);
+    let expected = ids(model.topics.records(&model.items(), 2).await);
+    assert_eq!(found, expected, "{given_up:?}");
+    // The shape of the table is known too, so that the next change needs none.
+    sink.apply(transaction(2, vec![insert(ITEMS, &["20", "c", "y"])])).await.unwrap();
+    assert_eq!(subject.topics.records(&subject.topics.names.schema(), 1).await.len(), 1, "{given_up:?}");
+}
+
+async fn has_never_been(kafka: &'static Kafka, model: Arc<Subject>, given_up: Vec<Part>) {
+    let (subject, mut sink, saved) = claimed(kafka, &model, &given_up).await;
+    assert_eq!((saved.checkpoint, saved.heals), (checkpoint(0), Vec::new()), "{given_up:?}");
+    sink.apply(transaction(1, changes())).await.unwrap();
+    subject.groups().await;
+}
+
+/// Guards that the loss of what was committed last is found by who claims the log, also where brokers have deleted older records
+/// of the partition; and that nothing is taken for lost whose time was over.
+#[tokio::test]
+async fn a_loss_is_found_where_older_records_are_gone() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let two = |test: &str| Subject::on(kafka, test).with(|settings| settings.partitions = 2);
+    let rows = |from: u32| {
+        (from..from + 9).map(|id| insert(ITEMS, &[&id.to_string(), "a", "x"])).collect::<Vec<_>>()
+    };
+    let model = two("model");
+    let mut sink = model.begun().await;
+    sink.apply(transaction(1, rows(1))).await.unwrap();
+    sink.apply(transaction(2, rows(20))).await.unwrap();
+    drop(sink);
+    for (deleted, found) in [(Offset::Offset(1), Some(Class::Diverged)), (Offset::End, None)] {
+        let subject = two("lost");
+        let mut sink = subject.begun().await;
+        sink.apply(transaction(1, rows(1))).await.unwrap();
+        drop(sink);
+        subject.topics.shorten(&subject.items(), 1, deleted).await;
+        let producer = stranger(&subject);
+        producer.begin_transaction().unwrap();
+        for part in [Part::Order, Part::State, Part::Items(0)] {
+            write(&producer, &part.place(&subject), &part.records(&model).await);
+        }
+        producer.commit_transaction(PATIENCE).unwrap();
+        drop(producer);
+        let claimed = subject.connect().await.unwrap().claim().await;
+        assert_eq!(claimed.err().map(|failure| failure.class()), found, "{deleted:?}");
     }
 }
 

@@ -2,6 +2,8 @@
 
 use understudy_contract::{Applied, LedgerEntry};
 
+use understudy_kafka::Handed;
+
 use super::*;
 
 fn reports(applied: &Applied, keys: &[&str], what: &str) {
@@ -66,14 +68,14 @@ async fn requests_are_taken_once_their_rows_are_known() {
     let mut sink = subject.begun().await;
     sink.record(LedgerEntry::Complete(ITEMS)).await.unwrap();
     let notes = sink.notes();
-    notes.request_handed_on(3, (ITEMS, Some(key(&["1"]))));
+    notes.request_handed_on(3, (ITEMS, Handed::Row(key(&["1"]))));
     notes.requests_consumed(4);
     sink.apply(transaction(1, Vec::new())).await.unwrap();
     drop(sink);
     let (mut sink, _) = subject.again().await;
     assert_eq!(sink.requests_offset(), 3, "a request is passed over although nobody knows its row");
     let notes = sink.notes();
-    notes.request_handed_on(3, (ITEMS, Some(key(&["1"]))));
+    notes.request_handed_on(3, (ITEMS, Handed::Row(key(&["1"]))));
     notes.requests_consumed(4);
     let reread = vec![RowChange::Reread { route: ITEMS, key: heal("1") }];
     sink.apply(transaction(2, reread)).await.unwrap();

@@ -6,7 +6,7 @@ mod heals;
 mod outage;
 mod owners;
 mod restarts;
-mod topics;
+pub(super) mod topics;
 
 use understudy_contract::{Batch, ChangeSink, Failure, Lineage, PlacedChunk, PlacedKind, Unit};
 use understudy_kafka::codec::Owner;

@@ -17,13 +17,13 @@ use understudy_kafka::codec::{DataHeaders, Group};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The topics below a prefix.
-pub(super) struct Topics {
+pub(in crate::kafka) struct Topics {
     bootstrap: String,
     pub(super) names: TopicNames,
 }
 
 impl Topics {
-    pub(super) fn new(bootstrap: &str, prefix: &str) -> Topics {
+    pub(in crate::kafka) fn new(bootstrap: &str, prefix: &str) -> Topics {
         Topics { bootstrap: bootstrap.to_owned(), names: TopicNames::new(prefix) }
     }
 
@@ -63,7 +63,7 @@ impl Topics {
     }
 
     /// All groups. Their numbers go up by one, and for each of them every partition holds as many records as it says.
-    pub(super) async fn groups(&self, partitions: i32) -> Vec<Group> {
+    pub(in crate::kafka) async fn groups(&self, partitions: i32) -> Vec<Group> {
         let records = self.records(&self.names.order(), 1).await;
         let groups = records.iter().map(|record| Group::from_json(record.payload().unwrap()).unwrap());
         let groups = groups.collect::<Vec<_>>();
@@ -92,6 +92,14 @@ impl Topics {
             }
             assert_eq!(told, found, "{topic} does not hold what its groups say");
         }
+    }
+
+    /// Deletes what stands before an offset.
+    pub(super) async fn shorten(&self, topic: &str, partition: i32, before: Offset) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, before).unwrap();
+        let deleted = self.admin().delete_records(&list, &AdminOptions::new()).await.unwrap();
+        deleted.elements().iter().for_each(|element| element.error().unwrap());
     }
 
     /// Makes a topic by hand.

@@ -34,7 +34,7 @@ use crate::comparing;
 use crate::mapping;
 use crate::publishing;
 use crate::routes;
-use crate::supervise::Shutdown;
+use crate::supervise::{Role, Shutdown};
 use crate::verifying::Subject;
 use reporting::Together;
 use roster::{Next, Roster};
@@ -73,7 +73,9 @@ impl Attempt<'_> {
         let mut watching = JoinSet::new();
         let started = async {
             let work = Box::pin(self.prepare_lanes(&mut watching)).await?;
-            let group = KafkaGroup::join(kafka, self.settings.name.as_str()).await?;
+            let answered = || self.has_answered.store(true, Ordering::Relaxed);
+            let joining = KafkaGroup::join(kafka, self.settings.name.as_str(), answered);
+            let group = self.awaiting_kafka(Role::Apply, "let this worker into its group", joining).await?;
             Ok::<_, Failure>((work, group))
         };
         let (work, group) = tokio::select! {

@@ -79,6 +79,7 @@ impl Attempt<'_> {
         (saved, routes): (&mut Saved, &[RouteSpec]),
     ) -> Result<(), Failure> {
         let changes = prepare::compare_routes(saved, routes, &[])?;
+        self.ask_for_columns(saved, routes, changes.recopied.clone()).await?;
         for route in &changes.recopied {
             sink.start_again(*route).await?;
         }
