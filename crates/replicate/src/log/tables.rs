@@ -181,16 +181,6 @@ impl LogCore {
         }
     }
 
-    /// A leaf that comes in later tells nothing of those before it, whose plans may lie behind: a route is not followed by it.
-    /// Where all of a table is planned, either the log says so or somebody who has asked for it does.
-    pub(super) fn check_whole(&self, unit: &Unit, route: RouteId) -> Result<(), Failure> {
-        let is_known = self.followed.contains(&route) || self.awaited.contains(&route);
-        match is_known || self.from_start || unit.id == unit.root {
-            true => Ok(()),
-            false => Err(self.begins_midway(route)),
-        }
-    }
-
     pub(super) fn check_change(&self, change: &SourceChange, is_passed_over: bool) -> Result<(), Failure> {
         let tables = match change {
             SourceChange::Insert { relation, .. }

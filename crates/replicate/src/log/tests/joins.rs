@@ -27,22 +27,6 @@ fn a_table_without_anything_to_be_planned_joins() {
     assert_eq!(class(midway), Some(Class::Configuration), "its plans lie behind");
 }
 
-/// Promise 1: a route of a partitioned table whose leaves were planned before the place that is gone on from is not followed
-/// because a later leaf is planned, without the rows of those; unless all of the table is planned there.
-#[test]
-fn a_later_leaf_is_not_the_table() {
-    let leaf = |oid: u32| LogEvent::Entry(LoggedEntry::Plan(Unit { root: unit(T.0).id, ..unit(oid) }));
-    let start = |known: &[u16]| started(vec![plain(0, "t")], saved(known, Some("x"))).unwrap();
-    let late = feed(&mut start(&[]), [table(T, "t", 25), leaf(41)]).unwrap_err();
-    assert!(late.remedy_text().unwrap().contains("--recopy public.t"), "{late}");
-    for events in [vec![join(false), leaf(40), leaf(41)], vec![plan()]] {
-        feed(&mut start(&[]), std::iter::once(table(T, "t", 25)).chain(events)).unwrap();
-    }
-    feed(&mut start(&[0]), [table(T, "t", 25), leaf(41)]).unwrap();
-    let mut new = started(vec![plain(0, "t")], saved(&[], None)).unwrap();
-    feed(&mut new, [table(T, "t", 25), leaf(40), leaf(41)]).unwrap();
-}
-
 /// Promise 1: of a table whose changes were missed no copy removes the rows that blue has deleted meanwhile. Green is emptied
 /// of it first, in the same order as everything else, and it is not called complete until the new copy is there.
 #[test]
