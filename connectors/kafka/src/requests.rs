@@ -60,7 +60,7 @@ impl AskCapture for KafkaRequests {
 
 impl KafkaRequests {
     /// Asks for tables to be copied into the log anew, unless a copy of theirs begins behind this group: there the log is read on.
-    /// Once this returns, the request lies there until the capture has heeded it.
+    /// Once this returns, the request lies there until the capture has heeded it, or the topic is lost: it is made once.
     pub async fn ask_copies(&mut self, tables: Vec<TableName>, since: Option<u64>) -> Result<(), Failure> {
         self.send(tables.into_iter().map(|table| Asked::Table { table, since }).collect()).await
     }
@@ -100,8 +100,8 @@ impl fmt::Debug for RequestReader {
 }
 
 impl RequestReader {
-    /// Reads from an offset on, or from the first request that is still there. An apply asks again by itself, so that nothing is
-    /// lost by what was deleted after its time, nor with the whole topic, which is made anew.
+    /// Reads from an offset on, or from the first request that is still there. An apply asks for rows again by itself, so that
+    /// none is lost by what was deleted after its time, nor with the whole topic, which is made anew. For copies it asks once.
     pub async fn open(settings: &KafkaSettings, from: i64) -> Result<RequestReader, Failure> {
         let opening = |error: Error| Failure::from(error).while_doing("open the requests topic in Kafka");
         see_to_topic(settings).await.map_err(opening)?;
@@ -173,7 +173,7 @@ fn begin(topic: &str, from: i64, (low, high): (i64, i64)) -> i64 {
             topic,
             from,
             high,
-            "the requests topic was made anew: what it held, applies ask for again"
+            "the requests topic was made anew: applies ask again for rows; a table that still waits for its copy needs --recopy"
         );
         return low;
     }

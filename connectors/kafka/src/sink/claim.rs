@@ -179,7 +179,7 @@ impl KafkaSink {
     fn gone(&self, names: &TopicNames, missing: &[TopicSpec], folded: &FoldedState) -> Option<String> {
         let followed = |table: &&CapturedTable| folded.routes.contains_key(&table.route);
         let of_tables = self.captured.iter().filter(followed).map(|table| names.table(&table.relation.name));
-        // What was asked for in a requests topic that is gone, applies ask for again.
+        // Rows that were asked for in a requests topic that is gone, applies ask for again.
         let own = [names.order(), names.schema()];
         own.into_iter().chain(of_tables).find(|name| missing.iter().any(|spec| spec.name == *name))
     }
