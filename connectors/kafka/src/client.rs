@@ -1,6 +1,6 @@
 //! Clients of Kafka, and what they say while they are at work.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
@@ -35,8 +35,18 @@ const REQUEST_BYTES_MAX: usize = RECORD_BYTES_MAX + 4 * 1024 * 1024;
 /// The largest answer that a reader takes: the largest record, and what brokers put beside it.
 const ANSWER_BYTES_MAX: usize = 2 * RECORD_BYTES_MAX;
 
-/// A complaint that is older says nothing of a call that fails now: one that lasts is repeated with every try to connect.
-const COMPLAINT_MAX: Duration = Duration::from_secs(30);
+/// A complaint that is older says nothing of a call that fails now: the client tells one that lasts twice, and then once in 30 s and a
+/// pause before it connects again.
+const COMPLAINT_MAX: Duration = Duration::from_secs(45);
+
+/// Refusals that follow each other within this time are one row of them.
+const REFUSALS_APART_MAX: Duration = Duration::from_secs(120);
+
+/// For how long a client that has been let in before must be refused, and how often, until that is believed.
+const REFUSED_AGAIN: (Duration, u32) = (Duration::from_secs(30), 4);
+
+/// The same for one that never was: a broker that goes down while it shakes hands does that once.
+const REFUSED_FIRST: (Duration, u32) = (Duration::ZERO, 2);
 
 /// Remembers what a client last complained of, since a call that fails for it only says that time is up.
 #[derive(Debug, Clone, Default)]
@@ -48,40 +58,98 @@ struct Heard {
     last: Option<(Error, Instant)>,
     /// The first record of the transaction that was not written, and why.
     undelivered: Option<Error>,
-    /// A broker has gone away, or could not be reached, since somebody last asked for that.
+    /// A broker could not be reached, or has complained otherwise, since somebody last asked for that. Of one that has merely
+    /// closed its connection the client says nothing.
     shaken: bool,
+    refusals: Refusals,
+}
+
+impl Heard {
+    /// Says of what only was not reached what else was heard. `refused`: whether it is believed that we are not let in.
+    fn explain(&self, judged: Error, refused: bool) -> Error {
+        let why = match &judged {
+            Error::Login { why } if !refused => return Error::Unreachable { why: why.clone() },
+            Error::Unreachable { why } => why,
+            _ => return judged,
+        };
+        let last = self.last.as_ref().filter(|(_, at)| at.elapsed() < COMPLAINT_MAX);
+        match (&self.undelivered, last.map(|(error, _)| error)) {
+            (Some(undelivered), _) => undelivered.clone(),
+            (None, Some(login @ Error::Login { .. })) if refused => login.clone(),
+            (None, Some(Error::Unreachable { why: last } | Error::Login { why: last })) => {
+                Error::Unreachable { why: format!("{why} ({last})") }
+            }
+            (None, Some(_) | None) => judged,
+        }
+    }
+}
+
+/// Brokers that do not let a client in. The client says the same of one that goes down before it has answered a login.
+#[derive(Debug, Default)]
+struct Refusals {
+    was_let_in: bool,
+    /// The first and the last one of a row, and how many.
+    row: Option<(Instant, Instant, u32)>,
+}
+
+impl Refusals {
+    fn refused(&mut self, at: Instant) {
+        self.row = match self.row {
+            Some((first, last, times)) if at.duration_since(last) <= REFUSALS_APART_MAX => {
+                Some((first, at, times + 1))
+            }
+            Some(_) | None => Some((at, at, 1)),
+        };
+    }
+
+    fn let_in(&mut self) {
+        (self.was_let_in, self.row) = (true, None);
+    }
+
+    /// Whether that is how it stays, for who has nothing else to go by than what the client says.
+    fn stay(&self) -> bool {
+        let (least, often) = if self.was_let_in { REFUSED_AGAIN } else { REFUSED_FIRST };
+        self.row.is_some_and(|(first, last, times)| times >= often && last.duration_since(first) >= least)
+    }
+
+    /// The same for who has waited for an answer in vain.
+    fn explain(&self) -> bool {
+        !self.was_let_in || self.stay()
+    }
 }
 
 impl Watcher {
-    /// What an error means, in the light of what else was heard.
+    /// What it means that something was asked for in vain, in the light of what else was heard.
     pub(crate) fn judge(&self, error: &KafkaError, subject: &str) -> Error {
-        let heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let judged = Error::of(error, subject);
-        let Error::Unreachable { why } = &judged else { return judged };
-        let last = heard.last.as_ref().filter(|(_, at)| at.elapsed() < COMPLAINT_MAX);
-        match (&heard.undelivered, last.map(|(error, _)| error)) {
-            (Some(undelivered), _) => undelivered.clone(),
-            (None, Some(Error::Unreachable { why: network })) => {
-                Error::Unreachable { why: format!("{why} ({network})") }
-            }
-            (None, Some(login)) => login.clone(),
-            (None, None) => judged,
-        }
+        let heard = self.heard();
+        heard.explain(Error::of(error, subject), heard.refusals.explain())
+    }
+
+    /// What it means that the client complains by itself, while nobody waits for an answer. Each complaint is heard before it comes
+    /// here.
+    pub(crate) fn judge_complaint(&self, error: &KafkaError, subject: &str) -> Error {
+        let heard = self.heard();
+        heard.explain(Error::of(error, subject), heard.refusals.stay())
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The first record that was not written, and why.
     pub(crate) fn undelivered(&self) -> Option<Error> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).undelivered.clone()
+        self.heard().undelivered.clone()
     }
 
-    /// Whether a broker has gone away since this was last asked.
+    /// Whether there was anything amiss with a broker since this was last asked. What only moved from one broker to another, with
+    /// nobody connecting to the first one again, does not show here.
     pub(crate) fn take_shaken(&self) -> bool {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).shaken)
+        std::mem::take(&mut self.heard().shaken)
     }
 
     /// What was written is looked at before anything more is, as after a broker has gone away.
     pub(crate) fn shake(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).shaken = true;
+        self.heard().shaken = true;
     }
 
     /// The last complaint counts: a broker that goes down can end a handshake in the middle, which looks like being refused until
@@ -96,14 +164,19 @@ impl Watcher {
             Error::Login { .. } => Error::Login { why },
             _ => Error::Unreachable { why },
         };
-        let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.shaken |= matches!(last, Error::Unreachable { .. });
-        heard.last = Some((last, Instant::now()));
+        let (mut heard, now) = (self.heard(), Instant::now());
+        match last {
+            Error::Login { .. } => heard.refusals.refused(now),
+            _ => heard.shaken = true,
+        }
+        heard.last = Some((last, now));
     }
 
     /// Brokers have done what was asked of them: what was complained of before is over.
     pub(crate) fn content(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).last = None;
+        let mut heard = self.heard();
+        heard.last = None;
+        heard.refusals.let_in();
     }
 }
 
@@ -146,7 +219,7 @@ impl ProducerContext for Watcher {
         if let Error::TooLarge { bytes, .. } = &mut judged {
             *bytes = message.payload_len() + message.key_len();
         }
-        let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut heard = self.heard();
         heard.undelivered.get_or_insert(judged);
     }
 }
@@ -243,14 +316,53 @@ mod tests {
     fn an_old_complaint_is_over() {
         let late = KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut);
         let watcher = Watcher::default();
-        let refused = || watcher.hear(RDKafkaErrorCode::Authentication, "wrong password");
-        refused();
-        watcher.content();
-        assert!(matches!(watcher.judge(&late, "x"), Error::Unreachable { .. }));
-        refused();
+        watcher.hear(RDKafkaErrorCode::Authentication, "wrong password");
         assert!(matches!(watcher.judge(&late, "x"), Error::Login { .. }));
         let long_ago = Instant::now().checked_sub(COMPLAINT_MAX).unwrap();
         watcher.0.lock().unwrap().last.as_mut().unwrap().1 = long_ago;
         assert!(matches!(watcher.judge(&late, "x"), Error::Unreachable { .. }));
+    }
+
+    /// Guards a rolling restart of brokers where clients log in: one that goes down in the middle of a login is told of as one that
+    /// refuses us, which would end an apply or a capture for good while the others serve.
+    #[test]
+    fn a_login_that_was_cut_short_is_no_refusal() {
+        let late = KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut);
+        let cut = KafkaError::MessageConsumption(RDKafkaErrorCode::Authentication);
+        let watcher = Watcher::default();
+        let hear = || watcher.hear(RDKafkaErrorCode::Authentication, "handshake failed: disconnected");
+        let complaint = || watcher.judge_complaint(&cut, "x");
+        hear();
+        assert!(matches!(complaint(), Error::Unreachable { .. }), "the first broker it ever asked");
+        watcher.content();
+        for _ in 0..3 {
+            hear();
+            assert!(matches!(complaint(), Error::Unreachable { .. }), "it was let in before");
+            let judged = watcher.judge(&late, "x");
+            assert!(matches!(judged, Error::Unreachable { why } if why.contains("handshake")));
+        }
+    }
+
+    /// Guards that a wrong password is told at once, and one that was changed under way once it is certain.
+    #[test]
+    fn a_refusal_that_stays_is_told() {
+        let start = Instant::now();
+        let stays = |was_let_in: bool, seconds: &[u64]| {
+            let mut refusals = Refusals { was_let_in, ..Refusals::default() };
+            for at in seconds {
+                refusals.refused(start + Duration::from_secs(*at));
+            }
+            refusals.stay()
+        };
+        assert!(!stays(false, &[0]) && stays(false, &[0, 0]));
+        assert!(!stays(true, &[0, 1, 31]) && stays(true, &[0, 1, 31, 62]));
+        assert!(!stays(true, &[0, 1, 2, 3]), "one broker that comes and goes within seconds");
+        assert!(!stays(true, &[0, 200, 400, 600, 800]), "each of them was cut short by itself");
+        let mut refusals = Refusals::default();
+        refusals.refused(start);
+        assert!(refusals.explain(), "whoever waited in vain is told why");
+        refusals.let_in();
+        refusals.refused(start);
+        assert!(!refusals.explain());
     }
 }

@@ -36,7 +36,8 @@ pub enum Error {
     },
     /// Another capture of the migration has begun since this one did.
     Superseded,
-    /// The brokers have given up a transaction that stood still for too long.
+    /// The brokers have given up a transaction that stood still for too long, or another capture of the migration is about to write
+    /// and has not come to it.
     Lapsed,
     /// The topics are those of another migration.
     Foreign {
@@ -198,7 +199,9 @@ impl Error {
     /// What an operator does next.
     fn remedy(&self) -> Option<String> {
         let remedy = match self {
-            Error::Unreachable { .. } => "see to the brokers; the sidecar tries again by itself",
+            Error::Unreachable { .. } => {
+                "see to the brokers, and to their addresses under `through.kafka`; a sidecar that runs tries again by itself"
+            }
             Error::Unfinished { .. } => {
                 "bring back the brokers that are down; the sidecar tries again by itself"
             }
@@ -304,7 +307,8 @@ impl fmt::Display for Error {
             }
             Error::Superseded => f.write_str("another instance of this migration's capture writes to Kafka now"),
             Error::Lapsed => f.write_str(
-                "the brokers have given up a transaction that stood still for too long, and nobody else has written since",
+                "the brokers no longer take what this instance writes: they have given up a transaction that stood still for too \
+                 long, or another instance is about to take its place and has not done so yet",
             ),
             Error::Foreign { topic_prefix, whose } => {
                 write!(f, "the topics of prefix {topic_prefix} belong to {whose}")

@@ -11,6 +11,7 @@ mod client;
 mod read_all;
 mod settled;
 
+mod difference;
 mod followed;
 mod owner;
 mod topics;

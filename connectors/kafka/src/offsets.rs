@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{Consumer, ConsumerContext};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::client::ANSWER_MAX;
+use crate::client::{ANSWER_MAX, Watcher};
 use crate::error::Error;
 
 /// Offsets by topic and partition.
@@ -19,8 +19,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// The first or the last offset of each of these partitions, all asked for at once. To whom sees only what is committed, a
 /// partition ends where that does. `judge` says what an error about a topic means. Brokers that change places are waited for as
 /// long as for an answer. Blocks its thread.
-pub(crate) fn offsets<C: ConsumerContext>(
-    consumer: &impl Consumer<C>,
+pub(crate) fn offsets(
+    consumer: &impl Consumer<Watcher>,
     (partitions, end): (impl IntoIterator<Item = (String, i32)>, Offset),
     judge: impl Fn(&KafkaError, &str) -> Error,
 ) -> Result<Offsets, Error> {
@@ -53,8 +53,8 @@ fn may_pass(error: &Error, since: Duration) -> bool {
 }
 
 /// Asks once.
-fn told<C: ConsumerContext>(
-    consumer: &impl Consumer<C>,
+fn told(
+    consumer: &impl Consumer<Watcher>,
     asked: TopicPartitionList,
     (within, judge): (Duration, &impl Fn(&KafkaError, &str) -> Error),
 ) -> Result<Offsets, Error> {
@@ -68,6 +68,7 @@ fn told<C: ConsumerContext>(
         };
         offsets.insert((topic.to_owned(), element.partition()), offset);
     }
+    consumer.context().content();
     Ok(offsets)
 }
 

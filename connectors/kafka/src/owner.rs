@@ -2,6 +2,7 @@
 
 use rdkafka::producer::{Producer, ThreadedProducer};
 use understudy_contract::{Class, Failure, Lineage};
+use understudy_model::Lsn;
 
 use crate::client::{Watcher, blocking, prober};
 use crate::codec::{Owner, StateKey, StateRecord};
@@ -18,6 +19,8 @@ pub struct Claimant {
     pub owner: Owner,
     /// This process has written the log before: whoever writes it by now is a later one.
     pub has_owned: bool,
+    /// Blue has been told that the log holds everything before it; `None` where blue has no slot.
+    pub confirmed: Option<Lsn>,
 }
 
 /// What the bookkeeping of a log says of whose it is.
@@ -57,20 +60,38 @@ impl Whose {
         self.owner.as_ref().is_some_and(|owner| owner.token != claimant.owner.token)
     }
 
+    /// The process whose name is in the books.
+    pub(crate) fn token(&self) -> Option<u64> {
+        self.owner.as_ref().map(|owner| owner.token)
+    }
+
+    /// Whether a capture has begun.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.lineage.is_some()
+    }
+
+    /// Takes a committed record of the bookkeeping. What cannot be read is left to who reads all of it.
+    pub(crate) fn take(&mut self, key: &[u8], value: Option<&[u8]>) {
+        if matches!(StateKey::from_bytes(key), Ok(StateKey::Owner | StateKey::Progress)) {
+            match StateRecord::read(key, value) {
+                Ok(StateRecord::Owner(owner)) => self.owner = Some(owner),
+                Ok(StateRecord::Progress { progress, .. }) => self.lineage = Some(progress.lineage),
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+
     /// Whether the books tell how far a capture is, and not whose it is. Every capture puts its name there before anything
     /// else, so that these are not those that it began.
     pub(crate) fn is_beheaded(&self) -> bool {
         self.owner.is_none() && self.lineage.is_some()
     }
 
-    /// Whether this log may be claimed.
+    /// Whether this log is the claimant's migration's, or nobody's.
     pub(crate) fn check(&self, claimant: &Claimant, topic_prefix: &str) -> Result<(), Error> {
-        if let Some(whose) = self.another(&claimant.owner, Some(claimant.owner.system_id)) {
-            return Err(Error::Foreign { topic_prefix: topic_prefix.to_owned(), whose });
-        }
-        match claimant.has_owned && self.is_another(claimant) {
-            true => Err(Error::Superseded),
-            false => Ok(()),
+        match self.another(&claimant.owner, Some(claimant.owner.system_id)) {
+            Some(whose) => Err(Error::Foreign { topic_prefix: topic_prefix.to_owned(), whose }),
+            None => Ok(()),
         }
     }
 }
@@ -117,17 +138,11 @@ impl LogJudge {
     }
 }
 
-/// Reads it from the topic of the bookkeeping. What cannot be read is left to who reads all of it. Blocks its thread.
-pub(crate) fn read_owner(settings: &KafkaSettings, topic: &str) -> Result<Whose, Error> {
+/// Reads it from the topic of the bookkeeping. Blocks its thread.
+fn read_owner(settings: &KafkaSettings, topic: &str) -> Result<Whose, Error> {
     let mut whose = Whose::default();
     read_all(settings, topic, |key, value| {
-        if matches!(StateKey::from_bytes(key), Ok(StateKey::Owner | StateKey::Progress)) {
-            match StateRecord::read(key, value) {
-                Ok(StateRecord::Owner(owner)) => whose.owner = Some(owner),
-                Ok(StateRecord::Progress { progress, .. }) => whose.lineage = Some(progress.lineage),
-                Ok(_) | Err(_) => {}
-            }
-        }
+        whose.take(key, value);
         Told::GoOn
     })?;
     Ok(whose)
@@ -169,16 +184,5 @@ mod tests {
         assert!(!Whose { owner: Some(owner()), lineage: Some(lineage()) }.is_beheaded());
         assert!(!Whose { owner: Some(owner()), lineage: None }.is_beheaded());
         assert!(!Whose::default().is_beheaded());
-    }
-
-    /// Guards that a capture which tries again does not send away one that has begun since.
-    #[test]
-    fn who_has_owned_gives_way_to_who_owns() {
-        let whose = Whose { owner: Some(Owner { token: 2, ..owner() }), lineage: None };
-        let claimant = |has_owned| Claimant { owner: owner(), has_owned };
-        assert_eq!(whose.check(&claimant(false), "shop"), Ok(()));
-        assert_eq!(whose.check(&claimant(true), "shop"), Err(Error::Superseded));
-        let ours = Whose { owner: Some(owner()), lineage: None };
-        assert_eq!(ours.check(&claimant(true), "shop"), Ok(()));
     }
 }

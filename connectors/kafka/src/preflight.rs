@@ -15,7 +15,7 @@ use crate::codec::colliding_tables;
 use crate::error::{Error, RIGHTS};
 use crate::names::TopicNames;
 use crate::settings::{Consistency, KafkaSettings};
-use crate::topics::{self, Found, Refused, Sight, TopicSpec};
+use crate::topics::{self, Difference, Found, Refused, Sight, TopicSpec};
 
 /// For how long at least topics should keep their records: over a weekend an apply may stand still unseen.
 pub const RETENTION_FLOOR: Duration = Duration::from_secs(3 * 24 * 3_600);
@@ -72,6 +72,19 @@ pub async fn preflight(settings: &KafkaSettings, tables: &[TableName]) -> Vec<Fi
     }
     findings.0.sort_by_key(|finding| finding.severity);
     findings.0
+}
+
+/// Waits until any of the brokers that are named has answered, for 20 s. Makes nothing.
+pub async fn reach(settings: &KafkaSettings) -> Result<(), Failure> {
+    let reaching = async {
+        let (prober, watcher) = prober(settings)?;
+        blocking(move || {
+            topics::brokers(prober.client()).map_err(|error| watcher.judge(&error, "the cluster"))
+        })
+        .await
+    };
+    let reached: Result<_, Error> = reaching.await;
+    reached.map(drop).map_err(|error| Failure::from(error).while_doing("connect to Kafka"))
 }
 
 /// What there is, and what could be.
@@ -185,13 +198,12 @@ impl Findings {
     fn topic(&mut self, (settings, subject): (&KafkaSettings, &str), spec: &TopicSpec, found: &Found) {
         for difference in spec.compare(settings, found) {
             let severity = if difference.is_grave() { Severity::Error } else { Severity::Warning };
+            let code = match difference {
+                Difference::Hidden => "kafka-topic-hidden",
+                _ => "kafka-topic",
+            };
             let remedy = difference.remedy(&spec.name);
-            self.add(severity, "kafka-topic", subject, difference.to_string(), remedy);
-        }
-        if found.config.is_none() {
-            let what = "its settings cannot be seen, so that nobody knows whether it keeps what it should";
-            let remedy = format!("grant DescribeConfigs on topic {}", spec.name);
-            self.add(Severity::Warning, "kafka-topic-hidden", subject, what, remedy);
+            self.add(severity, code, subject, difference.to_string(), remedy);
         }
     }
 

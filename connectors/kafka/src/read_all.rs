@@ -123,10 +123,8 @@ pub(crate) fn read_each(
             Some(Err(KafkaError::PartitionEOF(_))) => {}
             Some(Err(error)) if is_of_group(&error) => {}
             Some(Err(error)) => {
-                // What is only unreachable may come back within the time that it has.
-                let judged = reader.watcher.judge(&error, subject);
-                if !matches!(judged, Error::Unreachable { .. }) || heard.elapsed() > ANSWER_MAX {
-                    return Err(judged);
+                if let Some(stays) = reader.stays(&error, (subject, heard.elapsed())) {
+                    return Err(stays);
                 }
             }
             None if !read.is_empty() => {
@@ -164,6 +162,16 @@ struct Reader {
 }
 
 impl Reader {
+    /// What a complaint comes to, so long after anything was read. What is only unreachable may come back within the time that it
+    /// has.
+    fn stays(&self, error: &KafkaError, (subject, silent): (&str, Duration)) -> Option<Error> {
+        match self.watcher.judge_complaint(error, subject) {
+            Error::Unreachable { .. } if silent > ANSWER_MAX => Some(self.watcher.judge(error, subject)),
+            Error::Unreachable { .. } => None,
+            stays => Some(stays),
+        }
+    }
+
     /// Those of the open stretches that have been read to their end.
     fn read_up_to(&self, open: &BTreeMap<(String, i32), usize>, stretches: &[Stretch<'_>]) -> Vec<usize> {
         let reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);

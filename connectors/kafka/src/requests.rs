@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::future::try_join_all;
 use rdkafka::consumer::stream_consumer::StreamPartitionQueue;
@@ -18,6 +19,7 @@ use crate::error::Error;
 use crate::log::trouble::{Trouble, judge};
 use crate::names::TopicNames;
 use crate::settings::KafkaSettings;
+use crate::settled::DOUBT_PAUSE;
 use crate::topics::{TopicSpec, await_topics, create, find_each};
 
 /// How long a request may take to be written, broker failures included.
@@ -25,10 +27,11 @@ const DELIVERY_MAX_MS: &str = "60000";
 
 /// Asks the capture of a migration, on behalf of one green.
 pub struct KafkaRequests {
-    producer: FutureProducer<Watcher>,
+    producer: Arc<FutureProducer<Watcher>>,
     watcher: Watcher,
     topic: String,
     target: String,
+    _end: EndAside<FutureProducer<Watcher>>,
 }
 
 impl fmt::Debug for KafkaRequests {
@@ -46,15 +49,19 @@ impl KafkaRequests {
         config.set("acks", "all");
         config.set("message.timeout.ms", DELIVERY_MAX_MS);
         let producer = config.create_with_context(watcher.clone());
-        let producer = producer.map_err(|error| Error::of(&error, "the Kafka client"))?;
+        let producer = Arc::new(producer.map_err(|error| Error::of(&error, "the Kafka client"))?);
         let topic = TopicNames::new(settings.topic_prefix.clone()).requests();
-        Ok(KafkaRequests { producer, watcher, topic, target: target.to_owned() })
+        let end = EndAside::new(&producer);
+        Ok(KafkaRequests { producer, watcher, topic, target: target.to_owned(), _end: end })
     }
 }
 
 impl AskCapture for KafkaRequests {
     async fn ask(&mut self, rows: Vec<Wanted>) -> Result<(), Failure> {
-        self.send(rows.into_iter().map(Asked::Row).collect()).await
+        let count = rows.len();
+        self.send(rows.into_iter().map(Asked::Row).collect()).await.inspect_err(|failure| {
+            tracing::warn!(rows = count, error = %failure, "the capture cannot be asked for rows now");
+        })
     }
 }
 
@@ -75,6 +82,7 @@ impl KafkaRequests {
                 written.map_err(|(error, _)| asking(lost(self.watcher.judge(&error, &self.topic))))
             });
             try_join_all(sent).await?;
+            self.watcher.content();
         }
         Ok(())
     }
@@ -104,9 +112,18 @@ impl RequestReader {
     /// none is lost by what was deleted after its time, nor with the whole topic, which is made anew. For copies it asks once.
     pub async fn open(settings: &KafkaSettings, from: i64) -> Result<RequestReader, Failure> {
         let opening = |error: Error| Failure::from(error).while_doing("open the requests topic in Kafka");
-        see_to_topic(settings).await.map_err(opening)?;
-        let settings = settings.clone();
-        blocking(move || RequestReader::open_here(&settings, from)).await.map_err(opening)
+        let (mut is_new, began) = (see_to_topic(settings).await.map_err(opening)?, Instant::now());
+        loop {
+            let to = settings.clone();
+            let opened = blocking(move || RequestReader::open_here(&to, from, is_new));
+            if let Some(reader) = opened.await.map_err(opening)? {
+                return Ok(reader);
+            }
+            // A broker that has just begun to lead it may not know all of it yet; by what was heeded long ago, tables would be
+            // copied once more.
+            is_new = began.elapsed() > settings.patience;
+            tokio::time::sleep(DOUBT_PAUSE).await;
+        }
     }
 
     /// The offset from which it reads: before the one that was asked for where the topic was made anew.
@@ -114,7 +131,8 @@ impl RequestReader {
         self.begins_at
     }
 
-    fn open_here(settings: &KafkaSettings, from: i64) -> Result<RequestReader, Error> {
+    /// `None` where the topic ends before `from`, unless it is known to have been made anew.
+    fn open_here(settings: &KafkaSettings, from: i64, is_new: bool) -> Result<Option<RequestReader>, Error> {
         let topic = TopicNames::new(settings.topic_prefix.clone()).requests();
         let watcher = Watcher::default();
         let mut config = reader_config(settings, &format!("{}.understudy.capture", settings.topic_prefix));
@@ -126,6 +144,10 @@ impl RequestReader {
         let consumer = Arc::new(consumer);
         let bounds = consumer.fetch_watermarks(&topic, 0, ANSWER_MAX);
         let (low, high) = bounds.map_err(|error| watcher.judge(&error, &topic))?;
+        watcher.content();
+        if from > high && !is_new {
+            return Ok(None);
+        }
         let begins_at = begin(&topic, from, (low, high));
         // Before anything is fetched: what comes earlier would go to the queue of complaints.
         let queue = consumer.split_partition_queue(&topic, 0);
@@ -134,7 +156,7 @@ impl RequestReader {
         let added = list.add_partition_offset(&topic, 0, Offset::Offset(begins_at));
         added.and_then(|()| consumer.assign(&list)).map_err(|error| Error::of(&error, &topic))?;
         let end = EndAside::new(&consumer);
-        Ok(RequestReader { consumer, queue, watcher, topic, begins_at, _end: end })
+        Ok(Some(RequestReader { consumer, queue, watcher, topic, begins_at, _end: end }))
     }
 
     /// What is wanted next, and the offset to go on from once it has been taken; nothing where the record is none of a request.
@@ -191,23 +213,24 @@ fn lost(error: Error) -> Error {
     }
 }
 
-/// Makes the topic where it is missing.
-async fn see_to_topic(settings: &KafkaSettings) -> Result<(), Error> {
+/// Makes the topic where it is missing. Whether it was.
+async fn see_to_topic(settings: &KafkaSettings) -> Result<bool, Error> {
     let names = TopicNames::new(settings.topic_prefix.clone());
     let spec = TopicSpec::all(settings, &names, []).into_iter().find(|spec| spec.name == names.requests());
-    let Some(spec) = spec else { return Ok(()) };
+    let Some(spec) = spec else { return Ok(false) };
     let (prober, watcher) = prober(settings)?;
     let (looking, judge, name) = (prober.clone(), watcher.clone(), spec.name.clone());
     let there = blocking(move || find_each(looking.client(), std::iter::once(name.as_str()), &judge)).await?;
     if !there.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     tracing::warn!(topic = spec.name, "the requests topic is gone: it is made anew");
     let made = create(&admin(settings)?, settings, std::slice::from_ref(&spec), false).await;
     if let Some((topic, code)) = made.map_err(|error| watcher.judge(&error, &spec.name))?.into_iter().next() {
         return Err(Error::of_code(code, &topic));
     }
-    blocking(move || await_topics(prober.client(), std::slice::from_ref(&spec)).map(drop)).await
+    blocking(move || await_topics(prober.client(), std::slice::from_ref(&spec))).await?;
+    Ok(true)
 }
 
 #[cfg(test)]

@@ -44,6 +44,9 @@ pub struct KafkaSettings {
     pub retention: Option<Duration>,
     /// How record batches are compressed.
     pub compression: Compression,
+    /// How long brokers may take to agree on what topics hold, before what does not fit is taken for a loss, and how long a newer
+    /// capture may take to take the log over, before it is taken for dead.
+    pub patience: Duration,
     /// In which order changes take effect on green.
     pub consistency: Consistency,
     /// `None`: connections are not encrypted.
@@ -64,6 +67,7 @@ impl KafkaSettings {
             replication_factor: None,
             retention: Some(KafkaSettings::RETENTION_DEFAULT),
             compression: Compression::Lz4,
+            patience: KafkaSettings::PATIENCE_DEFAULT,
             consistency: Consistency::Transaction,
             tls: None,
             sasl: None,
@@ -73,6 +77,10 @@ impl KafkaSettings {
 
     /// How long records are kept unless something else is set: long enough to mend an apply that stands still.
     pub const RETENTION_DEFAULT: Duration = Duration::from_secs(7 * 24 * 3_600);
+
+    /// How long brokers may take to agree unless something else is set: longer than they take to find a new leader for a partition,
+    /// and for that one to learn how much of it the others have.
+    pub const PATIENCE_DEFAULT: Duration = Duration::from_secs(60);
 
     /// The part that every client has in common.
     pub(crate) fn client_config(&self, client_id: &str) -> ClientConfig {

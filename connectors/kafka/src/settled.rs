@@ -26,8 +26,55 @@ const GLANCE: Duration = Duration::from_millis(10);
 /// How long partitions may take to show what is in them before that is remarkable.
 const SLOW: Duration = Duration::from_secs(5);
 
-/// How long brokers may be away.
-const AWAY_MAX: Duration = Duration::from_secs(60);
+/// Pause before what looks like a loss is looked at again.
+pub(crate) const DOUBT_PAUSE: Duration = Duration::from_millis(500);
+
+/// Something that looks like a loss, for as long as brokers may take to agree: one that has just begun to lead a partition may not
+/// know all of it yet.
+#[derive(Debug)]
+pub(crate) struct Doubt {
+    patience: Duration,
+    since: Option<Instant>,
+}
+
+impl Doubt {
+    pub(crate) fn new(patience: Duration) -> Doubt {
+        Doubt { patience, since: None }
+    }
+
+    /// What is to be told; `None` where it may pass, and is to be looked at again after [`DOUBT_PAUSE`]. A loss comes with how
+    /// long was waited.
+    pub(crate) fn stays(&mut self, error: Error) -> Option<Error> {
+        let mut error = error;
+        let (Error::Torn { why, .. } | Error::Expired { why, .. }) = &mut error else { return Some(error) };
+        let waited = self.since.get_or_insert_with(Instant::now).elapsed();
+        if waited < self.patience {
+            tracing::debug!(why, "the brokers are asked again");
+            return None;
+        }
+        why.push_str(&format!("; the brokers were given {} s to agree on something else", waited.as_secs()));
+        Some(error)
+    }
+}
+
+/// Looks until that shows no loss, or until it stays. Blocks its thread.
+pub(crate) fn agreed<T>(
+    patience: Duration,
+    is_wanted: impl Fn() -> bool,
+    mut look: impl FnMut() -> Result<T, Error>,
+) -> Result<T, Error> {
+    let mut doubt = Doubt::new(patience);
+    loop {
+        match look() {
+            Ok(found) => return Ok(found),
+            Err(error) if !is_wanted() => return Err(error),
+            Err(error) => match doubt.stays(error) {
+                Some(error) => return Err(error),
+                None => std::thread::sleep(DOUBT_PAUSE),
+            },
+        }
+    }
+}
 
 /// What a partition holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +116,8 @@ pub(crate) struct Surveyor {
     whole: BaseConsumer<Watcher>,
     committed: BaseConsumer<Watcher>,
     watcher: Watcher,
+    /// How long brokers may be away.
+    patience: Duration,
 }
 
 impl Surveyor {
@@ -84,6 +133,7 @@ impl Surveyor {
             whole: consumer("read_uncommitted")?,
             committed: consumer("read_committed")?,
             watcher: watcher.clone(),
+            patience: settings.patience,
         })
     }
 
@@ -113,6 +163,11 @@ impl Surveyor {
         Ok(Extents(extents))
     }
 
+    /// Where these partitions end, with what readers are yet to be shown.
+    pub(crate) fn wholes(&self, partitions: &BTreeSet<(String, i32)>) -> Result<Offsets, Error> {
+        self.ends(&self.whole, partitions, Offset::End)
+    }
+
     /// Looks until every transaction in these topics is finished, or until that has taken too long since the first look that
     /// found one which is not. Gives what the last look has found. Brokers that are away are waited for while that is wanted.
     pub(crate) fn await_settled(
@@ -132,7 +187,7 @@ impl Surveyor {
                         return Ok(extents);
                     }
                 }
-                Err(Error::Unreachable { .. }) if began.elapsed() < AWAY_MAX && is_wanted() => {}
+                Err(Error::Unreachable { .. }) if began.elapsed() < self.patience && is_wanted() => {}
                 Err(error) => return Err(error),
             }
             std::thread::sleep(PAUSE);
@@ -166,7 +221,7 @@ impl Surveyor {
                     slow_since = Instant::now();
                 }
                 Ok(false) => {}
-                Err(Error::Unreachable { .. }) if began.elapsed() < AWAY_MAX => {}
+                Err(Error::Unreachable { .. }) if began.elapsed() < self.patience => {}
                 Err(error) => return Err(error),
             }
             if !is_wanted() {
@@ -199,5 +254,43 @@ impl Surveyor {
             doubted(judged, (self.whole.client(), &self.watcher), names.into_iter())
         };
         offsets(consumer, (partitions.iter().cloned(), end), judge)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    fn torn() -> Error {
+        Error::Torn { topic: "shop.understudy.order".to_owned(), why: "it ends with group 5".to_owned() }
+    }
+
+    /// Guards that a log which a new leader shows too short for a while is not given up as lost, which has a person begin anew.
+    #[test]
+    fn brokers_have_time_to_agree() {
+        let looks = Cell::new(0);
+        let look = || {
+            looks.set(looks.get() + 1);
+            if looks.get() < 3 { Err(torn()) } else { Ok(looks.get()) }
+        };
+        assert_eq!(agreed(Duration::from_secs(60), || true, look), Ok(3));
+    }
+
+    /// Guards that a loss is told in the end, with how long was waited, and that nothing but a loss is waited for here.
+    #[test]
+    fn a_loss_is_told_once_patience_is_over() {
+        let lost = agreed(Duration::from_millis(1_100), || true, || Err::<(), _>(torn())).unwrap_err();
+        assert!(lost.to_string().contains("group 5; the brokers were given 1 s"), "{lost}");
+        let login = Error::Login { why: String::new() };
+        let looks = Cell::new(0);
+        let look = || {
+            looks.set(looks.get() + 1);
+            Err::<(), _>(login.clone())
+        };
+        assert_eq!(agreed(Duration::from_secs(60), || true, look), Err(login.clone()));
+        assert_eq!(looks.get(), 1);
+        assert!(agreed(Duration::from_secs(60), || false, || Err::<(), _>(torn())).is_err(), "nobody waits");
     }
 }

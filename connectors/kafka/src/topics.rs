@@ -1,7 +1,6 @@
 //! The topics of a migration: made where they are missing, compared where they are there, never changed.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication};
@@ -11,9 +10,12 @@ use rdkafka::metadata::MetadataTopic;
 use understudy_model::TableName;
 
 use crate::client::{ANSWER_MAX, Watcher, admin_options};
+use crate::difference::{IN_STEP, safety};
 use crate::error::Error;
 use crate::names::TopicNames;
 use crate::settings::KafkaSettings;
+
+pub(crate) use crate::difference::Difference;
 
 /// The largest record that the topics of tables are made for. Brokers take a megabyte by default, and rows can be larger.
 pub(crate) const RECORD_BYTES: u64 = 8 * 1024 * 1024;
@@ -21,9 +23,6 @@ pub(crate) const RECORD_BYTES: u64 = 8 * 1024 * 1024;
 /// How large the files of the bookkeeping's topic get: small, since only closed ones are compacted and every start reads
 /// what is left.
 const STATE_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
-
-/// In how many replicas what was written should be before it counts.
-const IN_STEP: usize = 2;
 
 /// Pause between looks at whether new topics are there.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
@@ -61,108 +60,6 @@ impl Found {
     fn of(topic: &MetadataTopic) -> Found {
         let replicas = topic.partitions().iter().map(|partition| partition.replicas().len()).min();
         Found { partitions: topic.partitions().len(), replicas: replicas.unwrap_or(0), config: None }
-    }
-}
-
-/// How a topic is not as it should be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Difference {
-    /// It has another number of partitions.
-    Partitions { expected: usize, found: usize },
-    /// It forgets what it should keep.
-    Policy { expected: &'static str, found: String },
-    /// It keeps records for a shorter time than is set.
-    Retention { expected: Option<Duration>, found: Duration },
-    /// It keeps no more than so many bytes.
-    RetentionBytes { found: u64 },
-    /// Writing waits for more replicas than there are.
-    InSync { needed: usize, replicas: usize },
-    /// It takes no larger records than this.
-    RecordSize { found: u64 },
-    /// It has fewer replicas than are set.
-    Replicas { expected: usize, found: usize },
-    /// What was written may be on one broker only, however many replicas there are.
-    Lone { replicas: usize, asked: bool },
-}
-
-impl Difference {
-    /// Whether nothing may be written to such a topic.
-    pub(crate) fn is_grave(&self) -> bool {
-        match self {
-            Difference::Partitions { .. }
-            | Difference::Policy { .. }
-            | Difference::InSync { .. }
-            | Difference::Replicas { .. } => true,
-            // Whoever asks for replicas counts on them.
-            Difference::Lone { asked, .. } => *asked,
-            Difference::Retention { .. }
-            | Difference::RetentionBytes { .. }
-            | Difference::RecordSize { .. } => false,
-        }
-    }
-
-    /// What to do about it.
-    pub(crate) fn remedy(&self, topic: &str) -> String {
-        let set = |what: String| {
-            format!(
-                "kafka-configs --bootstrap-server BROKER --alter --entity-type topics --entity-name {topic} \
-                 --add-config {what}"
-            )
-        };
-        match self {
-            Difference::Partitions { found, .. } => {
-                format!(
-                    "set `partitions: {found}` under `through.kafka`, or delete the topic before the first run"
-                )
-            }
-            Difference::Policy { expected, .. } => set(format!("cleanup.policy={expected}")),
-            Difference::Retention { expected: Some(expected), .. } => {
-                set(format!("retention.ms={}", expected.as_millis()))
-            }
-            Difference::Retention { expected: None, .. } => set("retention.ms=-1".to_owned()),
-            Difference::RetentionBytes { .. } => set("retention.bytes=-1".to_owned()),
-            Difference::InSync { replicas, .. } => set(format!("min.insync.replicas={replicas}")),
-            Difference::RecordSize { .. } => set(format!("max.message.bytes={RECORD_BYTES}")),
-            Difference::Replicas { found, .. } => format!(
-                "give it more (kafka-reassign-partitions), or set `replication_factor: {found}` under `through.kafka`"
-            ),
-            Difference::Lone { .. } => set("min.insync.replicas=2".to_owned()),
-        }
-    }
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Difference::Partitions { expected, found } => {
-                write!(f, "it has {found} partitions instead of {expected}")
-            }
-            Difference::Policy { expected, found } => {
-                write!(
-                    f,
-                    "its cleanup.policy is `{found}` instead of `{expected}`, so that it would lose records"
-                )
-            }
-            Difference::Retention { found, .. } => {
-                write!(f, "it keeps records for {} hours only, less than is set", found.as_secs() / 3_600)
-            }
-            Difference::RetentionBytes { found } => {
-                write!(f, "it drops the oldest records of a partition beyond {found} bytes, however new")
-            }
-            Difference::InSync { needed, replicas } => write!(
-                f,
-                "writing needs {needed} replicas in step (min.insync.replicas), and its partitions have {replicas}"
-            ),
-            Difference::RecordSize { found } => write!(f, "it takes records of at most {found} bytes"),
-            Difference::Replicas { expected, found } => {
-                write!(f, "its partitions have {found} replicas instead of {expected}")
-            }
-            Difference::Lone { replicas, .. } => write!(
-                f,
-                "its partitions have {replicas} replicas, and what is written counts once one of them has it \
-                 (min.insync.replicas)"
-            ),
-        }
     }
 }
 
@@ -239,7 +136,10 @@ impl TopicSpec {
         if found.partitions != self.partitions {
             differences.push(Difference::Partitions { expected: self.partitions, found: found.partitions });
         }
-        let Some(config) = &found.config else { return differences };
+        let Some(config) = &found.config else {
+            differences.push(Difference::Hidden);
+            return differences;
+        };
         let number = |name: &str| config.get(name).and_then(|value| value.parse::<i64>().ok());
         let policy = config.get("cleanup.policy").map_or("delete", String::as_str);
         let (expected, fits) = match self.keeps {
@@ -262,17 +162,7 @@ impl TopicSpec {
                 differences.push(Difference::RetentionBytes { found });
             }
         }
-        if let Some(needed) = number("min.insync.replicas").and_then(|needed| usize::try_from(needed).ok())
-            && needed > found.replicas
-        {
-            differences.push(Difference::InSync { needed, replicas: found.replicas });
-        }
-        if found.replicas > IN_STEP
-            && number("min.insync.replicas").is_some_and(|needed| needed < IN_STEP as i64)
-        {
-            let asked = asked.is_some_and(|asked| asked > IN_STEP);
-            differences.push(Difference::Lone { replicas: found.replicas, asked });
-        }
+        differences.extend(safety(config, found.replicas, asked));
         if self.rows
             && let Some(found) = number("max.message.bytes").and_then(|bytes| u64::try_from(bytes).ok())
             && found < RECORD_BYTES
@@ -311,6 +201,7 @@ pub(crate) fn see<'a, C: ClientContext>(
     watcher: &Watcher,
 ) -> Result<Sight, Error> {
     let mut all = layout(client).map_err(|error| watcher.judge(&error, "the cluster"))?;
+    watcher.content();
     let mut sight = Sight::default();
     for topic in wanted {
         let found = match all.remove(topic) {
@@ -360,6 +251,29 @@ pub(crate) fn find_each<'a, C: ClientContext>(
     Ok(there)
 }
 
+/// How long it may take until every broker knows a topic, and what it was last told of it.
+pub(crate) const KNOWN_MAX: Duration = Duration::from_secs(10);
+
+/// Pause between two looks, each by any broker, whether it does.
+const KNOWN_PAUSE: Duration = Duration::from_millis(250);
+
+/// Looks until that shows everything that must be there, or until every broker has had its time to know of it: a broker that has just
+/// begun again, or is late, knows nothing of topics that are there. Blocks its thread.
+pub(crate) fn known(
+    patience: Duration,
+    mut look: impl FnMut() -> Result<BTreeMap<String, Found>, Error>,
+    is_whole: impl Fn(&BTreeMap<String, Found>) -> bool,
+) -> Result<BTreeMap<String, Found>, Error> {
+    let began = Instant::now();
+    loop {
+        let there = look()?;
+        if is_whole(&there) || began.elapsed() >= patience {
+            return Ok(there);
+        }
+        std::thread::sleep(KNOWN_PAUSE);
+    }
+}
+
 /// What it is that a broker knows nothing of these topics. One that was made a moment ago is not known to each yet, and what is told
 /// of it then passes. Blocks its thread.
 pub(crate) fn doubted<'a, C: ClientContext>(
@@ -371,13 +285,15 @@ pub(crate) fn doubted<'a, C: ClientContext>(
         return error;
     }
     let topics = topics.collect::<Vec<_>>();
-    let there = match find(client, topics.iter().copied(), watcher) {
-        Ok(there) => there,
-        Err(other) => return other,
-    };
-    match topics.iter().find(|topic| !there.contains_key(**topic)) {
-        Some(gone) => Error::NoTopic { topic: (*gone).to_owned() },
-        None => Error::Unreachable { why: "a broker does not know every topic yet".to_owned() },
+    let gone =
+        |there: &BTreeMap<String, Found>| topics.iter().find(|topic| !there.contains_key(**topic)).copied();
+    let look = || find(client, topics.iter().copied(), watcher);
+    match known(KNOWN_MAX, look, |there| gone(there).is_none()) {
+        Err(other) => other,
+        Ok(there) => match gone(&there) {
+            Some(gone) => Error::NoTopic { topic: gone.to_owned() },
+            None => Error::Unreachable { why: "a broker does not know every topic yet".to_owned() },
+        },
     }
 }
 
@@ -389,6 +305,7 @@ fn look_for<C: ClientContext>(
 ) -> Result<Option<Found>, Error> {
     let judge = |error: KafkaError| watcher.judge(&error, topic);
     let metadata = client.fetch_metadata(Some(topic), ANSWER_MAX).map_err(judge)?;
+    watcher.content();
     let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(None) };
     match found.error().map(RDKafkaErrorCode::from) {
         Some(RDKafkaErrorCode::UnknownTopicOrPartition) => Ok(None),
@@ -533,6 +450,27 @@ mod tests {
         assert!(state.compare(&settings(), &deleted).iter().any(Difference::is_grave));
     }
 
+    /// Guards a migration whose topic one broker does not know, as one that has just begun again or is late: told as gone, with a
+    /// person to begin anew, it is only once every broker has had its time.
+    #[test]
+    fn a_topic_is_gone_only_once_brokers_agree() {
+        let found = |topics: &[&str]| {
+            let found = Found { partitions: 1, replicas: 1, config: None };
+            topics.iter().map(|topic| ((*topic).to_owned(), found.clone())).collect::<BTreeMap<_, _>>()
+        };
+        let is_whole = |there: &BTreeMap<String, Found>| there.contains_key("shop.public.orders");
+        let mut looks = 0;
+        let late = || {
+            looks += 1;
+            Ok(if looks < 3 { found(&[]) } else { found(&["shop.public.orders"]) })
+        };
+        assert!(is_whole(&known(Duration::from_secs(60), late, is_whole).unwrap()));
+        assert_eq!(looks, 3);
+        assert_eq!(known(KNOWN_PAUSE, || Ok(found(&["other"])), is_whole), Ok(found(&["other"])));
+        let away = Error::Unreachable { why: String::new() };
+        assert_eq!(known(Duration::from_secs(60), || Err(away.clone()), is_whole), Err(away.clone()));
+    }
+
     /// Guards that blue's log is not let go of on the word of one broker where several were asked for, nor in silence where
     /// nobody has asked.
     #[test]
@@ -552,5 +490,26 @@ mod tests {
         let few = spec.compare(&asking(Some(3)), &found(1, "1"));
         assert_eq!(few, [Difference::Replicas { expected: 3, found: 1 }]);
         assert!(few[0].is_grave());
+        // With two, the other one is kept from becoming the only one by nothing: it is told, and stops nobody.
+        let two = spec.compare(&asking(Some(2)), &found(2, "1"));
+        assert_eq!(two, [Difference::Lone { replicas: 2, asked: false }]);
+        assert!(!two[0].is_grave() && two[0].remedy("t").contains("three replicas"));
+    }
+
+    /// Guards that a start, and not only `check`, warns of a topic that may forget what it has taken, and of one of which nobody
+    /// can tell.
+    #[test]
+    fn topics_that_may_forget_are_told_of() {
+        let spec = &specs()[0];
+        let mut unclean = Found { replicas: 3, ..made(spec) };
+        let config = unclean.config.as_mut().unwrap();
+        config.insert("min.insync.replicas".to_owned(), "2".to_owned());
+        config.insert("unclean.leader.election.enable".to_owned(), "true".to_owned());
+        let found = spec.compare(&settings(), &unclean);
+        assert_eq!(found, [Difference::Unclean]);
+        assert!(found[0].remedy("t").contains("unclean.leader.election.enable=false"));
+        let hidden = spec.compare(&settings(), &Found { config: None, ..made(spec) });
+        assert_eq!(hidden, [Difference::Hidden]);
+        assert!(!found[0].is_grave() && !hidden[0].is_grave());
     }
 }

@@ -189,8 +189,6 @@ pub struct ChunkDone {
     pub id: ChunkId,
     /// Rows written.
     pub rows: u64,
-    /// Rows set aside because green refuses them, or because they cannot be computed.
-    pub quarantined: u64,
 }
 
 /// Something to be recorded on its own, in order with the batches.
@@ -227,6 +225,12 @@ pub enum LedgerEntry {
 /// - [`RowChange::Reread`] is reported, except when its key waits already.
 /// - A key waits from its report until the chunk that settles it has been committed, in order: before any later change
 ///   to its route is applied, and whether or not [`ChangeSink::placed`] has told of the chunk.
+///
+/// Rows that are set aside, by a sink that does so. A key of a route is aside from the first change of it that green refuses,
+/// or that cannot be computed, and so are its later changes; a change of key puts both keys aside.
+///
+/// - It is settled by a chunk that writes or removes its row, also one of a copy, and by the truncation of its route.
+/// - It is aside, or settled, with the commit that makes it so, and for later instances as for this one.
 pub trait ChangeSink: Send {
     /// Takes ownership of the migration from any other instance, then reads what was saved. `None`: never started.
     fn claim(&mut self) -> impl Future<Output = Result<Option<Saved>, Failure>> + Send;
@@ -257,6 +261,11 @@ pub trait ChangeSink: Send {
     /// It borrows nothing, so everything else goes on while it is awaited, for as long as a standby takes. A later one
     /// waits for those before it. Once one was dropped midway, later ones may fail.
     fn persist(&mut self) -> impl Future<Output = Result<Checkpoint, Failure>> + Send + use<Self> + 'static;
+
+    /// How many rows are aside on green: keys, counted once for each route, however many changes of theirs there are. Goes up
+    /// and down. Right after a claim it is what was committed; what a transaction that is still open sets aside may count
+    /// already, what it settles counts as aside until it is committed. Zero before a claim, and where nothing is set aside.
+    fn aside(&self) -> u64;
 }
 
 #[cfg(test)]

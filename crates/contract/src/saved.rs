@@ -37,8 +37,6 @@ pub struct Saved {
     pub departed: Vec<RelationId>,
     /// Rows to be read again by key.
     pub heals: Vec<(RouteId, HealKey)>,
-    /// Changes set aside and not yet settled.
-    pub quarantined: u64,
     /// Where to go on in the log that the changes are read from; `None` where they come from blue.
     pub cursor: Option<Cursor>,
 }

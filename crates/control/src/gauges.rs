@@ -1,6 +1,6 @@
 //! The gauges, taken from the status and the bulletin at each scrape.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,18 +16,40 @@ pub(crate) struct Gauges {
     recorder: Recorder,
     /// What counters that others keep stood at when last looked at, by series.
     counted: Mutex<HashMap<String, u64>>,
+    /// Partitions of the log, by topic and number, of which a lag has been shown.
+    partitions: Mutex<BTreeSet<(String, String)>>,
 }
 
 impl Gauges {
     pub(crate) fn new(recorder: Recorder) -> Gauges {
-        Gauges { recorder, counted: Mutex::default() }
+        Gauges { recorder, counted: Mutex::default(), partitions: Mutex::default() }
     }
 
     /// Sets every gauge to what status and bulletin say now.
     pub(crate) fn publish(&self, status: &Status, bulletin: &Bulletin) {
-        publish(status, &self.recorder);
+        let report = publish(status, &self.recorder);
+        self.partitions(&report);
         gates(&self.recorder, &bulletin.gates(), bulletin.evaluated());
         self.verify(&bulletin.verify().0);
+    }
+
+    /// How far behind each partition of the log is. One that nobody speaks of any more is not as far behind as it was: it is
+    /// another worker's now, or its brokers are away.
+    fn partitions(&self, report: &StatusReport) {
+        let set = |(topic, partition): &(String, String), lag: f64| {
+            let labels = [("topic", topic.as_str()), ("partition", partition.as_str())];
+            self.recorder.set(&names::PARTITION_LAG, &labels, lag);
+        };
+        // A panic elsewhere leaves a figure that is old at worst.
+        let mut shown = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unknown = shown.clone();
+        for one in report.through.iter().flat_map(|through| through.partitions.iter().flatten()) {
+            let series = (one.topic.clone(), one.partition.to_string());
+            set(&series, figure(one.records_behind));
+            unknown.remove(&series);
+            shown.insert(series);
+        }
+        unknown.iter().for_each(|series| set(series, f64::NAN));
     }
 
     pub(crate) fn recorder(&self) -> &Recorder {
@@ -61,7 +83,7 @@ fn gates(recorder: &Recorder, gates: &[GateDocument], evaluated: Option<SystemTi
     }
 }
 
-fn publish(status: &Status, recorder: &Recorder) {
+fn publish(status: &Status, recorder: &Recorder) -> StatusReport {
     let (report, extra) = status.snapshot();
     recorder.set(&names::BUILD_INFO, &[("version", &report.version)], 1.0);
     recorder.set_state(&names::PHASE, &[], &Phase::NAMES, report.phase.as_str());
@@ -73,6 +95,7 @@ fn publish(status: &Status, recorder: &Recorder) {
     lag(recorder, &report, extra);
     slot(recorder, &report);
     tables(recorder, &report.tables);
+    report
 }
 
 fn lag(recorder: &Recorder, report: &StatusReport, extra: Extra) {
@@ -81,10 +104,6 @@ fn lag(recorder: &Recorder, report: &StatusReport, extra: Extra) {
     recorder.set(&names::APPLY_LAG_SECONDS, &[], seconds.unwrap_or(f64::NAN));
     if let Some(through) = &report.through {
         recorder.set(&names::LOG_LAG, &[], through.records_behind.map_or(f64::NAN, figure));
-        for one in through.partitions.iter().flatten() {
-            let labels = [("topic", one.topic.as_str()), ("partition", &one.partition.to_string())];
-            recorder.set(&names::PARTITION_LAG, &labels, figure(one.records_behind));
-        }
     }
     let bytes: [(&Metric, Option<u64>); 3] = [
         (&names::APPLY_LAG_BYTES, report.lag_bytes),

@@ -243,7 +243,7 @@ pub struct StatusReport {
     pub tables: Vec<TableStatus>,
     /// Rows to be read again by key.
     pub heals: u64,
-    /// Changes set aside and not yet settled.
+    /// Rows that are set aside on green.
     pub quarantined: u64,
     /// Rows that were not as a completed copy promises.
     pub mismatches: u64,

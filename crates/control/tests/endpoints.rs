@@ -9,7 +9,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use understudy_control::{
     Bulletin, BulletinHandle, ByEnd, ByKind, GateCheck, GateDocument, GateVerdict, Metrics, MismatchEntry,
-    Phase, SlotStatus, Status, StatusHandle, TableStatus, VerifyDocument, VerifyTable, WalStatus, serve,
+    PartitionStatus, Phase, SlotStatus, Status, StatusHandle, TableStatus, ThroughStatus, VerifyDocument,
+    VerifyTable, WalStatus, serve,
 };
 use understudy_model::{Checkpoint, Lsn, Watermarks};
 use understudy_observe::{Op, Recorder};
@@ -183,6 +184,42 @@ async fn metrics_carry_the_status_and_what_was_recorded() {
         let name = line.split(' ').next().unwrap();
         assert!(known(name), "{name} is exported under another name than the table gives it");
     }
+    the_lag_of_a_partition_that_went_elsewhere_is_unknown(&server).await;
+}
+
+/// Promise 3: how far behind a partition of the log is, is unknown once nobody speaks of it any more, and no longer what it was.
+async fn the_lag_of_a_partition_that_went_elsewhere_is_unknown(server: &Server) {
+    let tell = |partitions: &[(u32, u64)]| {
+        let partition = |&(partition, records_behind): &(u32, u64)| PartitionStatus {
+            topic: "shop.public.users".to_owned(),
+            partition,
+            records_behind,
+        };
+        let partitions = Some(partitions.iter().map(partition).collect());
+        server.status.update(|report| {
+            report.through = Some(ThroughStatus {
+                log: "kafka".to_owned(),
+                topic_prefix: "shop".to_owned(),
+                role: "apply".to_owned(),
+                capture: None,
+                captured: None,
+                records_behind: None,
+                partitions,
+                lanes: None,
+                requests_ignored: None,
+            });
+        });
+    };
+    let series = |partition: u32, lag: &str| {
+        let labels = format!("pipeline=\"shop-v2\",topic=\"shop.public.users\",partition=\"{partition}\"");
+        format!("understudy_log_partition_lag_records{{{labels}}} {lag}\n")
+    };
+    tell(&[(0, 0), (3, 7)]);
+    let (_, page) = server.get("/metrics").await;
+    assert!(page.contains(&series(0, "0")) && page.contains(&series(3, "7")), "{page}");
+    tell(&[(3, 5)]);
+    let (_, page) = server.get("/metrics").await;
+    assert!(page.contains(&series(0, "NaN")) && page.contains(&series(3, "5")), "{page}");
 }
 
 fn gate(verdict: GateVerdict, ready: bool, reason: &str) -> GateDocument {

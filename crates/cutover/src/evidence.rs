@@ -180,7 +180,7 @@ pub struct Evidence {
     pub lag_seconds: Option<Dated<Option<f64>>>,
     /// Rows to be read again by key.
     pub heals: Option<Dated<u64>>,
-    /// Changes set aside and not yet settled.
+    /// Rows that are set aside on green.
     pub quarantined: Option<Dated<u64>>,
     /// What verification knows.
     pub verification: Option<Dated<Verification>>,

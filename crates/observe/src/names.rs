@@ -58,7 +58,7 @@ metrics_table! {
     /// Records of the log between blue and green that green has yet to take, over all partitions; NaN when unknown, absent
     /// without a log.
     LOG_LAG: Gauge, Count, "understudy_log_lag_records", [];
-    /// The same for one partition, as it was known last.
+    /// The same for one partition; NaN once it is not known any more.
     PARTITION_LAG: Gauge, Count, "understudy_log_partition_lag_records", ["topic", "partition"];
     /// Commit time on blue of the newest transaction that green shows, as a Unix time.
     APPLIED_COMMIT_TIMESTAMP: Gauge, Seconds, "understudy_applied_commit_timestamp_seconds", [];
@@ -86,7 +86,7 @@ metrics_table! {
     EVENTS_FILTERED: Counter, Count, "understudy_events_filtered_total", [];
     /// Times that the pipeline was started again after a passing failure.
     APPLY_RETRIES: Counter, Count, "understudy_apply_retries_total", ["reason"];
-    /// Changes set aside and not yet settled.
+    /// Rows that are set aside on green.
     DEAD_LETTERS: Gauge, Count, "understudy_dead_letters_open", [];
     /// 1 while reading waits because green is slower.
     BACKPRESSURE: Gauge, Count, "understudy_backpressure_active", [];

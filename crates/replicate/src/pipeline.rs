@@ -47,6 +47,8 @@ pub trait Observer: Send + Sync {
     fn durable(&self, checkpoint: Checkpoint);
     /// A chunk has been committed on green.
     fn chunk_done(&self, done: &ChunkDone);
+    /// So many rows are set aside on green. Told before anything else, and whenever it has changed.
+    fn aside(&self, _rows: u64) {}
     /// The chunk that has just been said to be done held rows that were read again by key.
     fn healed(&self, _healed: &Healed) {}
     /// Whether batches begun from now on shall list the rows that they change. Asked once for each batch.

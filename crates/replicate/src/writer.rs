@@ -27,6 +27,8 @@ pub(crate) struct Writer<K, F, O> {
     reports: mpsc::Sender<Report>,
     keys: RouteKeys,
     placing: usize,
+    /// How many rows are set aside, as last told.
+    aside: u64,
     /// What the chunks among those read again by key.
     healing: HashMap<ChunkId, Healed>,
 }
@@ -51,8 +53,10 @@ impl<K: ChangeSink, F: Confirm, O: Observer> Writer<K, F, O> {
         start: Checkpoint,
         keys: RouteKeys,
     ) -> Writer<K, F, O> {
+        let aside = sink.aside();
+        observer.aside(aside);
         let durability = Durability { confirm, observer, applied: start, durable: start, persist: None };
-        Writer { sink, durability, reports, keys, placing: 0, healing: HashMap::new() }
+        Writer { sink, durability, reports, keys, placing: 0, aside, healing: HashMap::new() }
     }
 
     /// Works until the queue is closed, then finishes what is under way and makes it durable.
@@ -90,6 +94,8 @@ impl<K: ChangeSink, F: Confirm, O: Observer> Writer<K, F, O> {
                 let tally = Tally::of(&batch, &self.keys);
                 self.durability.observer.applying();
                 let applied = self.durability.beside(self.sink.apply(batch)).await?;
+                // Before green is said to be there: a gate that looks in between must not find it with nothing aside.
+                self.tell_aside();
                 self.durability.observer.applied(&tally, &applied);
                 self.durability.applied = tally.checkpoint.unwrap_or(self.durability.applied);
                 if !applied.heals.is_empty() {
@@ -107,8 +113,16 @@ impl<K: ChangeSink, F: Confirm, O: Observer> Writer<K, F, O> {
         Ok(())
     }
 
+    fn tell_aside(&mut self) {
+        let aside = self.sink.aside();
+        if std::mem::replace(&mut self.aside, aside) != aside {
+            self.durability.observer.aside(aside);
+        }
+    }
+
     async fn on_placed(&mut self, done: ChunkDone) {
         self.placing -= 1;
+        self.tell_aside();
         self.durability.observer.chunk_done(&done);
         if let Some(healed) = self.healing.remove(&done.id) {
             self.durability.observer.healed(&healed);

@@ -191,6 +191,10 @@ impl ChangeSink for Slow {
             persist.await
         }
     }
+
+    fn aside(&self) -> u64 {
+        self.sink.aside()
+    }
 }
 
 impl Observer for Ears {

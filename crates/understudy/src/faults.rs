@@ -373,6 +373,10 @@ impl<K: ChangeSink + 'static> ChangeSink for FaultySink<K> {
     fn persist(&mut self) -> impl Future<Output = Result<Checkpoint, Failure>> + Send + use<K> + 'static {
         self.inner.persist()
     }
+
+    fn aside(&self) -> u64 {
+        self.inner.aside()
+    }
 }
 
 /// A reader of green that gives what is armed instead of what is there.

@@ -338,7 +338,6 @@ pub(crate) mod tests {
             units: Vec::new(),
             departed: Vec::new(),
             heals: Vec::new(),
-            quarantined: 0,
             cursor: None,
         }
     }

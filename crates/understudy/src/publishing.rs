@@ -280,7 +280,6 @@ pub(crate) fn begun(
         units: vec![],
         departed: vec![],
         heals: vec![],
-        quarantined: 0,
         cursor: None,
     }
 }

@@ -118,6 +118,7 @@ pub(crate) async fn run(
         instance: rand::random(),
         first: Instant::now(),
         has_answered: AtomicBool::new(false),
+        goes_on: AtomicBool::new(false),
         has_reached: AtomicBool::new(false),
         captures: AtomicBool::new(false),
         applies: AtomicBool::new(false),
@@ -158,8 +159,10 @@ struct Run {
     /// Tells this process from others that run the same migration.
     instance: u64,
     first: Instant,
-    /// Whether both ends of any part have answered.
+    /// Whether brokers of the log have answered; each part asks them after blue, and an apply after green too.
     has_answered: AtomicBool,
+    /// Whether the migration had begun before this process: its slot is there, or green has taken something of it.
+    goes_on: AtomicBool,
     /// Whether any part has reached both of its ends.
     has_reached: AtomicBool,
     /// Whether the capture has taken the migration over, and whether what fills green has.
@@ -229,6 +232,7 @@ impl Run {
                 recorder: &self.recorder,
                 instance: self.instance,
                 has_answered: &self.has_answered,
+                goes_on: &self.goes_on,
                 has_owned,
                 shared: &self.shared,
                 log_in_order: &self.log_in_order,
@@ -307,10 +311,11 @@ impl Run {
     }
 
     /// How far any part has come with both of its ends. The other part waits for its own then, however long that takes: with
-    /// green away, blue is followed all the same.
+    /// green away, blue is followed all the same. Nothing is taken over before brokers have answered once, whose address may be
+    /// wrong; a migration that goes on has had the right one.
     fn reach(&self) -> Reach {
         let is_set = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
-        if [&self.has_reached, &self.captures, &self.applies].into_iter().any(is_set) {
+        if [&self.has_reached, &self.captures, &self.applies, &self.goes_on].into_iter().any(is_set) {
             Reach::Owns
         } else if is_set(&self.has_answered) {
             Reach::Answered
@@ -360,7 +365,7 @@ enum Reach {
     Nothing,
     /// Both sides have.
     Answered,
-    /// The migration has been taken over, or both sides have been connected.
+    /// The migration has been taken over, or both sides have been connected, or it had begun before.
     Owns,
 }
 

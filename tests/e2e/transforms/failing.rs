@@ -1,6 +1,9 @@
 //! An expression that fails on a row: the run stops there or the row is set aside, and nobody sees its values.
 
-use understudy_tests::{Migration, Sidecar};
+use std::time::Duration;
+
+use serde_json::Value;
+use understudy_tests::{Migration, Sidecar, until_within};
 
 use super::Case;
 
@@ -17,6 +20,9 @@ const EXPECTED: &str = "SELECT id, 1000 / (n - 42), CASE WHEN note LIKE 'number 
 
 /// A value that must not be seen anywhere.
 const SECRET: &str = "number 31415926x";
+
+/// Verified and soaked soon.
+const GATE: &str = "verify: { pass_pause: 1s, busy: 1.0 }\ngate: { soak: 1s, max_lag: 30s }";
 
 const ASIDE: &str = "apply: { on_error: quarantine }";
 
@@ -37,6 +43,23 @@ async fn aside(case: &mut Case) -> Vec<String> {
         case.name
     );
     case.green.column(&open).await
+}
+
+/// Waits until so many rows are said to be set aside.
+async fn wait_aside(sidecar: &mut Sidecar, rows: u64) {
+    let what = format!("{rows} rows are said to be aside");
+    sidecar.wait_for(&what, |status| status["quarantined"] == rows).await;
+}
+
+/// Waits until the gate of what is copied and compared has this verdict. That of the cutover asks after tables of other tests.
+async fn wait_gate(sidecar: &mut Sidecar, verdict: &str) -> Value {
+    until_within(Duration::from_secs(120), &format!("the gate says {verdict}"), async || {
+        sidecar.assert_running();
+        let (_, body) = sidecar.get("/v1/gates/verified").await?;
+        let document: Value = serde_json::from_str(&body).ok()?;
+        (document["verdict"] == verdict).then_some(document)
+    })
+    .await
 }
 
 fn assert_named(stderr: &str, words: &[&str]) {
@@ -103,7 +126,8 @@ async fn rows_that_cannot_be_computed_are_set_aside() {
     let Some((mut case, migration)) = open("sets-aside", &first).await else {
         return;
     };
-    let mut sidecar = case.follow(&migration.with(ASIDE)).await;
+    let migration = migration.with(ASIDE);
+    let mut sidecar = case.follow(&migration).await;
     let reasons = aside(&mut case).await;
     assert_eq!(reasons.len(), 2, "{reasons:?}");
     assert!(reasons[0].starts_with("{200} 22012 ") && reasons[0].contains("`share`"), "{reasons:?}");
@@ -125,28 +149,34 @@ async fn rows_that_cannot_be_computed_are_set_aside() {
     assert!(reasons.iter().all(|reason| !reason.contains("31415926")), "{reasons:?}");
     case.same("SELECT * FROM item WHERE id <> 5", &others("200, 201, 300, 5")).await;
     assert!(!sidecar.log().contains("31415926"), "a row value was logged");
-    let status = sidecar.status().await.expect("a status");
-    assert!(
-        status["quarantined"].as_u64() >= Some(4),
-        "rows of the copy count, too: {}",
-        status["quarantined"]
-    );
+    // Rows of the copy count too, and each once however many changes of it there are.
+    wait_aside(&mut sidecar, 4).await;
+    case.blue.batch("UPDATE item SET note = 'z' WHERE id IN (5, 200)").await;
+    case.settle(&mut sidecar).await;
+    assert_eq!(sidecar.status().await.expect("a status")["quarantined"], 4);
+    sidecar.stop().await;
+    let mut sidecar = Sidecar::start(&migration);
+    wait_aside(&mut sidecar, 4).await;
     case.close(sidecar).await;
 }
 
 /// Once the rows are mended on blue and the table is copied again, nothing is aside any more: neither what was set aside before,
-/// nor what is only set aside while the new copy is under way, from changes that came while nobody followed.
+/// nor what is only set aside while the new copy is under way, from changes that came while nobody followed. Promise 3: the gate
+/// is held for as long as rows are aside, and opens when none is, without a restart.
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_that_were_set_aside_come_back_with_a_new_copy() {
     let first = "INSERT INTO item VALUES (200, 42, 'zero')";
     let Some((mut case, migration)) = open("comes-back", first).await else {
         return;
     };
-    let migration = migration.with(ASIDE);
+    let migration = migration.with(ASIDE).with(GATE);
     let mut sidecar = case.follow(&migration).await;
     case.blue.batch("UPDATE item SET n = 42 WHERE id = 5").await;
     case.settle(&mut sidecar).await;
     assert_eq!(aside(&mut case).await.len(), 2);
+    wait_aside(&mut sidecar, 2).await;
+    let held = wait_gate(&mut sidecar, "fail").await;
+    assert!(held.to_string().contains("2 rows are set aside"), "{held:#}");
     sidecar.stop().await;
     case.blue.batch("UPDATE item SET n = 42 WHERE id = 6").await;
     case.blue.batch("UPDATE item SET n = 43 WHERE n = 42").await;
@@ -155,5 +185,14 @@ async fn rows_that_were_set_aside_come_back_with_a_new_copy() {
     case.settle(&mut sidecar).await;
     case.same("SELECT * FROM item", EXPECTED).await;
     assert_eq!(aside(&mut case).await, Vec::<String>::new());
+    wait_aside(&mut sidecar, 0).await;
+    wait_gate(&mut sidecar, "pass").await;
+    // The same process, which has seen rows set aside and settled by the copy, sees others.
+    case.blue.batch("UPDATE item SET n = 42 WHERE id = 7").await;
+    wait_aside(&mut sidecar, 1).await;
+    wait_gate(&mut sidecar, "fail").await;
+    case.blue.batch("TRUNCATE item").await;
+    wait_aside(&mut sidecar, 0).await;
+    wait_gate(&mut sidecar, "pass").await;
     case.close(sidecar).await;
 }

@@ -18,7 +18,7 @@ use understudy_model::{Checkpoint, Lsn};
 use super::blue::{BlueLook, BlueRows, DebeziumAsk, RowsRead};
 use super::intake::Intake;
 use super::place::Place;
-use super::reach::{Found, Reach, TopicConsumer};
+use super::reach::{Found, Reach, TopicConsumer, unless_gone};
 use super::{DebeziumLag, DebeziumSettings, DebeziumTable, Progress, fault, kept, offsets, preflight};
 use crate::aside::EndAside;
 use crate::client::blocking;
@@ -274,7 +274,7 @@ fn take(
             // The client does not tell which of them it complains of.
             return match judge(&error, &format!("{}.*", intake.place().prefix), &reach.watcher) {
                 Trouble::Passes => Ok(()),
-                Trouble::Stays(error) => Err(fault::told(error)),
+                Trouble::Stays(error) => Err(fault::told(unless_gone(error))),
             };
         }
     };
@@ -284,6 +284,7 @@ fn take(
         }
         return Ok(());
     }
+    reach.watcher.content();
     let at = (message.topic(), message.partition(), message.offset());
     intake.on_record(at, (message.key(), message.payload()))
 }

@@ -10,7 +10,7 @@ use crate::client::{ANSWER_MAX, Watcher, reader_config};
 use crate::error::Error;
 use crate::offsets::{Offsets, offsets, partitions_of};
 use crate::settings::KafkaSettings;
-use crate::topics::find_each;
+use crate::topics::{KNOWN_MAX, find_each, known};
 
 /// Kilobytes of records that wait to be taken, those of all partitions together.
 const QUEUE_KB: &str = "32768";
@@ -55,7 +55,11 @@ impl Reach {
     /// Looks which of these topics there are, and where they end. Those that were there before must be as they were. Blocks its
     /// thread.
     pub(super) fn look(&self, topics: &[String], place: &Place) -> Result<Found, Error> {
-        let there = find_each(self.consumer.client(), topics.iter().map(String::as_str), &self.watcher)?;
+        let look = || find_each(self.consumer.client(), topics.iter().map(String::as_str), &self.watcher);
+        let must = |topic: &&String| place.topics.contains_key(*topic);
+        let there = known(KNOWN_MAX, look, |there| {
+            topics.iter().filter(must).all(|topic| there.get(topic).is_some_and(|found| found.partitions > 0))
+        })?;
         let mut present = Vec::new();
         let mut found = Found::default();
         for topic in topics {
@@ -138,7 +142,9 @@ impl Reach {
         partitions: impl Iterator<Item = (String, i32)>,
         end: Offset,
     ) -> Result<Offsets, Error> {
-        offsets(&*self.consumer, (partitions, end), |error, subject| self.watcher.judge(error, subject))
+        offsets(&*self.consumer, (partitions, end), |error, subject| {
+            unless_gone(self.watcher.judge(error, subject))
+        })
     }
 
     /// Fetches these tables' topics too, each from the offset given.
@@ -164,6 +170,16 @@ impl Reach {
             return Ok(());
         }
         self.consumer.incremental_assign(&list).map_err(|error| Error::of(&error, "the topics"))
+    }
+}
+
+/// That one broker does not know a topic passes: whether it is gone, shows at the next look.
+pub(super) fn unless_gone(error: Error) -> Error {
+    match error {
+        Error::NoTopic { topic } => {
+            Error::Unreachable { why: format!("a broker does not know topic {topic}, or not yet") }
+        }
+        other => other,
     }
 }
 

@@ -22,16 +22,13 @@ use crate::error::Error;
 use crate::log::trouble::{Trouble, judge};
 use crate::names::TopicNames;
 use crate::settings::KafkaSettings;
-use crate::topics::{TopicSpec, await_topics, create, find, find_each};
+use crate::topics::{KNOWN_MAX, TopicSpec, await_topics, create, find, find_each};
 
 /// A member that is not heard of for this long is taken for dead. A process that was killed is missed for no longer.
 pub const SESSION_MAX: Duration = Duration::from_secs(8);
 
 /// How long lanes that are given up may take to stop in order. What they have not finished by then comes again elsewhere.
 const STOP_MAX: Duration = Duration::from_secs(60);
-
-/// How long it may take until every broker knows a topic.
-const KNOWN_MAX: Duration = Duration::from_secs(10);
 
 /// How soon a request to leave is heard.
 const POLL: Duration = Duration::from_millis(100);
@@ -73,14 +70,10 @@ fn group_id(settings: &KafkaSettings, migration: &str) -> String {
 }
 
 impl KafkaGroup {
-    /// Joins the group of a migration. Makes its topic where it is missing. `answered` hears when a broker has answered.
-    pub async fn join(
-        settings: &KafkaSettings,
-        migration: &str,
-        answered: impl FnOnce(),
-    ) -> Result<KafkaGroup, Failure> {
+    /// Joins the group of a migration. Makes its topic where it is missing.
+    pub async fn join(settings: &KafkaSettings, migration: &str) -> Result<KafkaGroup, Failure> {
         let joining = |error: Error| Failure::from(error).while_doing("join the group of workers in Kafka");
-        make_topic(settings, answered).await.map_err(joining)?;
+        make_topic(settings).await.map_err(joining)?;
         let topic = TopicNames::new(settings.topic_prefix.clone()).lanes();
         let (events, told) = mpsc::channel(EVENTS_MAX);
         let watcher = Watcher::default();
@@ -118,20 +111,25 @@ impl KafkaGroup {
 
     /// Leaves the group, so that others take the lanes over at once. They must have been stopped.
     pub async fn leave(mut self) {
-        self.leaves.store(true, Ordering::Relaxed);
-        self.events.close();
+        self.close();
         if let Some(thread) = self.thread.take() {
             // It only waits for a broker, and not for long.
             let _ =
                 tokio::time::timeout(SESSION_MAX, tokio::task::spawn_blocking(move || thread.join())).await;
         }
     }
+
+    /// Nobody listens any more. What waits to be heard is dropped, since the member waits for whoever would have stopped lanes.
+    fn close(&mut self) {
+        self.leaves.store(true, Ordering::Relaxed);
+        self.events.close();
+        while self.events.try_recv().is_ok() {}
+    }
 }
 
 impl Drop for KafkaGroup {
     fn drop(&mut self) {
-        self.leaves.store(true, Ordering::Relaxed);
-        self.events.close();
+        self.close();
     }
 }
 
@@ -198,13 +196,12 @@ fn judge_member(error: &KafkaError, (topic, group): (&str, &str), watcher: &Watc
 }
 
 /// Makes the topic by which lanes are shared out, unless it is there: who may not make topics can be given it.
-async fn make_topic(settings: &KafkaSettings, answered: impl FnOnce()) -> Result<(), Error> {
+async fn make_topic(settings: &KafkaSettings) -> Result<(), Error> {
     let spec = TopicSpec::lanes(settings, &TopicNames::new(settings.topic_prefix.clone()));
     let (prober, watcher) = prober(settings)?;
     let (looking, judge, name) = (prober.clone(), watcher.clone(), spec.name.clone());
     let find = move || find_each(looking.client(), std::iter::once(name.as_str()), &judge);
     let there = blocking(find).await?;
-    answered();
     if there.is_empty() {
         let made = create(&admin(settings)?, settings, std::slice::from_ref(&spec), false).await;
         let made = made.map_err(|error| watcher.judge(&error, &spec.name))?;
@@ -252,6 +249,7 @@ impl ConsumerContext for Member {
     }
 
     fn post_rebalance(&self, _: &BaseConsumer<Member>, rebalance: &Rebalance<'_>) {
+        self.watcher.content();
         if let Rebalance::Assign(partitions) = rebalance {
             let _ = self.events.blocking_send(Ok(GroupEvent::Assigned(numbers(partitions))));
         }
@@ -268,6 +266,25 @@ mod tests {
     use understudy_contract::Class;
 
     use super::*;
+
+    /// Guards a worker that is stopped while lanes are taken from it: nobody hears that any more, and a member that waits to be told
+    /// that they are stopped would not leave its group, so that others wait until it is missed.
+    #[tokio::test]
+    async fn who_leaves_answers_what_was_not_heard() {
+        let (events, told) = mpsc::channel(EVENTS_MAX);
+        let (sent, is_sent) = sync_channel(1);
+        let member = thread::spawn(move || {
+            let (told, wait) = sync_channel(1);
+            events.blocking_send(Ok(GroupEvent::Revoked(vec![1], Stopped { _told: told }))).unwrap();
+            sent.send(()).unwrap();
+            let _ = wait.recv_timeout(STOP_MAX);
+        });
+        let group = KafkaGroup { events: told, leaves: Arc::default(), thread: Some(member) };
+        tokio::task::spawn_blocking(move || is_sent.recv()).await.unwrap().unwrap();
+        let began = Instant::now();
+        group.leave().await;
+        assert!(began.elapsed() < SESSION_MAX / 2, "it has not left: {:?}", began.elapsed());
+    }
 
     /// Guards a worker that the brokers keep out of its group: it must not wait for lanes for ever without a word. A broker that
     /// restarts keeps nobody out.

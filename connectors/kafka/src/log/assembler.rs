@@ -344,10 +344,10 @@ impl Assembler {
         }
         gathering.rows.sort_by_key(|row| row.order);
         let number = gathering.group.number;
-        let kept = self.share.holds(&gathering.group).then(|| {
-            let topics = fence.as_ref().map(|place| place.topics.clone()).unwrap_or_default();
-            (gathering.group.clone(), gathering.rows.clone(), topics)
-        });
+        let kept = fence
+            .as_ref()
+            .filter(|_| self.share.holds())
+            .map(|place| (gathering.group.clone(), gathering.rows.clone(), place.topics.clone()));
         let to = (&mut self.announced, &mut self.out);
         let by = (&mut self.shapes, &mut self.share, fence);
         let emitted = emit(gathering.group, gathering.rows, by, to).map_err(|why| {

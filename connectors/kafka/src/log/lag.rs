@@ -1,10 +1,10 @@
 //! How far behind the log is read.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rdkafka::Offset;
 use rdkafka::consumer::Consumer;
+use rdkafka::{Offset, TopicPartitionList};
 use understudy_contract::Failure;
 
 use super::start::{LogClient, LogConsumer, Starts};
@@ -93,21 +93,16 @@ fn look(
     surveyor: &Mutex<Option<Surveyor>>,
 ) -> Result<Vec<PartitionLag>, Error> {
     let read = client.consumer.position().map_err(|error| Error::of(&error, "the topics"))?;
-    let mut topics = BTreeMap::<String, usize>::new();
-    for element in read.elements() {
-        let partitions = topics.entry(element.topic().to_owned()).or_default();
-        *partitions = (*partitions).max(element.partition() as usize + 1);
-    }
     let mut surveyor = surveyor.lock().unwrap_or_else(PoisonError::into_inner);
     let asking = match surveyor.take() {
         Some(asking) => asking,
         None => Surveyor::new(settings)?,
     };
-    let extents = surveyor.insert(asking).look(&topics)?;
+    let ends = surveyor.insert(asking).wholes(&asked_for(&read))?;
     let starts = client.starts.lock().unwrap_or_else(PoisonError::into_inner);
     let lags = read.elements().into_iter().filter_map(|element| {
         let at = (element.topic().to_owned(), element.partition());
-        let high = extents.of(&at.0, at.1)?.whole;
+        let high = *ends.get(&at)?;
         let position = match element.offset() {
             Offset::Offset(position) => position,
             // Nothing of it was read in this session.
@@ -116,4 +111,27 @@ fn look(
         Some(PartitionLag { topic: at.0, partition: at.1 as u32, position, high, has_marks: true })
     });
     Ok(lags.collect())
+}
+
+/// What brokers are asked for: the partitions that are read, and of topics that are shared out among lanes no others.
+fn asked_for(read: &TopicPartitionList) -> BTreeSet<(String, i32)> {
+    read.elements().into_iter().map(|element| (element.topic().to_owned(), element.partition())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guards the brokers, and a lag that is known in time: each lane asks for its own partitions, not for those of all.
+    #[test]
+    fn a_lane_asks_for_its_own_partitions() {
+        let mut read = TopicPartitionList::new();
+        for (topic, partition) in [("shop.understudy.order", 0), ("shop.public.t", 11), ("shop.public.u", 11)]
+        {
+            read.add_partition(topic, partition);
+        }
+        let asked = asked_for(&read);
+        let expected = [("shop.public.t", 11), ("shop.public.u", 11), ("shop.understudy.order", 0)];
+        assert_eq!(asked, expected.map(|(topic, partition)| (topic.to_owned(), partition)).into());
+    }
 }

@@ -44,8 +44,10 @@ impl Fences {
         known.get(&commit).cloned().unwrap_or_default()
     }
 
-    fn is_empty(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    /// Whether any of these parts is of a transaction that is known.
+    fn has_any(&self, parts: &[Part]) -> bool {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        !known.is_empty() && parts.iter().any(|part| known.contains_key(&part.commit))
     }
 
     fn add(&self, commit: Lsn, tables: &BTreeSet<RelationId>) {
@@ -121,9 +123,9 @@ impl Share {
         }
     }
 
-    /// Whether a group may have to be read for all lanes once part of it has been handed out.
-    pub(crate) fn holds(&self, group: &Group) -> bool {
-        matches!(self, Share::Lane(share) if share.lane.is_first()) && self.may_fence(group)
+    /// Whether a group that may hold a fence may have to be read for all lanes once part of it has been handed out.
+    pub(crate) fn holds(&self) -> bool {
+        matches!(self, Share::Lane(share) if share.lane.is_first())
     }
 
     /// Whether records of a partition are read.
@@ -137,8 +139,8 @@ impl Share {
     /// Whether a group may hold a fence.
     pub(crate) fn may_fence(&self, group: &Group) -> bool {
         match (self, &group.work) {
-            (Share::Lane(share), Work::Batch { truncates, .. }) => {
-                !truncates.is_empty() || !share.fences.is_empty()
+            (Share::Lane(share), Work::Batch { parts, truncates }) => {
+                !truncates.is_empty() || share.fences.has_any(parts)
             }
             _ => false,
         }
@@ -368,5 +370,40 @@ impl Emitter<'_> {
         // Its other half, if there is one here, would have followed.
         let left = |(relation, old)| LogEvent::Change(SourceChange::Delete { relation, old });
         Ok(event.or_else(|| away.map(left)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guards memory and time of the first lane for the rest of its life: it keeps what it reads a second time only of transactions
+    /// that are known to empty tables, and of groups that say so themselves.
+    #[test]
+    fn one_emptied_table_is_no_reason_to_keep_every_group() {
+        let fences = Fences::default();
+        let share = Share::of(Lane { number: 0, of: 3 }, fences.clone());
+        let part = |commit: u64| Part {
+            commit: Lsn::new(commit),
+            from_ordinal: 0,
+            changes: 1,
+            end: None,
+            time_us: 0,
+            xid: 1,
+        };
+        let group = |commits: &[u64]| Group {
+            number: 1,
+            tables: Vec::new(),
+            work: Work::Batch {
+                parts: commits.iter().map(|commit| part(*commit)).collect(),
+                truncates: Vec::new(),
+            },
+            reached: None,
+            beats: Vec::new(),
+        };
+        assert!(!share.may_fence(&group(&[5])));
+        fences.add(Lsn::new(5), &[RelationId(7)].into());
+        assert!(share.may_fence(&group(&[4, 5])), "a later part of what is known to empty a table");
+        assert!(!share.may_fence(&group(&[6, 7])));
     }
 }

@@ -42,7 +42,7 @@ use crate::codec::SchemaRecord;
 use crate::error::Error;
 use crate::names::TopicNames;
 use crate::settings::KafkaSettings;
-use crate::settled::Surveyor;
+use crate::settled::{DOUBT_PAUSE, Doubt, Surveyor};
 use assembler::{Assembler, At, Wants};
 use lane::Share;
 use stall::Awaited;
@@ -115,12 +115,18 @@ impl KafkaLog {
         share: Share,
     ) -> Result<KafkaLog, Failure> {
         let (settings, tables) = (settings.clone(), tables.to_vec());
-        let started = blocking({
-            let settings = settings.clone();
-            move || start::start(&settings, &tables, (place, which))
-        });
-        let Started { client, order, tables, mut place } =
-            started.await.map_err(|error| opening(error.into()))?;
+        let mut doubt = Doubt::new(settings.patience);
+        let started = loop {
+            let (settings, tables, place) = (settings.clone(), tables.clone(), place.clone());
+            match blocking(move || start::start(&settings, &tables, (place, which))).await {
+                Ok(started) => break started,
+                Err(error) => match doubt.stays(error) {
+                    Some(error) => return Err(opening(error.into())),
+                    None => tokio::time::sleep(DOUBT_PAUSE).await,
+                },
+            }
+        };
+        let Started { client, order, tables, mut place } = started;
         place.lane = which.lane.map(|lane| (lane.number, lane.of));
         // It was the place before a group; what is told from here on is the end of one.
         place.fence = None;
@@ -152,22 +158,7 @@ impl KafkaLog {
         if let Some(chore) = &mut self.chore {
             let brought = chore.await;
             self.chore = None;
-            match brought? {
-                Brought::Shapes(shapes) => self.assembler.learn(shapes)?,
-                Brought::Nothing => {}
-                Brought::Partitions(started) => {
-                    for (table, partition, queue) in started {
-                        let queues = self.tables.get_mut(&table);
-                        if let Some(at) = queues.and_then(|queues| queues.get_mut(partition as usize)) {
-                            *at = Some(queue);
-                        }
-                    }
-                }
-                Brought::Table(table, queues) => {
-                    self.assembler.on_table(&table, queues.len());
-                    self.tables.insert(table, queues);
-                }
-            }
+            self.take(brought?)?;
         }
         match self.assembler.wants() {
             Wants::Group => {
@@ -175,10 +166,16 @@ impl KafkaLog {
                 let message = tokio::select! {
                     // 1. What the client complains of. 2. What it brings.
                     biased;
-                    trouble = trouble(&self.client, &topic) => return Err(trouble),
-                    message = received(&self.order, &self.client, &topic) => message?,
+                    trouble = trouble(&self.client, &topic) => Err(trouble),
+                    message = received(&self.order, &self.client, &topic) => message,
                 };
-                self.assembler.on_group(message.offset(), message.payload())
+                match message {
+                    Ok(message) => self.assembler.on_group(message.offset(), message.payload()),
+                    Err(error) => {
+                        self.chore = Some(complaint(&self.client, error)?);
+                        Ok(())
+                    }
+                }
             }
             Wants::Shape { table, version } => {
                 tracing::debug!(%table, version, "a new shape is in the log");
@@ -204,6 +201,27 @@ impl KafkaLog {
                 }
             },
         }
+    }
+
+    /// Takes what a chore has brought.
+    fn take(&mut self, brought: Brought) -> Result<(), Failure> {
+        match brought {
+            Brought::Shapes(shapes) => self.assembler.learn(shapes)?,
+            Brought::Nothing => {}
+            Brought::Partitions(started) => {
+                for (table, partition, queue) in started {
+                    let queues = self.tables.get_mut(&table);
+                    if let Some(at) = queues.and_then(|queues| queues.get_mut(partition as usize)) {
+                        *at = Some(queue);
+                    }
+                }
+            }
+            Brought::Table(table, queues) => {
+                self.assembler.on_table(&table, queues.len());
+                self.tables.insert(table, queues);
+            }
+        }
+        Ok(())
     }
 
     /// Begins to read the partitions of other lanes that the group counts.
@@ -271,14 +289,24 @@ impl KafkaLog {
                         // 1. What comes. 2. What the client complains of. 3. That nothing will come.
                         biased;
                         message = stream.next() => message,
-                        trouble = trouble(&self.client, &topic) => return Err(trouble),
+                        trouble = trouble(&self.client, &topic) => {
+                            self.chore = Some(complaint(&self.client, trouble)?);
+                            return Ok(());
+                        }
                         error = missing => return Err(error.into()),
                     };
                     waited
                 }
             };
             let Some(message) = message else { return Ok(()) };
-            let Some(message) = taken(message, &self.client, &topic)? else { return Ok(()) };
+            let message = match taken(message, &self.client, &topic) {
+                Ok(Some(message)) => message,
+                Ok(None) => return Ok(()),
+                Err(error) => {
+                    self.chore = Some(complaint(&self.client, error)?);
+                    return Ok(());
+                }
+            };
             self.missing = None;
             let at = At { topic: &topic, partition, offset: message.offset() };
             let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
@@ -328,9 +356,10 @@ async fn received<'a>(
     queue: &'a Queue,
     client: &LogClient,
     topic: &str,
-) -> Result<BorrowedMessage<'a>, Failure> {
+) -> Result<BorrowedMessage<'a>, Error> {
     loop {
         if let Some(message) = taken(queue.recv().await, client, topic)? {
+            client.watcher.content();
             return Ok(message);
         }
     }
@@ -341,31 +370,40 @@ fn taken<'a>(
     message: Result<BorrowedMessage<'a>, KafkaError>,
     client: &LogClient,
     topic: &str,
-) -> Result<Option<BorrowedMessage<'a>>, Failure> {
+) -> Result<Option<BorrowedMessage<'a>>, Error> {
     match message {
         Ok(message) => Ok(Some(message)),
         Err(error) => match judge(&error, topic, &client.watcher) {
             Trouble::Passes => Ok(None),
-            Trouble::Stays(error) => Err(error.into()),
+            Trouble::Stays(error) => Err(error),
         },
     }
 }
 
 /// Waits for a complaint that does not pass.
-async fn trouble(client: &LogClient, topic: &str) -> Failure {
+async fn trouble(client: &LogClient, topic: &str) -> Error {
     loop {
         match client.consumer.recv().await {
             Ok(message) => {
                 let why = format!("a record of topic {} came by a way of its own", message.topic());
-                return Error::Internal { why }.into();
+                return Error::Internal { why };
             }
             Err(error) => {
                 if let Trouble::Stays(error) = judge(&error, topic, &client.watcher) {
-                    return error.into();
+                    return error;
                 }
             }
         }
     }
+}
+
+/// What the client complains of ends the log: at once, or where it does not know a topic, as soon as other brokers have been asked.
+fn complaint(client: &LogClient, error: Error) -> Result<Chore<Result<Brought, Failure>>, Failure> {
+    let Error::NoTopic { topic } = &error else { return Err(error.into()) };
+    let (client, topic) = (client.clone(), topic.clone());
+    Ok(Box::pin(
+        async move { blocking(move || Err(client.doubted(error, &topic))).await.map_err(Failure::from) },
+    ))
 }
 
 /// Reads the schema topic until it holds a shape. It is written together with the group that needs it, so that it is there,

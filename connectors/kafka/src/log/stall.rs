@@ -6,10 +6,11 @@ use super::assembler::Next;
 use crate::client::blocking;
 use crate::error::Error;
 use crate::settings::KafkaSettings;
-use crate::settled::{Extent, Surveyor};
+use crate::settled::{Doubt, Extent, Surveyor};
 
-/// How long a record may fail to come before somebody looks whether it is there.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// How long a record may fail to come before somebody looks whether it is there, and the pause before each further look, unless
+/// brokers have less time to agree.
+const LOOK_AFTER: Duration = Duration::from_secs(15);
 
 /// Records that are waited for.
 #[derive(Debug, Clone)]
@@ -30,16 +31,24 @@ impl Awaited {
 /// Comes back once it is certain that the records are not there, or that brokers do not show them. A group is seen only after
 /// all its records have been written, so that waiting does not bring them.
 pub(super) async fn missing(settings: KafkaSettings, awaited: Awaited) -> Error {
+    let patience = settings.patience;
+    let (mut doubt, mut pause) = (Doubt::new(patience), LOOK_AFTER);
     loop {
-        tokio::time::sleep(PATIENCE).await;
+        tokio::time::sleep(pause).await;
+        pause = LOOK_AFTER;
         let (settings, awaited) = (settings.clone(), awaited.clone());
         match blocking(move || look(&settings, &awaited)).await {
-            Ok(()) => {}
+            Ok(()) => doubt = Doubt::new(patience),
             // The reader itself notices when Kafka is away.
             Err(Error::Unreachable { why }) => {
                 tracing::debug!("records that do not come were not looked for: {why}")
             }
-            Err(error) => return error,
+            Err(error) => {
+                if let Some(error) = doubt.stays(error) {
+                    return error;
+                }
+                pause = LOOK_AFTER.min(patience);
+            }
         }
     }
 }

@@ -19,12 +19,12 @@ use crate::error::Error;
 use crate::names::TopicNames;
 use crate::offsets::{Offsets, offsets, partitions_of};
 use crate::settings::KafkaSettings;
-use crate::topics::{Found, doubted, find};
+use crate::topics::{Found, KNOWN_MAX, doubted, find, known};
 
 pub(crate) type LogConsumer = StreamConsumer<Watcher>;
 pub(crate) type Queue = StreamPartitionQueue<Watcher>;
 
-/// Bytes that all queues of fetched records may hold together, as far as [`QUEUE_BYTES_MIN`] allows.
+/// Bytes that all queues of fetched records of a process may hold together, those of all lanes, as far as [`QUEUE_BYTES_MIN`] allows.
 const QUEUES_BYTES: usize = 32 * 1024 * 1024;
 
 /// A queue smaller than this would be refilled all the time.
@@ -32,6 +32,9 @@ const QUEUE_BYTES_MIN: usize = 64 * 1024;
 
 /// A queue larger than this makes nothing faster.
 const QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// The client asks for no less.
+const ANSWER_BYTES_MIN: usize = 1_000_000;
 
 /// Whether a partition of a topic is read.
 type Reads<'a> = &'a dyn Fn(&str, i32) -> bool;
@@ -55,6 +58,17 @@ impl LogClient {
         self.watcher.judge(error, subject)
     }
 
+    /// Which of these topics there are. Those that must be there are looked for until every broker knows them. Blocks its thread.
+    fn find(&self, wanted: &[String], must: &[&str]) -> Result<BTreeMap<String, Found>, Error> {
+        let look = || find(self.consumer.client(), wanted.iter().map(String::as_str), &self.watcher);
+        known(KNOWN_MAX, look, |there| must.iter().all(|topic| there.contains_key(*topic)))
+    }
+
+    /// What it is that the client does not know this topic any more. Blocks its thread.
+    pub(super) fn doubted(&self, error: Error, topic: &str) -> Error {
+        doubted(error, (self.consumer.client(), &self.watcher), std::iter::once(topic))
+    }
+
     /// The first or the last offset of every partition of these topics. The last one is where what readers see ends. Blocks
     /// its thread.
     pub(super) fn offsets_at(&self, topics: &[(String, usize)], end: Offset) -> Result<Offsets, Error> {
@@ -67,14 +81,23 @@ impl LogClient {
     }
 }
 
-/// A client for the log's partitions.
-fn client(settings: &KafkaSettings, partitions: usize) -> Result<LogClient, Error> {
+/// Bytes that the queue of each partition may hold, and that one answer of a broker may have, for one of so many clients that each
+/// read so many partitions. A process may have to read all lanes.
+fn bounds(partitions: usize, clients: usize) -> (usize, usize) {
+    let share = QUEUES_BYTES / clients.max(1);
+    let queue = (share / partitions.max(1)).clamp(QUEUE_BYTES_MIN, QUEUE_BYTES_MAX);
+    // A larger record comes all the same, alone.
+    (queue, share.clamp(ANSWER_BYTES_MIN, QUEUE_BYTES_MAX))
+}
+
+/// One of so many clients for the log's partitions, of which it reads so many.
+fn client(settings: &KafkaSettings, (partitions, clients): (usize, usize)) -> Result<LogClient, Error> {
     let watcher = Watcher::default();
     let mut config = reader_config(settings, &super::client_id(settings));
     config.set("enable.partition.eof", "false");
-    let bytes = (QUEUES_BYTES / partitions.max(1)).clamp(QUEUE_BYTES_MIN, QUEUE_BYTES_MAX);
+    let (bytes, answer) = bounds(partitions, clients);
     config.set("fetch.message.max.bytes", bytes.to_string());
-    config.set("fetch.max.bytes", QUEUE_BYTES_MAX.to_string());
+    config.set("fetch.max.bytes", answer.to_string());
     // Each partition has its own queue, so that the one with the most records does not fill the memory of all.
     config.set("queued.max.messages.kbytes", (bytes / 1024).to_string());
     config.set("queued.min.messages", "10000000");
@@ -170,13 +193,18 @@ pub(super) fn start(
     // Every table may turn out to have as many partitions as are set.
     let each = if which.lane.is_some() { 1 } else { usize::from(settings.partitions) };
     let partitions = 1 + tables.len() * each;
-    let client = client(settings, partitions)?;
+    let client = client(settings, (partitions, which.lane.map_or(1, |lane| lane.of as usize)))?;
     let wanted = tables.iter().map(|table| names.table(table)).chain([names.order(), names.schema()]);
     let wanted = wanted.collect::<Vec<_>>();
-    let there = find(client.consumer.client(), wanted.iter().map(String::as_str), &client.watcher)?;
+    let own = [names.order(), names.schema()];
+    let must = place.iter().flat_map(|place| {
+        let own = own.iter().filter(|_| place.group > 0);
+        place.topics.keys().filter(|topic| wanted.contains(topic)).chain(own).map(String::as_str)
+    });
+    let there = client.find(&wanted, &must.collect::<Vec<_>>())?;
     let cluster = client.consumer.client().fetch_cluster_id(ANSWER_MAX);
     let mut place = same_cluster(settings, cluster, place)?;
-    for own in [names.order(), names.schema()] {
+    for own in own {
         own_topic(&there, own, &place)?;
     }
     let mut topics = vec![(names.order(), 1)];
@@ -206,7 +234,7 @@ pub(super) fn start_table(
     topic: &str,
     (place, which): (&Place, Partitions),
 ) -> Result<Queues, Error> {
-    let there = find(client.consumer.client(), std::iter::once(topic), &client.watcher)?;
+    let there = client.find(&[topic.to_owned()], &[topic])?;
     let partitions = table_topic(&there, topic, place)?;
     let partitions = partitions.ok_or_else(|| Error::NoTopic { topic: topic.to_owned() })?;
     which.fit(topic, partitions)?;
@@ -383,6 +411,22 @@ mod tests {
     use understudy_contract::Class;
 
     use super::*;
+
+    /// Guards the memory of a worker that is alone with all lanes behind a green that was down for long: it does not grow with their
+    /// number, until queues are as small as they may be.
+    #[test]
+    fn lanes_share_the_memory_of_one() {
+        let all = |tables: usize, lanes: usize| {
+            let (queue, answer) = bounds(1 + tables, lanes);
+            assert!(answer * lanes <= QUEUES_BYTES.max(ANSWER_BYTES_MIN * lanes), "{lanes} lanes");
+            queue * (1 + tables) * lanes
+        };
+        for lanes in [1, 3, 12, 64] {
+            assert!(all(1, lanes) <= QUEUES_BYTES, "{lanes} lanes");
+            assert!(all(20, lanes) <= QUEUES_BYTES.max(21 * lanes * QUEUE_BYTES_MIN), "{lanes} lanes");
+        }
+        assert_eq!(bounds(4, 1), (QUEUE_BYTES_MAX, QUEUE_BYTES_MAX));
+    }
 
     /// Guards that a green goes on only in the way that it was begun in: books of lanes beside those of whole transactions keep
     /// everything that is said of green as a whole unknown for good.

@@ -25,8 +25,7 @@ pub(crate) fn judge(error: &KafkaError, topic: &str, watcher: &Watcher) -> Troub
         }
         // The group is only a name: nothing is asked of it.
         Some(Code::GroupAuthorizationFailed) => return Trouble::Passes,
-        Some(Code::AllBrokersDown) => watcher.judge(error, topic),
-        _ => Error::of(error, topic),
+        _ => watcher.judge_complaint(error, topic),
     };
     let is_down = matches!(code, Some(Code::AllBrokersDown));
     if matches!(judged, Error::Unreachable { .. }) && !is_down {
@@ -58,5 +57,9 @@ mod tests {
         assert!(matches!(of(Code::UnknownTopicOrPartition), Trouble::Stays(Error::NoTopic { .. })));
         assert!(matches!(of(Code::TopicAuthorizationFailed), Trouble::Stays(Error::NotAllowed { .. })));
         assert!(matches!(of(Code::AllBrokersDown), Trouble::Stays(Error::Unreachable { .. })));
+        assert!(
+            matches!(of(Code::Authentication), Trouble::Passes),
+            "it may have gone down in the middle of a login"
+        );
     }
 }

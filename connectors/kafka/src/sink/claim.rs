@@ -1,4 +1,4 @@
-//! Taking the migration over: sends older captures away, reads the books, and sees to the topics.
+//! Taking the migration over: refuses what does not fit, sends older captures away, reads the books, and sees to the topics.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -11,8 +11,9 @@ use understudy_contract::{Class, Failure, Saved};
 use understudy_model::{RouteId, TableName};
 
 use super::books::Books;
-use super::left::{Left, naming, take_over};
+use super::left::{Left, naming, refuse_remains, take_over, topics as look_for_topics};
 use super::tables::{CapturedTable, Table, Tables};
+use super::turn::Register;
 use super::{KafkaSink, OpenSpan};
 use crate::client::{admin, blocking};
 use crate::codec::{FoldedState, SchemaRecord, StateKey};
@@ -21,25 +22,21 @@ use crate::names::TopicNames;
 use crate::settings::KafkaSettings;
 use crate::topics::{self, Found, TopicSpec};
 
-/// How long it may take until brokers know what a topic was made with.
-const MADE_MAX: Duration = Duration::from_secs(10);
-
 /// Pause between two looks at that.
 const LOOK_PAUSE: Duration = Duration::from_millis(250);
 
 impl KafkaSink {
     /// Sends older captures away, then reads what the last one has left. Topics that are missing are made, unless the books
-    /// say that they were there.
+    /// say that they were there. What can be refused is refused before anybody is sent away, and no other capture ends before
+    /// all of it has gone well: see `turn`.
     pub(super) async fn take(&mut self) -> Result<Option<Saved>, Failure> {
-        let pen = Arc::clone(&self.pen);
-        let routes = self.routes();
-        let left = blocking(move || take_over(&pen, &routes)).await?;
-        let Left { there, mut folded, shapes, is_named } = left;
+        let register = self.first_look().await?;
+        let (pen, routes) = (Arc::clone(&self.pen), self.routes());
+        let left = blocking(move || take_over(&pen, register, &routes)).await?;
+        let Left { there, mut folded, shapes } = left;
         self.see_to_topics(there, folded.as_ref()).await?;
-        if !is_named {
-            let pen = Arc::clone(&self.pen);
-            blocking(move || pen.write(naming(&pen)).map(drop)).await?;
-        }
+        let pen = Arc::clone(&self.pen);
+        blocking(move || pen.write(naming(&pen)).map(drop)).await?;
         let unfit = folded.as_mut().map(|folded| self.drop_unfit(folded)).unwrap_or_default();
         let saved = folded.as_ref().map(|folded| folded.saved.clone());
         self.books = folded.map(Books::of).unwrap_or_default();
@@ -79,6 +76,55 @@ impl KafkaSink {
         unfit
     }
 
+    /// Refuses, before anything is touched, what would be refused later on: the log of another migration, and topics that are
+    /// not as they must be. The topic of the bookkeeping is made where nothing was begun.
+    async fn first_look(&self) -> Result<Register, Failure> {
+        let pen = Arc::clone(&self.pen);
+        let looked = blocking(move || {
+            let register = Register::new(&pen.settings)?;
+            let there = look_for_topics(&pen, register.surveyor())?;
+            if !there.contains_key(&pen.topics.state) {
+                refuse_remains(&pen, (register.surveyor(), &there))?;
+            }
+            Ok((register, there))
+        });
+        let (register, mut there) = looked.await?;
+        let admin = admin(&self.settings)?;
+        if !there.contains_key(&self.pen.topics.state) {
+            let mut state = self.specs();
+            state.retain(|spec| spec.name == self.pen.topics.state);
+            self.make(&admin, &state).await?;
+        }
+        let pen = Arc::clone(&self.pen);
+        let register = blocking(move || register.first_look(&pen)).await?;
+        self.describe(&admin, (&mut there, &[])).await?;
+        self.compare(&there, register.whose().has_begun())?;
+        Ok(register)
+    }
+
+    /// The topics as they should be.
+    fn specs(&self) -> Vec<TopicSpec> {
+        let names = TopicNames::new(&self.settings.topic_prefix);
+        let tables = self.captured.iter().map(|table| &table.relation.name);
+        TopicSpec::all(&self.settings, &names, tables)
+    }
+
+    /// Makes topics, and gives all that there are.
+    async fn make(
+        &self,
+        admin: &AdminClient<DefaultClientContext>,
+        missing: &[TopicSpec],
+    ) -> Result<BTreeMap<String, Found>, Failure> {
+        let settings = self.making(admin).await?;
+        let made = topics::create(admin, &settings, missing, false).await;
+        let refused = made.map_err(|error| self.pen.watcher.judge(&error, "the cluster"))?;
+        if let Some((topic, code)) = refused.first() {
+            return Err(Failure::from(Error::of_code(*code, topic)).while_doing("make the topics"));
+        }
+        let (pen, awaited) = (Arc::clone(&self.pen), missing.to_vec());
+        Ok(blocking(move || topics::await_topics(pen.producer.client(), &awaited)).await?)
+    }
+
     /// Makes what is missing, and refuses what is not as it must be.
     async fn see_to_topics(
         &self,
@@ -86,26 +132,24 @@ impl KafkaSink {
         folded: Option<&FoldedState>,
     ) -> Result<(), Failure> {
         let names = TopicNames::new(&self.settings.topic_prefix);
-        let tables = self.captured.iter().map(|table| &table.relation.name);
-        let specs = TopicSpec::all(&self.settings, &names, tables);
+        let specs = self.specs();
         let is_missing = |spec: &&TopicSpec| !there.contains_key(&spec.name);
         let missing = specs.iter().filter(is_missing).cloned().collect::<Vec<_>>();
         if let Some(gone) = folded.and_then(|folded| self.gone(&names, &missing, folded)) {
-            return Err(Error::NoTopic { topic: gone }.into());
+            let (pen, told) = (Arc::clone(&self.pen), Error::NoTopic { topic: gone.clone() });
+            // Other brokers may know of it.
+            let doubted = move || {
+                let asked = (pen.producer.client(), &pen.watcher);
+                Err(topics::doubted(told, asked, std::iter::once(gone.as_str())))
+            };
+            return Ok(blocking(doubted).await?);
         }
         if folded.is_some() && missing.iter().any(|spec| spec.name == names.requests()) {
             tracing::warn!(topic = names.requests(), "the requests topic is gone: it is made anew");
         }
         let admin = admin(&self.settings)?;
         if !missing.is_empty() {
-            let settings = self.making(&admin).await?;
-            let made = topics::create(&admin, &settings, &missing, false).await;
-            let refused = made.map_err(|error| self.pen.watcher.judge(&error, "the cluster"))?;
-            if let Some((topic, code)) = refused.first() {
-                return Err(Failure::from(Error::of_code(*code, topic)).while_doing("make the topics"));
-            }
-            let (pen, awaited) = (Arc::clone(&self.pen), missing.clone());
-            there = blocking(move || topics::await_topics(pen.producer.client(), &awaited)).await?;
+            there = self.make(&admin, &missing).await?;
         }
         there.retain(|name, _| specs.iter().any(|spec| spec.name == *name));
         self.describe(&admin, (&mut there, &missing)).await?;
@@ -116,12 +160,21 @@ impl KafkaSink {
                 "one replica holds all that is written: with its broker it is lost"
             );
         }
-        for spec in &specs {
+        for warning in self.compare(&there, folded.is_some())? {
+            tracing::warn!("{warning}");
+        }
+        Ok(())
+    }
+
+    /// Refuses topics that cannot be written to, and says what else is not as it should be.
+    fn compare(&self, there: &BTreeMap<String, Found>, has_begun: bool) -> Result<Vec<String>, Failure> {
+        let mut slight = Vec::new();
+        for spec in self.specs() {
             let Some(found) = there.get(&spec.name) else { continue };
             for difference in spec.compare(&self.settings, found) {
                 let (topic, remedy) = (&spec.name, difference.remedy(&spec.name));
                 match difference {
-                    topics::Difference::Partitions { expected, found } if folded.is_some() => {
+                    topics::Difference::Partitions { expected, found } if has_begun => {
                         let topic = topic.clone();
                         return Err(Error::Partitions { topic, expected, found }.into());
                     }
@@ -129,11 +182,11 @@ impl KafkaSink {
                         let cause = format!("topic {topic} cannot be used: {grave}");
                         return Err(Failure::new(Class::Configuration, cause).remedy(remedy));
                     }
-                    slight => tracing::warn!("topic {topic}: {slight}; {remedy}"),
+                    other => slight.push(format!("topic {topic}: {other}; {remedy}")),
                 }
             }
         }
-        Ok(())
+        Ok(slight)
     }
 
     /// Adds what the brokers have set for topics. One may know of a topic that was made a moment ago, and not yet what it was made
@@ -151,7 +204,7 @@ impl KafkaSink {
                 spec.compare(&self.settings, found).iter().any(topics::Difference::is_grave)
             };
             let is_known = |spec: &TopicSpec| there.get(&spec.name).is_none_or(|found| !differs(spec, found));
-            if made.iter().all(is_known) || began.elapsed() > MADE_MAX {
+            if made.iter().all(is_known) || began.elapsed() > self.settings.patience {
                 return Ok(());
             }
             tokio::time::sleep(LOOK_PAUSE).await;

@@ -6,33 +6,22 @@ use std::time::{Duration, Instant};
 use rdkafka::message::Message;
 use understudy_model::{RouteId, TableName};
 
+use super::fit::{Known, fit, reaches};
 use super::recovery::{Mended, recover};
 use super::restore::restore;
 use super::transaction::{Draft, Pen};
-use crate::codec::{CodecError, FoldedState, Group, SchemaRecord, StateFold, StateRecord};
+use super::turn::Register;
+use crate::codec::{FoldedState, Group, SchemaRecord, StateFold, StateRecord};
 use crate::error::Error;
 use crate::names::TopicNames;
-use crate::owner::{Whose, read_owner};
 use crate::read_all::{Stretch, Told, read};
 use crate::settings::KafkaSettings;
-use crate::settled::{Extent, Extents, Surveyor};
+use crate::settled::{Extent, Extents, Surveyor, agreed};
 use crate::topics::Found;
 
 /// How long brokers have to finish a transaction by themselves. Whoever has sent the older captures away was not answered before
 /// their transactions were over, so that only the last replica may be late.
 const FINISH_MAX: Duration = Duration::from_secs(5);
-
-/// How long they have to show what was finished for them.
-const SHOW_MAX: Duration = Duration::from_secs(30);
-
-/// How long a broker may tell less of one topic than of another, before that is taken for a loss.
-const FIT_MAX: Duration = Duration::from_secs(10);
-
-/// How long it may take until what was written again is shown.
-const RESTORE_MAX: Duration = Duration::from_secs(60);
-
-/// Pause between two looks whether books and groups belong together.
-const LOOK_PAUSE: Duration = Duration::from_millis(500);
 
 /// How many offsets before the end the last group is looked for at first.
 const TAIL: i64 = 64;
@@ -45,45 +34,62 @@ pub(super) struct Left {
     pub(super) folded: Option<FoldedState>,
     /// The shapes that readers know, those of an earlier migration under this name too.
     pub(super) shapes: HashMap<(TableName, u32), SchemaRecord>,
-    /// Whether the books name us by now.
-    pub(super) is_named: bool,
 }
 
-/// Refuses a log that is another's, sends older captures away, finishes what brokers have left unfinished, and reads the rest.
-/// Blocks its thread.
-pub(super) fn take_over(pen: &Pen, routes: &HashMap<TableName, RouteId>) -> Result<Left, Error> {
+/// The topics of the log that there are. Blocks its thread.
+pub(super) fn topics(pen: &Pen, surveyor: &Surveyor) -> Result<BTreeMap<String, Found>, Error> {
     let names = TopicNames::new(&pen.settings.topic_prefix);
     let own = [names.order(), names.schema(), names.state(), names.requests()];
-    let wanted = own.iter().chain(&pen.topics.tables).map(String::as_str);
-    let surveyor = Surveyor::new(&pen.settings)?;
-    let there = surveyor.topics(wanted)?;
-    let has_books = there.contains_key(&pen.topics.state);
-    let mut whose = Whose::default();
-    if has_books {
-        whose = read_owner(&pen.settings, &pen.topics.state)?;
-        whose.check(&pen.claimant, names.prefix())?;
+    surveyor.topics(own.iter().chain(&pen.topics.tables).map(String::as_str))
+}
+
+/// Refuses topics that hold something, where there is no bookkeeping. Blocks its thread.
+pub(super) fn refuse_remains(
+    pen: &Pen,
+    (surveyor, there): (&Surveyor, &BTreeMap<String, Found>),
+) -> Result<(), Error> {
+    let extents = surveyor.look(&sizes(pen, there))?;
+    if let Some(order) = extents.of(&pen.topics.order, 0) {
+        let last = last_group(&pen.settings, &pen.topics.order, order)?;
+        let torn = |why| Error::Torn { topic: pen.topics.order.clone(), why };
+        compare(None, (order, last)).map_err(torn)?;
     }
+    check_rows(pen, &extents)
+}
+
+/// Waits for its turn, sends all others away, finishes what brokers have left unfinished, and reads the rest. Writes nothing by
+/// which others would take us for the one who writes. Blocks its thread.
+pub(super) fn take_over(
+    pen: &Pen,
+    mut register: Register,
+    routes: &HashMap<TableName, RouteId>,
+) -> Result<Left, Error> {
+    let passed = register.await_turn(pen)?;
     pen.fence()?;
-    // Once more when nobody else writes: what a claim at the same time puts there may have been missed.
-    if whose.is_beheaded() && read_owner(&pen.settings, &pen.topics.state)?.is_beheaded() {
+    register.is_still_ours(pen, &passed)?;
+    if register.whose().is_beheaded() {
         let why = "it tells how far the capture is, but not whose it is: it was made anew".to_owned();
         return Err(Error::Torn { topic: pen.topics.state.clone(), why });
     }
-    let written = there.iter().filter(|(name, _)| **name != names.requests());
-    let written = written.map(|(name, found)| (name.clone(), found.partitions)).collect();
-    let (mut extents, _) = settle(pen, &surveyor, &written)?;
-    if has_books {
-        restored(pen, (&surveyor, &written), extents)?;
-        // As early as can be: a capture that is sent away looks here whether that was for somebody else.
-        pen.write(naming(pen))?;
-        extents = settled(pen, &surveyor, &written)?;
-    }
-    let folded = read_books(pen, (&surveyor, &written), (routes, &mut extents))?;
+    let surveyor = register.surveyor();
+    let there = topics(pen, surveyor)?;
+    let written = sizes(pen, &there);
+    let known = Known { group: None, confirmed: pen.claimant.confirmed };
+    let (extents, _) = settle(pen, (surveyor, &written), (known, Looks::Always))?;
+    let extents = restored(pen, (surveyor, &written), extents)?;
+    let (folded, extents) = read_books(pen, (surveyor, &written), (routes, extents))?;
     if folded.is_none() {
         check_rows(pen, &extents)?;
     }
     let shapes = read_shapes(pen, &extents)?;
-    Ok(Left { there, folded, shapes, is_named: has_books })
+    Ok(Left { there, folded, shapes })
+}
+
+/// How many partitions each topic has that transactions write to.
+fn sizes(pen: &Pen, there: &BTreeMap<String, Found>) -> BTreeMap<String, usize> {
+    let requests = TopicNames::new(&pen.settings.topic_prefix).requests();
+    let written = there.iter().filter(|(name, _)| **name != requests);
+    written.map(|(name, found)| (name.clone(), found.partitions)).collect()
 }
 
 /// Puts our name into the books.
@@ -98,7 +104,9 @@ pub(super) fn mend(pen: &Pen, last: u64) -> Result<u64, Error> {
     let (partitions, topics) = (usize::from(pen.settings.partitions), &pen.topics);
     let own = [&topics.order, &topics.schema, &topics.state].into_iter().map(|topic| (topic.clone(), 1));
     let of_tables = topics.tables.iter().map(|topic| (topic.clone(), partitions));
-    let (_, mended) = settle(pen, &Surveyor::new(&pen.settings)?, &of_tables.chain(own).collect())?;
+    let (surveyor, sizes) = (Surveyor::new(&pen.settings)?, of_tables.chain(own).collect());
+    let known = Known { group: Some(last), confirmed: None };
+    let (_, mended) = settle(pen, (&surveyor, &sizes), (known, Looks::WhereSomethingHangs))?;
     match mended {
         Some(mended) if mended.before != last => {
             let why = format!("it ends with group {}, and group {last} was committed", mended.before);
@@ -113,72 +121,91 @@ pub(super) fn mend(pen: &Pen, last: u64) -> Result<u64, Error> {
 fn restored(
     pen: &Pen,
     (surveyor, topics): (&Surveyor, &BTreeMap<String, usize>),
-    mut extents: Extents,
+    extents: Extents,
 ) -> Result<Extents, Error> {
-    let began = Instant::now();
+    let (patience, began, mut seen) = (pen.settings.patience, Instant::now(), Some(extents));
     loop {
-        match restore(pen, &extents) {
-            Ok(false) => return Ok(extents),
+        let is_wanted = || !pen.is_abandoned();
+        let (has_written, extents) = agreed(patience, is_wanted, || {
+            let extents = seen.take().map_or_else(|| settled(pen, surveyor, topics), Ok)?;
+            Ok((restore(pen, &extents)?, extents))
+        })?;
+        match has_written {
+            false => return Ok(extents),
             // What was written is looked at in turn.
-            Ok(true) if began.elapsed() < RESTORE_MAX => {}
-            // A broker that has just begun to lead a partition may not know all of it yet.
-            Err(Error::Torn { .. }) if began.elapsed() < FIT_MAX => std::thread::sleep(LOOK_PAUSE),
-            Ok(true) => {
+            true if began.elapsed() < patience => {}
+            true => {
                 let why = "what was given up of its last transaction cannot be written again".to_owned();
                 return Err(Error::Torn { topic: pen.topics.order.clone(), why });
             }
-            Err(error) => return Err(error),
         }
-        extents = settled(pen, surveyor, topics)?;
     }
 }
 
-/// Sees to it that no transaction is unfinished in these topics.
+/// When the ends of order and bookkeeping are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Looks {
+    Always,
+    WhereSomethingHangs,
+}
+
+/// Sees to it that no transaction is unfinished in these topics. Writes only where their ends are seen to be the true ones.
 fn settle(
     pen: &Pen,
-    surveyor: &Surveyor,
-    topics: &BTreeMap<String, usize>,
+    (surveyor, topics): (&Surveyor, &BTreeMap<String, usize>),
+    (known, looks): (Known, Looks),
 ) -> Result<(Extents, Option<Mended>), Error> {
-    let extents = surveyor.await_settled(topics, FINISH_MAX, || !pen.is_abandoned())?;
-    if extents.hanging().next().is_none() {
-        return Ok((extents, None));
-    }
-    let mended = recover(pen, &extents)?;
-    Ok((settled(pen, surveyor, topics)?, Some(mended)))
+    let (patience, is_wanted) = (pen.settings.patience, || !pen.is_abandoned());
+    let (extents, mended) = agreed(patience, is_wanted, || {
+        let extents = surveyor.await_settled(topics, FINISH_MAX, is_wanted)?;
+        let hangs = extents.hanging().next().is_some();
+        if hangs || looks == Looks::Always {
+            fit(pen, &extents, known)?;
+        }
+        let mended = hangs.then(|| recover(pen, &extents)).transpose()?;
+        Ok((extents, mended))
+    })?;
+    let extents = if mended.is_some() { settled(pen, surveyor, topics)? } else { extents };
+    Ok((extents, mended))
 }
 
 fn settled(pen: &Pen, surveyor: &Surveyor, topics: &BTreeMap<String, usize>) -> Result<Extents, Error> {
-    let extents = surveyor.await_settled(topics, SHOW_MAX, || !pen.is_abandoned())?;
+    let extents = surveyor.await_settled(topics, pen.settings.patience, || !pen.is_abandoned())?;
     let unfinished = extents.hanging().next().map(|(topic, ..)| topic.to_owned());
     unfinished.map_or(Ok(extents), |topic| Err(Error::Unfinished { topic }))
 }
 
-/// Reads the books, and compares them with the groups: they are written together.
+/// Reads the books, and compares them with the groups, which are written together with them, and with what blue was told.
 fn read_books(
     pen: &Pen,
     (surveyor, topics): (&Surveyor, &BTreeMap<String, usize>),
-    (routes, extents): (&HashMap<TableName, RouteId>, &mut Extents),
-) -> Result<Option<FoldedState>, Error> {
-    let began = Instant::now();
-    loop {
-        let folded = match extents.of(&pen.topics.state, 0) {
-            Some(extent) => fold(&pen.settings, &pen.topics.state, extent)?
-                .finish(|table| routes.get(table).copied())
-                .map_err(|error| unreadable(pen, &error))?,
-            None => None,
-        };
-        let Some(order) = extents.of(&pen.topics.order, 0) else { return Ok(folded) };
-        let last = last_group(&pen.settings, &pen.topics.order, order)?;
-        match compare(folded.as_ref().map(|folded| folded.group), (order, last)) {
-            Ok(()) => return Ok(folded),
-            // A broker that has just begun to lead a partition may not know all of it yet.
-            Err(_) if began.elapsed() < FIT_MAX && topics.contains_key(&pen.topics.state) => {
-                std::thread::sleep(LOOK_PAUSE)
+    (routes, extents): (&HashMap<TableName, RouteId>, Extents),
+) -> Result<(Option<FoldedState>, Extents), Error> {
+    let mut seen = Some(extents);
+    let torn = |topic: &str, why| Error::Torn { topic: topic.to_owned(), why };
+    agreed(
+        pen.settings.patience,
+        || !pen.is_abandoned(),
+        || {
+            let extents = seen.take().map_or_else(|| settled(pen, surveyor, topics), Ok)?;
+            let folded = match extents.of(&pen.topics.state, 0) {
+                Some(extent) => fold(&pen.settings, &pen.topics.state, extent)?
+                    .finish(|table| routes.get(table).copied())
+                    .map_err(|error| torn(&pen.topics.state, error.to_string()))?,
+                None => None,
+            };
+            if let Some(order) = extents.of(&pen.topics.order, 0) {
+                let last = last_group(&pen.settings, &pen.topics.order, order)?;
+                compare(folded.as_ref().map(|folded| folded.group), (order, last))
+                    .map_err(|why| torn(&pen.topics.order, why))?;
             }
-            Err(why) => return Err(Error::Torn { topic: pen.topics.order.clone(), why }),
-        }
-        *extents = settled(pen, surveyor, topics)?;
-    }
+            if let Some(folded) = &folded {
+                reaches(folded.saved.checkpoint.lsn(), pen.claimant.confirmed)
+                    .map_err(|why| torn(&pen.topics.state, why))?;
+            }
+            Ok((folded, extents))
+        },
+    )
 }
 
 /// Neither can be there without the other, unless something was lost.
@@ -261,10 +288,6 @@ pub(super) fn fold(settings: &KafkaSettings, topic: &str, extent: Extent) -> Res
         None => Ok(fold),
         Some(error) => Err(Error::Torn { topic: topic.to_owned(), why: error.to_string() }),
     }
-}
-
-fn unreadable(pen: &Pen, error: &CodecError) -> Error {
-    Error::Torn { topic: pen.topics.state.clone(), why: error.to_string() }
 }
 
 fn read_shapes(pen: &Pen, extents: &Extents) -> Result<HashMap<(TableName, u32), SchemaRecord>, Error> {

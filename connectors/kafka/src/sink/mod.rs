@@ -1,7 +1,7 @@
 //! A capture's sink: what blue brings goes into topics, with the capture's bookkeeping in the same transactions of Kafka.
 //!
 //! `groups` writes changes (`spans`) and chunks as groups, `books` knows what is recorded of the copy and of rows that wait to
-//! be read again, and `transaction` writes both as one. `claim` sends older captures away and reads the books. The sink has
+//! be read again, and `transaction` writes both as one. `claim` takes the log over, `turn` tells from whom, and `left` reads what is there. The sink has
 //! no rows: whether a row is there it cannot tell, and mismatches are for those who read.
 
 mod books;
@@ -9,6 +9,7 @@ mod claim;
 mod connect;
 mod copies;
 mod entries;
+mod fit;
 mod groups;
 mod left;
 mod marks;
@@ -18,6 +19,7 @@ mod restore;
 mod spans;
 mod tables;
 mod transaction;
+mod turn;
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -122,6 +124,11 @@ impl ChangeSink for KafkaSink {
             let seen = seen.await.map(|()| checkpoint);
             seen.map_err(|error| Failure::from(error).while_doing("see what is committed in Kafka"))
         }
+    }
+
+    // A log takes every row as blue has it.
+    fn aside(&self) -> u64 {
+        0
     }
 }
 
@@ -241,7 +248,7 @@ impl KafkaSink {
         let (last, groups) = groups.finish();
         self.start(last, groups, &mut state)?;
         self.settle().await?;
-        self.finished.push_back(ChunkDone { id: chunk.id, rows, quarantined: 0 });
+        self.finished.push_back(ChunkDone { id: chunk.id, rows });
         Ok(())
     }
 

@@ -22,7 +22,7 @@ use super::left::{fold, groups_from, last_group};
 use super::transaction::{Draft, Pen, Sealed, Topics, Touch};
 use crate::codec::{
     CodecError, DataHeaders, FoldedState, GROUP, Group, GroupTable, Progress, SchemaRecord, StateFold,
-    StateRecord, TOMBSTONE, Work, progress_records,
+    StateKey, StateRecord, TOMBSTONE, Work, progress_records,
 };
 use crate::error::Error;
 use crate::names::TopicNames;
@@ -341,7 +341,9 @@ fn gather(pen: &Pen, extents: &Extents) -> Result<Hanging, Error> {
                 found.take_group(value, is_dummy)
             } else if topic == topics.state {
                 let records = found.state.get_or_insert_default();
-                records.extend((!is_dummy).then(|| (key.to_vec(), value.map(<[u8]>::to_vec))));
+                // Notes of captures that are about to write are part of no transaction.
+                let counts = !is_dummy && !matches!(StateKey::from_bytes(key), Ok(StateKey::Claim));
+                records.extend(counts.then(|| (key.to_vec(), value.map(<[u8]>::to_vec))));
                 Ok(())
             } else if topic == topics.schema {
                 found.take_shape(message, is_dummy)

@@ -149,6 +149,8 @@ impl Ends {
                 let records = std::mem::take(written);
                 self.books.extend(group.map(|group| Stored { touch, is_shown, what: (group, records) }));
             }
+            // Written by somebody else, in the middle of it.
+            Ok(StateKey::Claim) => {}
             Ok(StateKey::Owner) | Err(_) => written.clear(),
             Ok(_) => written.push(touch),
         }

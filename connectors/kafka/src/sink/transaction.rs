@@ -9,10 +9,11 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 
 use super::recovery::Captured;
+use super::turn;
 use crate::client::{RECORD_BYTES_MAX, Watcher};
 use crate::codec::Records;
 use crate::error::Error;
-use crate::owner::{Claimant, read_owner};
+use crate::owner::Claimant;
 use crate::settings::KafkaSettings;
 
 /// How long the client may take no further record, or a commit may take, before everything is tried anew.
@@ -25,16 +26,13 @@ const PAUSE: Duration = Duration::from_millis(2);
 const GLANCE: Duration = Duration::from_micros(500);
 
 /// Between two looks at who writes.
-const LOOK_PAUSE: Duration = Duration::from_millis(250);
+pub(super) const LOOK_PAUSE: Duration = Duration::from_millis(250);
 
 /// After how long a call that takes its time is asked for again, to see whether anybody still wants it.
 const SLICE: Duration = Duration::from_secs(1);
 
 /// How long giving up a transaction may take. A later claim does it in any case.
 const ABORT_MAX: Duration = Duration::from_secs(10);
-
-/// How long a newer capture has to say that it is there, after it has sent us away.
-const CLAIM_MAX: Duration = Duration::from_secs(5);
 
 /// Headers of a data record.
 const HEADERS: usize = 8;
@@ -122,6 +120,10 @@ impl Pen {
     /// Gives a transaction up that has touched these partitions, and with it whatever one before has left there. Blocks its
     /// thread.
     pub(super) fn give_up(&self, touched: &[Touch]) -> Result<(), Error> {
+        self.try_give_up(touched).map_err(|error| self.who_fenced(error))
+    }
+
+    fn try_give_up(&self, touched: &[Touch]) -> Result<(), Error> {
         let order = &self.topics.order;
         self.producer.begin_transaction().map_err(|error| self.judge(&error, order))?;
         for touch in touched {
@@ -132,21 +134,10 @@ impl Pen {
         self.patiently(|| self.producer.abort_transaction(SLICE), order)
     }
 
-    /// Brokers send a capture away for a newer one, and also where they gave its transaction up because it stood still: then
-    /// nobody else has put a name into the books.
+    /// Brokers send a capture away for any other that begins, and also where they gave its transaction up because it stood still:
+    /// only the books tell whether that was for a newer one.
     fn who_fenced(&self, error: Error) -> Error {
-        if error != Error::Superseded {
-            return error;
-        }
-        let asked = Instant::now();
-        loop {
-            match read_owner(&self.settings, &self.topics.state) {
-                Ok(known) if known.is_another(&self.claimant) => return Error::Superseded,
-                Ok(_) if self.is_abandoned() || asked.elapsed() > CLAIM_MAX => return Error::Lapsed,
-                Ok(_) => std::thread::sleep(LOOK_PAUSE),
-                Err(error) => return error,
-            }
-        }
+        if error == Error::Superseded { turn::sent_away(self) } else { error }
     }
 
     fn try_write(&self, draft: &Draft) -> Result<(), Error> {

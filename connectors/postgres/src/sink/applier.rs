@@ -44,6 +44,8 @@ pub(super) struct Applier {
     pub(super) heals: Heals,
     /// Rows of which changes have been set aside.
     pub(super) quarantined: FxHashSet<(RouteId, Key)>,
+    /// How many more were so before the open transaction, which empties their routes.
+    pub(super) emptied: usize,
     /// Whether others fill green too, of which the first one empties tables for all.
     pub(super) laned: bool,
 }
@@ -265,7 +267,9 @@ impl Applier {
                 && let Some(target) = self.targets.get(route.index())
             {
                 self.books.settle_route(&mut self.client, target).await?;
+                let before = self.quarantined.len();
                 self.quarantined.retain(|(aside, _)| aside != route);
+                self.emptied += before - self.quarantined.len();
             }
         }
         Ok(())
@@ -297,7 +301,7 @@ impl Applier {
             Ok(()) => {
                 self.stages.committed();
                 self.applied = to;
-                self.open = false;
+                (self.open, self.emptied) = (false, 0);
                 Ok(true)
             }
             Err(failure) if again && failure.class() == Class::Data => {

@@ -172,7 +172,7 @@ impl Writer {
         chunk.rows.iter().for_each(|row| push_line(&mut lines, &Shape::Full, row, 0));
         let mut over = target.overwriting > 0 || target.traits.is_view;
         let mut outcome = Outcome {
-            done: ChunkDone { id: chunk.id, rows: chunk.rows.len() as u64, quarantined: 0 },
+            done: ChunkDone { id: chunk.id, rows: chunk.rows.len() as u64 },
             route: chunk.route,
             collided: false,
             read: Vec::new(),
@@ -204,7 +204,6 @@ impl Writer {
             self.books.quarantine(&mut self.client, target, key, place, why).await?;
             outcome.quarantined.push(key.clone());
         }
-        outcome.done.quarantined = outcome.quarantined.len() as u64;
         match &chunk.kind {
             PlacedKind::Copy { unit, range } => {
                 range_done(&mut self.client, &self.books, target, (unit.oid, *range), outcome.done.rows)

@@ -109,10 +109,6 @@ async fn read(
         return Ok(Claimed { saved: None, quarantined });
     };
 
-    let ours = numbers(targets);
-    let count = "SELECT count(*) FROM understudy.quarantine WHERE migration = $1 AND route = ANY ($2::int[]) \
-        AND NOT settled";
-    let count = client.query_with(count, &[Some(name), Some(ours.as_str())]).await?;
     let heals = "SELECT h.route, k.place, k.text, cardinality(h.key) FROM understudy.heals AS h \
         CROSS JOIN LATERAL unnest(h.key || h.blue_key) WITH ORDINALITY AS k (text, place) \
         WHERE h.migration = $1 ORDER BY h.route, h.key, h.blue_key, k.place";
@@ -125,7 +121,7 @@ async fn read(
         publication: row.text(6).map(str::to_owned),
     };
     let units = units(client, name, &of_number).await?;
-    let departed = departed(client, name, &ours).await?;
+    let departed = departed(client, name, &numbers(targets)).await?;
     let saved = Saved {
         lineage,
         checkpoint: Checkpoint::at_commit_end(checkpoint),
@@ -134,7 +130,6 @@ async fn read(
         units,
         departed,
         heals,
-        quarantined: count.first().map_or(Ok(0), |row| row.parse(0))?,
         cursor: row.text(7).map(cursor).transpose()?,
     };
     Ok(Claimed { saved: Some(saved), quarantined })

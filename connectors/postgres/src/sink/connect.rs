@@ -96,6 +96,7 @@ impl PostgresSink {
             open: false,
             heals: Heals::default(),
             quarantined: FxHashSet::default(),
+            emptied: 0,
             laned: settings.laned,
         };
         Ok(PostgresSink {

@@ -37,8 +37,8 @@ pub struct LanesSeen {
     pub complete: Vec<(TableName, TableName)>,
     /// Rows that wait to be read again.
     pub heals: u64,
-    /// Changes set aside and not settled.
-    pub quarantined: u64,
+    /// Rows that are set aside.
+    pub aside: u64,
 }
 
 /// Looks at the books of all lanes. Owns nothing and changes nothing.
@@ -120,8 +120,9 @@ async fn look(client: &mut Client, name: &str) -> Result<Option<LanesSeen>, Fail
     }
     let sql = "SELECT (SELECT count(*) FROM understudy.heals \
           WHERE migration = $1 OR pg_catalog.starts_with(migration, $1 || '#')), \
-        (SELECT count(*) FROM understudy.quarantine \
-          WHERE (migration = $1 OR pg_catalog.starts_with(migration, $1 || '#')) AND NOT settled)";
+        (SELECT count(DISTINCT (r.source_schema, r.source_name, r.target_schema, r.target_name, q.key)) \
+          FROM understudy.quarantine AS q LEFT JOIN understudy.routes AS r USING (migration, route) \
+          WHERE (migration = $1 OR pg_catalog.starts_with(migration, $1 || '#')) AND NOT q.settled)";
     let counts = client.query_with(sql, &[Some(name)]).await?;
     let count = |at| counts.first().map_or(Ok(0), |row| row.parse(at));
     Ok(Some(LanesSeen {
@@ -129,7 +130,7 @@ async fn look(client: &mut Client, name: &str) -> Result<Option<LanesSeen>, Fail
         checkpoint: furthest_behind.map(Checkpoint::at_commit_end),
         complete,
         heals: count(0)?,
-        quarantined: count(1)?,
+        aside: count(1)?,
     }))
 }
 

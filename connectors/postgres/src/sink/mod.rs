@@ -111,6 +111,10 @@ impl ChangeSink for PostgresSink {
             Err(failure.while_doing("persist"))
         }
     }
+
+    fn aside(&self) -> u64 {
+        (self.applier.quarantined.len() + self.applier.emptied) as u64
+    }
 }
 
 impl PostgresSink {

@@ -101,14 +101,14 @@ fn heals(moment: Moment<'_>) -> Check {
 
 fn quarantine(moment: Moment<'_>) -> Check {
     let name = "quarantine";
-    let what = "how many changes are set aside";
+    let what = "how many rows are set aside";
     match fresh(moment.evidence.quarantined.as_ref(), fresh_for::COUNTED, moment.now, what) {
-        Err(why) => Check::unknown(name, why).figure(None, "==", 0.0, "changes"),
-        Ok(0) => Check::pass(name, "no change is set aside").none_of(0, "changes"),
-        Ok(changes) => {
-            let aside = count(*changes, "change is set aside", "changes are set aside");
+        Err(why) => Check::unknown(name, why).figure(None, "==", 0.0, "rows"),
+        Ok(0) => Check::pass(name, "no row is set aside").none_of(0, "rows"),
+        Ok(rows) => {
+            let aside = count(*rows, "row is set aside", "rows are set aside");
             Check::fail(name, format!("{aside} because green refused them"))
-                .none_of(*changes, "changes")
+                .none_of(*rows, "rows")
                 .remedy("mend the rows on blue or the mapping, then copy the table again: understudy run FILE --recopy SCHEMA.TABLE")
         }
     }

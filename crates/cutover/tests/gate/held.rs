@@ -67,7 +67,7 @@ fn what(name: &str) -> String {
         "copy" => "whether every table is copied".to_owned(),
         "lag" => "how far green is behind".to_owned(),
         "heals" => "how many rows are to be read again".to_owned(),
-        "quarantine" => "how many changes are set aside".to_owned(),
+        "quarantine" => "how many rows are set aside".to_owned(),
         "verification" => "what verification does".to_owned(),
         "probe/orders-of" => "whether the answers to probe orders-of agree".to_owned(),
         "prometheus/errors" => "the answer of Prometheus to errors".to_owned(),
@@ -129,7 +129,7 @@ fn bad_evidence_of_the_pipeline_holds() {
         case("heals", Status::Pending, "2 rows wait to be read again from blue", |e| {
             e.heals = Some(Dated::new(NOW, 2));
         }),
-        case("quarantine", Status::Fail, "1 change is set aside because green refused them", |e| {
+        case("quarantine", Status::Fail, "1 row is set aside because green refused them", |e| {
             e.quarantined = Some(Dated::new(NOW, 1));
         }),
     ];

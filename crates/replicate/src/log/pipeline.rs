@@ -148,13 +148,17 @@ where
     }
 }
 
-/// Asks for rows, as told, until the queue is closed.
+/// Asks for rows, as told, until the queue is closed. What cannot be asked for now is asked for again with what still waits then: green
+/// takes whatever else the log brings.
 async fn ask_capture<A: AskCapture>(
     mut ask: A,
     mut asks: mpsc::Receiver<Vec<Wanted>>,
 ) -> Result<(), Failure> {
     while let Some(rows) = asks.recv().await {
-        ask.ask(rows).await?;
+        match ask.ask(rows).await {
+            Err(failure) if failure.class() == Class::Transient => {}
+            asked => asked?,
+        }
     }
     Ok(())
 }
@@ -336,6 +340,39 @@ impl<O: Observer> Turn<O> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Fails in these ways, one after the other, and takes what comes then.
+    struct Away(Vec<Class>, mpsc::Sender<usize>);
+
+    impl AskCapture for Away {
+        async fn ask(&mut self, rows: Vec<Wanted>) -> Result<(), Failure> {
+            match self.0.pop() {
+                Some(class) => Err(Failure::new(class, "nobody takes requests")),
+                None => {
+                    self.1.send(rows.len()).await.expect("somebody hears");
+                    Ok(())
+                }
+            }
+        }
+    }
+
+    /// Guards an apply that can read its log while its requests topic is away: it goes on, with its gate and its verification, and
+    /// asks again. What does not pass by itself still ends it.
+    #[tokio::test]
+    async fn requests_that_are_away_end_nothing() {
+        let (told, mut heard) = mpsc::channel(1);
+        let (asks, queue) = mpsc::channel(3);
+        for _ in 0..2 {
+            asks.send(Vec::new()).await.expect("there is room");
+        }
+        drop(asks);
+        ask_capture(Away(vec![Class::Transient], told.clone()), queue).await.expect("it passes");
+        assert_eq!(heard.recv().await, Some(0));
+        let (asks, queue) = mpsc::channel(1);
+        asks.send(Vec::new()).await.expect("there is room");
+        let ended = ask_capture(Away(vec![Class::Configuration], told), queue).await;
+        assert_eq!(ended.expect_err("it does not").class(), Class::Configuration);
+    }
 
     /// A capture that is away is not left a request for every row twice a minute: what it would have to read again then keeps it
     /// and blue busy for hours. Once rows come it is asked as at first.

@@ -129,7 +129,6 @@ fn saved(planned: &[u16], cursor: Option<&str>) -> Saved {
         units: planned.iter().map(one).collect(),
         departed: Vec::new(),
         heals: Vec::new(),
-        quarantined: 0,
         cursor: cursor.map(place),
     }
 }
@@ -219,7 +218,7 @@ fn lacks(core: &mut LogCore, route: u16, a: &str) {
 }
 
 fn done(core: &mut LogCore, chunk: &PlacedChunk) {
-    core.on_chunk_done(&ChunkDone { id: chunk.id, rows: chunk.rows.len() as u64, quarantined: 0 });
+    core.on_chunk_done(&ChunkDone { id: chunk.id, rows: chunk.rows.len() as u64 });
 }
 
 fn class(result: Result<Vec<Work>, Failure>) -> Option<Class> {

@@ -284,8 +284,7 @@ impl Session {
         if let Some(open) = &mut self.open {
             write(open, &green.tables, &chunk)?;
         }
-        let (rows, quarantined) = (chunk.rows.len() as u64, chunk.refused.len() as u64);
-        self.finished.push_back(ChunkDone { id: chunk.id, rows, quarantined });
+        self.finished.push_back(ChunkDone { id: chunk.id, rows: chunk.rows.len() as u64 });
         Ok(())
     }
 
@@ -294,6 +293,12 @@ impl Session {
             self.finish(green, at)?;
         }
         Ok(())
+    }
+
+    /// Rows that are set aside: what the open transaction settles is so until it is committed.
+    pub fn aside(&self, green: &Green) -> u64 {
+        let committed = &green.current().aside;
+        self.open.as_ref().map_or(committed.len(), |open| committed.union(&open.aside).count()) as u64
     }
 
     /// A chunk that has been committed and not been reported yet.
@@ -353,17 +358,13 @@ fn write(state: &mut State, tables: &[GreenTable], chunk: &PlacedChunk) -> Resul
         state.rows_mut(chunk.route).insert(key, row);
     }
     let heals = matches!(chunk.kind, PlacedKind::Heal { .. });
+    // What was set aside of rows that are written or removed is on green now.
+    for row in &chunk.rows {
+        state.aside.remove(&(chunk.route, key_of(tables, chunk.route, row)?));
+    }
     if heals || state.is_renewed(chunk.route) {
         for key in &chunk.left_out {
             state.rows_mut(chunk.route).remove(key);
-        }
-    }
-    if heals {
-        // What was set aside of these rows is on green now.
-        for row in &chunk.rows {
-            state.aside.remove(&(chunk.route, key_of(tables, chunk.route, row)?));
-        }
-        for key in &chunk.left_out {
             state.aside.remove(&(chunk.route, key.clone()));
         }
     }

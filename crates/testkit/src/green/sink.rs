@@ -83,4 +83,9 @@ impl ChangeSink for MemorySink {
             green.lock().unwrap_or_else(PoisonError::into_inner).persisted(persist)
         }
     }
+
+    fn aside(&self) -> u64 {
+        let green = self.green.lock().unwrap_or_else(PoisonError::into_inner);
+        self.session.as_ref().map_or(0, |session| session.aside(&green))
+    }
 }

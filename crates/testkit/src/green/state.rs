@@ -72,7 +72,6 @@ impl State {
             units: self.units.values().cloned().collect(),
             departed: Vec::new(),
             heals: self.heals.iter().cloned().collect(),
-            quarantined: self.aside.len() as u64,
             cursor: self.cursor.clone(),
         })
     }
@@ -100,7 +99,10 @@ impl State {
             }
             RowChange::Reread { route, key } => self.heal(*route, key.clone(), applied),
             RowChange::Refused { .. } => {}
-            RowChange::Truncate { routes } => routes.iter().for_each(|route| self.rows_mut(*route).clear()),
+            RowChange::Truncate { routes } => {
+                routes.iter().for_each(|route| self.rows_mut(*route).clear());
+                self.aside.retain(|(route, _)| !routes.contains(route));
+            }
             RowChange::TruncateLeaf { route, predicate } => {
                 let leaves = leaves(&tables[route.index()], predicate);
                 let none = predicate.contains(NOT_HERE);

@@ -3,6 +3,7 @@
 //! An implementation gives a fresh store for each case, with the tables of [`suite_tables`] empty in it, and reads rows
 //! back in its own way.
 
+mod aside;
 mod changes;
 mod chunks;
 mod owners;
@@ -33,6 +34,13 @@ pub type SuiteRows = BTreeMap<Key, Vec<Option<Vec<u8>>>>;
 pub trait SinkUnderTest {
     /// The implementation.
     type Sink: ChangeSink + 'static;
+
+    /// Whether rows become visible together with the commit that they belong to. Where they do not, those of a transaction that
+    /// is not committed may be there already, and are right once it has been applied again.
+    const IS_ATOMIC: bool = true;
+
+    /// Whether something that is committed is durable only a while later.
+    const PERSISTS_LATER: bool = true;
 
     /// A new instance over the store, which has claimed nothing yet.
     fn connect(&self) -> impl Future<Output = Self::Sink>;
@@ -82,6 +90,8 @@ where
         routes::rows_to_be_read_again_are_left_alone,
         routes::rows_that_cannot_be_computed_are_set_aside_or_stop_the_run,
         routes::chunks_with_rows_that_cannot_be_computed_are_set_aside_or_stop_the_run,
+        aside::rows_that_are_aside_count_until_chunks_settle_them,
+        aside::rows_that_are_aside_count_until_their_table_is_emptied,
         routes::a_heal_removes_what_is_left_out,
         routes::a_heal_mends_what_somebody_else_did,
         routes::a_copy_removes_what_is_left_out_only_over_rows,

@@ -21,7 +21,7 @@ pub(super) async fn what_was_saved_is_claimed<S: SinkUnderTest>(store: &S) -> Ve
     let saved = saved(store).await?;
     ensure(saved.lineage == lineage() && saved.checkpoint == checkpoint(0), "the start is not as recorded")?;
     ensure(saved.unseen.is_none(), "a start knows of no transactions, and says so")?;
-    ensure(saved.heals.is_empty() && saved.units.is_empty() && saved.quarantined == 0, "it is not empty")
+    ensure(saved.heals.is_empty() && saved.units.is_empty(), "it is not empty")
 }
 
 pub(super) async fn rows_and_progress_are_committed_together<S: SinkUnderTest>(store: &S) -> Verdict {
@@ -40,7 +40,9 @@ pub(super) async fn a_part_of_a_transaction_waits_for_its_end<S: SinkUnderTest>(
     let mut sink = begun(store).await?;
     sink.apply(part(1, 0, vec![insert(ITEMS, ["1", "a", "x"])])).await.map_err(failed)?;
     sink.apply(part(1, 1, vec![insert(ITEMS, ["2", "b", "y"])])).await.map_err(failed)?;
-    holds(store, ITEMS, &[]).await?;
+    if S::IS_ATOMIC {
+        holds(store, ITEMS, &[]).await?;
+    }
     let mut end = transaction(1, vec![update(ITEMS, ["1", "c", UNSENT])]);
     end.first_ordinal = 2;
     sink.apply(end).await.map_err(failed)?;
@@ -53,12 +55,19 @@ pub(super) async fn what_was_not_committed_is_forgotten<S: SinkUnderTest>(store:
     let mut sink = begun(store).await?;
     sink.apply(transaction(1, vec![insert(ITEMS, ["1", "a", "x"])])).await.map_err(failed)?;
     let more = vec![delete(ITEMS, &["1"]), update(ITEMS, ["7", "a", UNSENT])];
-    sink.apply(part(2, 0, more)).await.map_err(failed)?;
+    sink.apply(part(2, 0, more.clone())).await.map_err(failed)?;
     drop(sink);
-    let saved = saved(store).await?;
+    let mut sink = store.connect().await;
+    let saved = sink.claim().await.map_err(failed)?.ok_or("nothing is saved")?;
     ensure(saved.checkpoint == checkpoint(1), "the checkpoint has moved without a commit")?;
     ensure(saved.heals.is_empty(), "a heal outlives its transaction")?;
-    holds(store, ITEMS, &[["1", "a", "x"]]).await
+    if S::IS_ATOMIC {
+        holds(store, ITEMS, &[["1", "a", "x"]]).await?;
+    }
+    let applied = sink.apply(transaction(2, more)).await.map_err(failed)?;
+    ensure(applied.heals == [(ITEMS, heal("7"))], "what is applied again reports another heal")?;
+    ensure(applied.mismatches == 0, "what is applied again counts as a mismatch")?;
+    holds(store, ITEMS, &[]).await
 }
 
 pub(super) async fn the_place_in_a_log_is_committed_with_the_checkpoint<S: SinkUnderTest>(
@@ -92,10 +101,12 @@ pub(super) async fn persist_names_what_is_applied<S: SinkUnderTest>(store: &S) -
 pub(super) async fn changes_are_applied_while_persisting<S: SinkUnderTest>(store: &S) -> Verdict {
     let mut sink = begun(store).await?;
     sink.apply(transaction(1, vec![insert(ITEMS, ["1", "a", "x"])])).await.map_err(failed)?;
-    let persist = under_way(&mut sink).await?;
+    let persist = under_way::<S>(&mut sink).await?;
     sink.apply(transaction(2, vec![insert(ITEMS, ["2", "b", "y"])])).await.map_err(failed)?;
     sink.apply(part(3, 0, vec![insert(ITEMS, ["3", "c", "z"])])).await.map_err(failed)?;
-    holds(store, ITEMS, &[["1", "a", "x"], ["2", "b", "y"]]).await?;
+    if S::IS_ATOMIC {
+        holds(store, ITEMS, &[["1", "a", "x"], ["2", "b", "y"]]).await?;
+    }
     let durable = persist.await.map_err(failed)?;
     ensure(durable == checkpoint(1), "persist names what was applied after it was started")?;
     let durable = sink.persist().await.map_err(failed)?;
@@ -105,7 +116,7 @@ pub(super) async fn changes_are_applied_while_persisting<S: SinkUnderTest>(store
 pub(super) async fn persists_follow_each_other<S: SinkUnderTest>(store: &S) -> Verdict {
     let mut sink = begun(store).await?;
     sink.apply(transaction(1, vec![insert(ITEMS, ["1", "a", "x"])])).await.map_err(failed)?;
-    let earlier = under_way(&mut sink).await?;
+    let earlier = under_way::<S>(&mut sink).await?;
     sink.apply(transaction(2, vec![insert(ITEMS, ["2", "b", "y"])])).await.map_err(failed)?;
     let later = sink.persist();
     let (earlier, later) = tokio::join!(earlier, later);
@@ -113,8 +124,12 @@ pub(super) async fn persists_follow_each_other<S: SinkUnderTest>(store: &S) -> V
     ensure(later.map_err(failed)? == checkpoint(2), "the later one does not name what it covers")
 }
 
-/// A persist that has been started and is not over. A server can be so quick, or we so slow, that one is over at once.
-async fn under_way<K: ChangeSink + 'static>(sink: &mut K) -> Result<Persist, String> {
+/// A persist that has been started and, where that takes a while, is not over. A server can be so quick, or we so slow, that one
+/// is over at once.
+async fn under_way<S: SinkUnderTest>(sink: &mut S::Sink) -> Result<Persist, String> {
+    if !S::PERSISTS_LATER {
+        return Ok(Box::pin(sink.persist()));
+    }
     for _ in 0..STARTS_MAX {
         let mut persist: Persist = Box::pin(sink.persist());
         if !is_over(persist.as_mut()).await {

@@ -178,6 +178,7 @@ impl Attempt<'_> {
         let blue = Client::connect(&self.blue("control")).await;
         let mut blue =
             blue.map_err(|f| f.while_doing("connect to blue, whose catalog mappings are compiled against"))?;
+        self.reach_both().await?;
         self.bring_up().await?;
         let compiled_at = end_of_log(&mut blue).await?;
         let both = self.describe(&mut blue).await?;
@@ -213,6 +214,26 @@ impl Attempt<'_> {
         Ok(Ready { sight, routes, keys, subject, sink, saved, compiled_at, awaited, debezium })
     }
 
+    /// Sees that green and the log answer, before anything is made on green.
+    pub(super) async fn reach_both(&self) -> Result<(), Failure> {
+        if self.has_answered.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        if self.has_begun().await? {
+            self.goes_on.store(true, Ordering::Relaxed);
+        }
+        self.reach_kafka(Role::Apply).await
+    }
+
+    /// Whether green has taken anything of this migration.
+    pub(super) async fn has_begun(&self) -> Result<bool, Failure> {
+        let green = Client::connect(&self.green("control")).await;
+        let mut green = green.map_err(|failure| failure.while_doing("connect to green"))?;
+        let known = preflight::known(&mut green, self.settings.name.as_str()).await?;
+        green.close().await;
+        Ok(known.started)
+    }
+
     /// Takes the migration over on green, and goes on from what it remembers or begins it.
     pub(super) async fn take_over(&self, sink: &mut PostgresSink) -> Result<Saved, Failure> {
         let saved = sink.claim().await?;
@@ -238,7 +259,7 @@ impl Attempt<'_> {
         if saved.lineage.timeline != now.timeline {
             sink.begin(&now, saved.checkpoint).await?;
         }
-        self.status.update(|report| report.quarantined = saved.quarantined);
+        self.status.update(|report| report.quarantined = sink.aside());
         Ok(Saved { lineage: now, ..saved })
     }
 
@@ -358,7 +379,6 @@ fn begun(lineage: Lineage) -> Saved {
         units: Vec::new(),
         departed: Vec::new(),
         heals: Vec::new(),
-        quarantined: 0,
         cursor: None,
     }
 }

@@ -31,7 +31,7 @@ use crate::mapping::Described;
 use crate::publishing;
 use crate::reporting::capture::CaptureReporting;
 use crate::routes::{self, Taken};
-use crate::supervise::Shutdown;
+use crate::supervise::{Role, Shutdown};
 
 /// Tables that are not captured of which one is told when somebody asks for them.
 const UNKNOWN_MAX: usize = 100;
@@ -91,15 +91,16 @@ impl Attempt<'_> {
         self.check_blue(&mut blue, &tables).await?;
         let routes = as_they_are(&tables, &described)?;
         let captured = tables.iter().zip(&routes).map(|(one, route)| captured(one.table, route)).collect();
-        let sink = KafkaSink::connect(kafka, self.claimant().await?, captured).await?;
-        self.has_answered.store(true, Ordering::Relaxed);
+        self.reach_kafka(Role::Capture).await?;
+        let sink = KafkaSink::connect(kafka, self.claimant(&mut blue).await?, captured).await?;
         self.make_ready(blue, sink, (routes, published(&tables), &described.tables[..])).await
     }
 
     /// As whom the log is claimed.
-    async fn claimant(&self) -> Result<Claimant, Failure> {
+    async fn claimant(&self, blue: &mut Client) -> Result<Claimant, Failure> {
         let mut replication = Client::connect_replication(&self.blue("control")).await?;
         let slot = self.settings.name.slot();
+        let confirmed = slot::inspect(blue, &slot).await?.and_then(|slot| slot.confirmed);
         let now = lineage::identify(&mut replication, &slot).await?.lineage;
         replication.close().await;
         let owner = Owner {
@@ -109,13 +110,16 @@ impl Attempt<'_> {
             system_id: now.system_id,
             token: self.instance,
         };
-        Ok(Claimant { owner, has_owned: self.has_owned.load(Ordering::Relaxed) })
+        Ok(Claimant { owner, has_owned: self.has_owned.load(Ordering::Relaxed), confirmed })
     }
 
     /// What blue lacks. Without its slot nothing has begun; with it, the tables of the publication have been looked at.
     async fn check_blue(&self, blue: &mut Client, tables: &[Taken<'_>]) -> Result<(), Failure> {
         let name = self.settings.name.slot();
         let started = slot::inspect(blue, &name).await?.is_some();
+        if started {
+            self.goes_on.store(true, Ordering::Relaxed);
+        }
         let there = publication::inspect(blue, &name).await?.filter(|_| started);
         let known = |one: &&Taken<'_>| {
             there.iter().flat_map(|there| &there.tables).any(|table| table.name == one.table.name)

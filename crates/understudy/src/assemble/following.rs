@@ -403,7 +403,7 @@ impl Attempt<'_> {
             sink.begin(now, saved.checkpoint).await?;
         }
         if K::HOLDS_ROWS {
-            self.status.update(|report| report.quarantined = saved.quarantined);
+            self.status.update(|report| report.quarantined = sink.aside());
         }
         Ok(())
     }

@@ -59,8 +59,10 @@ pub(crate) struct Attempt<'a> {
     pub(crate) recorder: &'a Recorder,
     /// Tells this process from others that run the same migration.
     pub(crate) instance: u64,
-    /// Whatever a part of this process connects to has answered.
+    /// Brokers of the log have answered this process.
     pub(crate) has_answered: &'a AtomicBool,
+    /// The migration had begun before this process, as far as whatever has answered tells.
+    pub(crate) goes_on: &'a AtomicBool,
     /// This process has owned the migration.
     pub(crate) has_owned: &'a AtomicBool,
     /// What verification shares with the rest of the process.
@@ -201,6 +203,16 @@ impl Attempt<'_> {
         let done = attended(what, WAIT_BEAT, on_wait).await;
         shown(Vec::new());
         done
+    }
+
+    /// Sees that brokers of the log answer, once in the life of this process.
+    async fn reach_kafka(&self, part: Role) -> Result<(), Failure> {
+        if !self.has_answered.load(Ordering::Relaxed) {
+            let reaching = understudy_kafka::preflight::reach(self.kafka()?);
+            self.awaiting_kafka(part, "answer", reaching).await?;
+            self.has_answered.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Gives green what the project's version needs there, and is seen to be at it.

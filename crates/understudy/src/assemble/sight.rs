@@ -150,6 +150,10 @@ impl<K: ChangeSink + 'static> ChangeSink for Sighted<K> {
     fn persist(&mut self) -> impl Future<Output = Result<Checkpoint, Failure>> + Send + use<K> {
         self.inner.persist()
     }
+
+    fn aside(&self) -> u64 {
+        self.inner.aside()
+    }
 }
 
 #[cfg(test)]

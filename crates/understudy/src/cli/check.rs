@@ -9,6 +9,7 @@ use understudy_postgres::preflight::{self, Finding, PlannedTable, PreflightPlan,
 use understudy_postgres::sink::{LaneBooks, SinkSettings};
 use understudy_postgres::source::followed::{Fate, Followed, FollowedTable, Left};
 use understudy_postgres::source::publication::{self, PublicationState};
+use understudy_postgres::wire::Client;
 
 use super::args::FileArgs;
 use super::exit::{CliError, Exit};
@@ -28,6 +29,9 @@ pub(super) const TABLE_LEFT: &str = "table-left-blue";
 
 /// The code of a finding about a mapping that nothing can be told of before green's table is there.
 pub(super) const UNDRAWN: &str = "mapping-awaits-table";
+
+/// Connections on green that a lane takes.
+const CONNECTIONS_OF_LANE: i64 = 3;
 
 /// Looks, prints what was found, and fails when an error is among it.
 pub(super) async fn check(args: &FileArgs, output: Output) -> Result<(), CliError> {
@@ -106,10 +110,34 @@ pub(super) async fn findings(
                 ..SinkSettings::new(settings.name.as_str())
             };
             findings.extend(fit::findings(settings.green_postgres(), sink, &specs).await?);
+            findings.extend(crowded(kafka.partitions, free_connections(&mut sides.green).await?));
         }
     }
     findings.sort_by_key(|finding| finding.severity);
     Ok(findings)
+}
+
+/// How many more connections green takes from who has no privileges.
+async fn free_connections(green: &mut Client) -> Result<i64, Failure> {
+    let sql = "SELECT pg_catalog.current_setting('max_connections')::bigint \
+                      - pg_catalog.current_setting('superuser_reserved_connections')::bigint \
+                      - (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE backend_type = 'client backend')";
+    let rows = green.query(sql).await?;
+    rows.first().map_or(Ok(0), |row| row.parse(0))
+}
+
+/// Whether green has too few connections for a process that is alone with all lanes.
+fn crowded(lanes: u16, free: i64) -> Option<Finding> {
+    let needed = CONNECTIONS_OF_LANE * i64::from(lanes);
+    (needed > free).then(|| Finding {
+        severity: Severity::Warning,
+        code: "lanes-crowded",
+        subject: "green".to_owned(),
+        what: format!(
+            "has {free} connections free, and a process that is alone with all {lanes} lanes takes {needed} of them"
+        ),
+        remedy: "raise max_connections on green, or set fewer `partitions` under `through.kafka`".to_owned(),
+    })
 }
 
 /// What has been missed of a publication that a capture streams through, as far as its tables are still to be taken.
@@ -291,6 +319,16 @@ mod tests {
             what: "has no key".to_owned(),
             remedy: remedy.to_owned(),
         }
+    }
+
+    /// Guards a worker that is left alone with all lanes: green would refuse the last of them again and again, and the first ones
+    /// would start over with it.
+    #[test]
+    fn lanes_that_green_has_no_connections_for_are_told() {
+        assert_eq!(crowded(12, 36), None);
+        let told = crowded(12, 35).expect("one too few");
+        assert_eq!(told.severity, Severity::Warning);
+        assert!(told.what.contains("35 connections free") && told.what.contains("takes 36"), "{}", told.what);
     }
 
     #[test]

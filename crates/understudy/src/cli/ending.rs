@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use understudy_contract::Failure;
 use understudy_kafka::KafkaSettings;
 use understudy_kafka::codec::Owner;
+use understudy_model::TableName;
 use understudy_postgres::preflight;
 use understudy_postgres::sink::{SinkSettings, forget};
 use understudy_postgres::source::{publication, slot};
@@ -18,7 +19,7 @@ use super::exit::{CliError, Exit};
 use super::output::Output;
 use super::sides::{Sides, load};
 use crate::publishing;
-use crate::settings::Settings;
+use crate::settings::{Settings, TablePattern};
 
 /// How long a session of a sidecar may take to end after the sidecar has.
 const LINGER_MAX: Duration = Duration::from_secs(5);
@@ -71,7 +72,8 @@ impl Ending<'_> {
         let settings = load(self.file)?;
         let failed = |failure: Failure| CliError::of(&failure, &file);
         let mut sides = Sides::connect(&settings, self.verb()).await.map_err(failed)?;
-        let objections = self.objections(&mut sides, &settings).await.map_err(failed)?;
+        let log = Log::look(&settings).await;
+        let objections = self.objections(&mut sides, &settings, log.as_ref()).await.map_err(failed)?;
         if !objections.is_empty() && !self.args.force {
             let what = format!("nothing was changed: {}", objections.join("; "));
             return Err(CliError::new(Exit::Aborted, what, "understudy status").remedy(format!(
@@ -80,22 +82,45 @@ impl Ending<'_> {
             )));
         }
         self.confirm(&settings, &file, output)?;
-        let removed = self.remove(&mut sides, &settings).await.map_err(failed)?;
+        let mut removed = self.remove(&mut sides, &settings).await.map_err(failed)?;
         sides.close().await;
+        let in_log = self.remove_from_log(&settings, log).await;
+        removed.extend(in_log.as_ref().map_or(&[][..], Vec::as_slice).iter().cloned());
+        self.tell(&settings, &removed, in_log.is_err(), output)?;
+        in_log.map(drop).map_err(|failure| {
+            let again = format!("understudy {} {file}", self.verb());
+            let what = format!("the topics in Kafka are still there, everything else is removed: {failure}");
+            CliError::new(Exit::of(failure.class()), what, &again)
+                .remedy(format!("once Kafka answers: {again}; or remove the topics with tools of Kafka"))
+        })
+    }
+
+    /// What was removed, on stdout.
+    fn tell(
+        &self,
+        settings: &Settings,
+        removed: &[String],
+        is_more_left: bool,
+        output: Output,
+    ) -> Result<(), CliError> {
         if output.is_json() {
             return output.json(&serde_json::json!({
                 "schema": format!("understudy/v1/{}", self.verb()), "migration": settings.name.as_str(), "removed": removed,
             }));
         }
-        if removed.is_empty() {
+        if removed.is_empty() && !is_more_left {
             return output.data(format!("nothing of migration {} is left to be removed\n", settings.name));
         }
-        let lines = removed.iter().map(|what| format!("removed {what}\n")).collect::<String>();
-        output.data(lines)
+        output.data(removed.iter().map(|what| format!("removed {what}\n")).collect::<String>())
     }
 
     /// Why an operator may not want this now.
-    async fn objections(&self, sides: &mut Sides, settings: &Settings) -> Result<Vec<String>, Failure> {
+    async fn objections(
+        &self,
+        sides: &mut Sides,
+        settings: &Settings,
+        log: Option<&Log<'_>>,
+    ) -> Result<Vec<String>, Failure> {
         let mut objections = Vec::new();
         let name = settings.name.slot();
         if let Some(pid) = slot::inspect(&mut sides.blue, &name).await?.and_then(|slot| slot.active_pid) {
@@ -110,21 +135,37 @@ impl Ending<'_> {
                 objections.push(format!("a sidecar is running: it has {sessions} sessions on {side}"));
             }
         }
-        if let Some(kafka) = settings.own_log() {
-            let (whose, ours) = (understudy_kafka::whose(kafka).await?, owner(settings));
-            let system_id = system_identifier(&mut sides.blue).await;
-            // Those of a migration by another name are left alone in any case.
-            let is_named_so = whose.another(&ours, None).is_none();
-            if let Some(whose) = whose.another(&ours, system_id).filter(|_| is_named_so) {
-                let prefix = &kafka.topic_prefix;
-                objections.push(format!("the topics of prefix {prefix} belong to {whose}"));
-            }
+        if let Some(log) = log {
+            objections.extend(self.objection_of_log(sides, settings, log).await);
         }
         if self.kind == Kind::Finish && has_books(&mut sides.green).await? {
             objections.extend(unfinished(&mut sides.green, settings.name.as_str()).await?);
             objections.extend(missed(sides, settings).await?);
         }
         Ok(objections)
+    }
+
+    /// Why the topics may not be this migration's to remove. Brokers that do not answer are no reason to keep what is on blue, of
+    /// which its disk may be full: giving up does not wait for them.
+    async fn objection_of_log(
+        &self,
+        sides: &mut Sides,
+        settings: &Settings,
+        log: &Log<'_>,
+    ) -> Option<String> {
+        let (prefix, ours) = (&log.kafka.topic_prefix, owner(settings));
+        let whose = match &log.whose {
+            Ok(whose) => whose,
+            Err(_) if self.kind == Kind::Abort => return None,
+            Err(failure) => {
+                return Some(format!("whose the topics of prefix {prefix} are cannot be told: {failure}"));
+            }
+        };
+        let system_id = system_identifier(&mut sides.blue).await;
+        // Those of a migration by another name are left alone in any case.
+        let is_named_so = whose.another(&ours, None).is_none();
+        let whose = whose.another(&ours, system_id).filter(|_| is_named_so)?;
+        Some(format!("the topics of prefix {prefix} belong to {whose}"))
     }
 
     fn confirm(&self, settings: &Settings, file: &str, output: Output) -> Result<(), CliError> {
@@ -173,7 +214,7 @@ impl Ending<'_> {
         Ok(whose.is_some())
     }
 
-    /// Removes what there is, blue first: from then on nothing is kept there for us.
+    /// Removes what there is on blue and green, blue first: from then on nothing is kept there for us.
     async fn remove(&self, sides: &mut Sides, settings: &Settings) -> Result<Vec<String>, Failure> {
         let name = settings.name.slot();
         let mut removed = Vec::new();
@@ -184,15 +225,41 @@ impl Ending<'_> {
         if publication::drop(&mut sides.blue, &name).await? {
             removed.push(format!("publication {name} on blue"));
         }
-        if let Some(kafka) = settings.own_log()
-            && !self.is_foreign(settings, kafka).await?
-        {
-            // What others read stays when a migration has done its work.
-            removed.extend(understudy_kafka::forget(kafka, self.kind == Kind::Finish).await?);
-        }
         let (green, sink) = (settings.green_postgres(), SinkSettings::new(settings.name.as_str()));
         removed.extend(forget(green, &sink, self.books == Books::Keep).await?);
         Ok(removed)
+    }
+
+    /// Removes the topics, last of all: brokers that are away hold up nothing else. Where they did not answer before, they are not
+    /// asked again.
+    async fn remove_from_log(
+        &self,
+        settings: &Settings,
+        log: Option<Log<'_>>,
+    ) -> Result<Vec<String>, Failure> {
+        let Some(Log { kafka, whose }) = log else { return Ok(Vec::new()) };
+        whose?;
+        if self.is_foreign(settings, kafka).await? {
+            return Ok(Vec::new());
+        }
+        // What others read stays when a migration has done its work.
+        let own: Vec<TablePattern> = settings.tables.iter().map(|table| table.from.clone()).collect();
+        let is_own = move |table: &TableName| own.iter().any(|one| one.matches(table));
+        understudy_kafka::forget(kafka, self.kind == Kind::Finish, is_own).await
+    }
+}
+
+/// The log of the migration's own.
+struct Log<'a> {
+    kafka: &'a KafkaSettings,
+    /// Whose it is; or why nobody can tell.
+    whose: Result<understudy_kafka::Whose, Failure>,
+}
+
+impl Log<'_> {
+    async fn look(settings: &Settings) -> Option<Log<'_>> {
+        let kafka = settings.own_log()?;
+        Some(Log { kafka, whose: understudy_kafka::whose(kafka).await })
     }
 }
 

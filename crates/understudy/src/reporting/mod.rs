@@ -165,7 +165,6 @@ impl Reporting {
         self.status.update(|report| {
             report.transactions_total += tally.transactions;
             report.mismatches += applied.mismatches;
-            report.quarantined += applied.quarantined;
         });
     }
 
@@ -220,9 +219,12 @@ impl Observer for Reporting {
         self.status.watermarks(inner.marks);
     }
 
-    fn chunk_done(&self, done: &ChunkDone) {
-        self.status.update(|report| report.quarantined += done.quarantined);
+    fn chunk_done(&self, _: &ChunkDone) {
         self.status.beat();
+    }
+
+    fn aside(&self, rows: u64) {
+        self.status.update(|report| report.quarantined = rows);
     }
 
     fn healed(&self, healed: &Healed) {

@@ -37,7 +37,8 @@ pub(super) struct RawKafka {
     /// What the name of every topic starts with: `<prefix>.<schema>.<table>`. Left out: the migration's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     topic_prefix: Option<Placed<String>>,
-    /// Partitions of the topic of each table. They cannot be changed later.
+    /// Partitions of the topic of each table. They cannot be changed later. With `consistency: key` at most 64: each is a lane, with
+    /// memory, three connections on green and clients of Kafka of its own.
     #[serde(default = "partitions")]
     #[schemars(range(min = 1, max = 1_000))]
     partitions: Placed<u64>,
@@ -194,6 +195,9 @@ fn retention() -> Placed<Retention> {
     Retention("7d".to_owned()).into()
 }
 
+/// The most lanes that one process may have to run: what each of them takes adds up.
+const LANES_MAX: u64 = 64;
+
 /// The shortest retention: brokers remove records by the segment, and an apply must outlive a restart.
 const RETENTION_MIN: Duration = Duration::from_secs(60 * 60);
 
@@ -216,6 +220,7 @@ impl Resolver<'_> {
         let retention = self.accept(time_kept(&kept.value.0), kept.place, &format!("{path}.retention"));
         let is_debezium = raw.format == RawFormat::Debezium;
         let consistency = self.consistency((&raw.consistency, is_debezium), name, path);
+        self.lanes(raw, path)?;
         let tls = raw.tls.as_ref().map(|tls| self.tls(tls, &format!("{path}.tls")));
         let sasl = raw.sasl.as_ref().map(|sasl| self.sasl(sasl, &format!("{path}.sasl")));
         let debezium = self.debezium((raw.format == RawFormat::Debezium, raw.debezium.as_ref()), path);
@@ -234,6 +239,7 @@ impl Resolver<'_> {
                 RawCompression::Lz4 => Compression::Lz4,
                 RawCompression::Zstd => Compression::Zstd,
             },
+            patience: KafkaSettings::PATIENCE_DEFAULT,
             consistency: consistency?,
             tls: tls.map_or(Some(None), |tls| tls.map(Some))?,
             sasl: sasl.map_or(Some(None), |sasl| sasl.map(Some))?,
@@ -263,6 +269,21 @@ impl Resolver<'_> {
             }
             RawConsistency::Key => Some(Consistency::Key),
         }
+    }
+
+    /// Whether there are no more lanes than one process can run.
+    fn lanes(&mut self, raw: &RawKafka, path: &str) -> Option<()> {
+        if raw.consistency.value != RawConsistency::Key || raw.partitions.value <= LANES_MAX {
+            return Some(());
+        }
+        let what = format!(
+            "with `consistency: key` {} partitions are too many: one process may have to apply all of them, each as a lane with \
+             memory and connections of its own",
+            raw.partitions.value
+        );
+        let remedy = format!("set at most {LANES_MAX}, or `consistency: transaction`");
+        self.report(raw.partitions.place, &format!("{path}.partitions"), what, &remedy);
+        None
     }
 
     fn tls(&mut self, raw: &RawTls, path: &str) -> Option<Tls> {
@@ -448,6 +469,10 @@ mod tests {
             ("{ brokers: [kafka] }", "7:22: through.kafka.brokers[0]: `kafka` is not a broker"),
             ("{ brokers: ['k:1'], partition: 3 }", "7:30: through.kafka: unknown key `partition`"),
             ("{ brokers: ['k:1'], partitions: 0 }", "7:42: through.kafka.partitions: 0 is out of range"),
+            (
+                "{ brokers: ['k:1'], partitions: 65, consistency: key }",
+                "7:42: through.kafka.partitions: with `consistency: key` 65 partitions are too many",
+            ),
             ("{ brokers: ['k:1'], topic_prefix: a b }", "7:44: through.kafka.topic_prefix: `a b` cannot"),
             ("{ brokers: ['k:1'], retention: 7 }", "7:41: through.kafka.retention: `7` is not a duration"),
             ("{ brokers: ['k:1'], retention: 1m }", "7:41: through.kafka.retention: `1m` is too short"),

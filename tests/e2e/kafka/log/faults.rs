@@ -84,6 +84,20 @@ async fn another_log_is_refused() {
     .await;
 }
 
+/// Guards that an apply stops whose topic is deleted while it waits for what comes, once no broker knows it any more.
+#[tokio::test]
+async fn a_topic_that_is_deleted_under_way_is_noticed() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let subject = Subject::on(kafka, "log-deleted");
+    let places = subject.written().await;
+    let mut log = subject.open(Some(&places[3])).await.unwrap();
+    let order = subject.names.order();
+    subject.admin().delete_topics(&[&order], &AdminOptions::new()).await.unwrap();
+    // The client itself gives a topic half a minute to come back.
+    let next = tokio::time::timeout(3 * PATIENCE, log.next()).await.expect("it is noticed");
+    assert_diverged(&next.unwrap_err(), &order);
+}
+
 /// Guards that a record of somebody else is not applied, and that it is told where it stands.
 #[tokio::test]
 async fn a_foreign_record_stops_the_apply() {

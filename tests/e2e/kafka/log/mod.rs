@@ -28,6 +28,9 @@ const PLACES: RouteId = RouteId(1);
 /// How long anything may take that a broker or a log has to do.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long what looks like a loss is doubted: for no longer than a test may wait, since most of these are losses.
+const DOUBT_MAX: Duration = Duration::from_secs(3);
+
 /// A migration of its own on some broker.
 struct Subject {
     settings: KafkaSettings,
@@ -37,8 +40,8 @@ struct Subject {
 impl Subject {
     fn on(kafka: &Kafka, test: &str) -> Subject {
         let prefix = Kafka::prefix(test);
-        let settings =
-            KafkaSettings { partitions: 3, ..KafkaSettings::new(vec![kafka.bootstrap()], &prefix) };
+        let settings = KafkaSettings::new(vec![kafka.bootstrap()], &prefix);
+        let settings = KafkaSettings { partitions: 3, patience: DOUBT_MAX, ..settings };
         Subject { settings, names: TopicNames::new(prefix) }
     }
 
@@ -47,7 +50,7 @@ impl Subject {
         let tables = vec![captured(ITEMS), captured(PLACES)];
         let Lineage { system_id, database, slot, .. } = lineage();
         let owner = Owner { migration: "suite".to_owned(), slot, database, system_id, token: 1 };
-        let claimant = Claimant { owner, has_owned: false };
+        let claimant = Claimant { owner, has_owned: false, confirmed: None };
         let mut sink = KafkaSink::connect(&self.settings, claimant, tables).await.unwrap();
         if sink.claim().await.unwrap().is_none() {
             sink.begin(&lineage(), checkpoint(0)).await.unwrap();

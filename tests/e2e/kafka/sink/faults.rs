@@ -91,13 +91,28 @@ async fn rows_of_a_finished_migration_are_not_gone_on_with() {
     let mut sink = subject.begun().await;
     sink.apply(transaction(1, vec![insert(ITEMS, &["1", "a", "x"])])).await.unwrap();
     drop(sink);
-    forget(&subject.settings, true).await.unwrap();
+    forget(&subject.settings, true, |_| true).await.unwrap();
     let failure = subject.connect().await.unwrap().claim().await.unwrap_err();
     assert_eq!(failure.class(), Class::Diverged, "{failure}");
     let remedy = failure.remedy_text().unwrap_or_default();
     assert!(remedy.contains("topic_prefix"), "{remedy}");
-    forget(&subject.settings, false).await.unwrap();
+    forget(&subject.settings, false, |_| true).await.unwrap();
     subject.begun().await;
+}
+
+/// Guards that giving up a migration removes its own rows and not those that a finished one has left under the same prefix.
+#[tokio::test]
+async fn rows_of_other_tables_stay_when_a_migration_is_given_up() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let subject = Subject::on(kafka, "others");
+    let mut sink = subject.begun().await;
+    sink.apply(transaction(1, vec![insert(ITEMS, &["1", "a", "x"])])).await.unwrap();
+    drop(sink);
+    forget(&subject.settings, true, |_| true).await.unwrap();
+    let removed = forget(&subject.settings, false, |table| table.name == "elsewhere").await.unwrap();
+    assert_eq!(removed, Vec::<String>::new(), "nothing of it is the other's");
+    let failure = subject.connect().await.unwrap().claim().await.unwrap_err();
+    assert_eq!(failure.class(), Class::Diverged, "the rows are still there: {failure}");
 }
 
 /// Guards that partitions stay as they are for the life of a migration: a row would go to another one, and readers would not

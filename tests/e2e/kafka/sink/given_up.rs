@@ -1,7 +1,7 @@
 //! A transaction that was said to be committed, and that brokers have given up in some of its partitions since.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rdkafka::Offset;
 use rdkafka::config::ClientConfig;
@@ -13,15 +13,12 @@ use understudy_kafka::codec::{StateKey, StateRecord};
 use understudy_tests::hold;
 
 use super::owners::stranger;
-use super::topics::headers;
+use super::topics::{ANSWER_MAX, headers};
 use super::*;
-
-/// How long a broker may take to answer.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The partitions that the transaction is written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+pub(super) enum Part {
     Order,
     State,
     Schema,
@@ -31,7 +28,7 @@ enum Part {
 const ALL: [Part; 5] = [Part::Order, Part::State, Part::Schema, Part::Items(0), Part::Items(1)];
 
 impl Part {
-    fn place(self, subject: &Subject) -> (String, i32) {
+    pub(super) fn place(self, subject: &Subject) -> (String, i32) {
         let names = &subject.topics.names;
         match self {
             Part::Order => (names.order(), 0),
@@ -42,7 +39,7 @@ impl Part {
     }
 
     /// The records of the last transaction of a log.
-    async fn records(self, subject: &Subject) -> Vec<OwnedMessage> {
+    pub(super) async fn records(self, subject: &Subject) -> Vec<OwnedMessage> {
         let (topic, partition) = self.place(subject);
         let mut records = subject.topics.records(&topic, if topic == subject.items() { 2 } else { 1 }).await;
         records.retain(|record| record.partition() == partition);
@@ -75,7 +72,7 @@ fn changes() -> Vec<RowChange> {
     rows.chain([update(None, ["5", "b", UNSENT])]).collect()
 }
 
-fn write(producer: &BaseProducer, (topic, partition): &(String, i32), records: &[OwnedMessage]) {
+pub(super) fn write(producer: &BaseProducer, (topic, partition): &(String, i32), records: &[OwnedMessage]) {
     for record in records {
         let mut again = BaseRecord::<[u8], [u8]>::to(topic).partition(*partition);
         (again.key, again.payload, again.headers) =
@@ -83,7 +80,7 @@ fn write(producer: &BaseProducer, (topic, partition): &(String, i32), records: &
         producer.send(again).map_err(|(error, _)| error).unwrap();
     }
     // What was not sent yet would not be given up, but forgotten.
-    producer.flush(PATIENCE).unwrap();
+    producer.flush(ANSWER_MAX).unwrap();
 }
 
 /// A log of which the last transaction is given up in these partitions, and what somebody who claims it finds.
@@ -97,8 +94,8 @@ async fn claimed(kafka: &Kafka, model: &Subject, given_up: &[Part]) -> (Subject,
             write(&producer, &part.place(&subject), &part.records(model).await);
         }
         match is_shown {
-            true => producer.commit_transaction(PATIENCE).unwrap(),
-            false => producer.abort_transaction(PATIENCE).unwrap(),
+            true => producer.commit_transaction(ANSWER_MAX).unwrap(),
+            false => producer.abort_transaction(ANSWER_MAX).unwrap(),
         }
     }
     drop(producer);
@@ -144,6 +141,17 @@ async fn is_written_again(kafka: &'static Kafka, model: Arc<Subject>, given_up: 
     let found = ids(subject.topics.records(&subject.items(), 2).await);
     let expected = ids(model.topics.records(&model.items(), 2).await);
     assert_eq!(found, expected, "{given_up:?}");
+    // So it is for who is shown what was given up too, and drops what is not beyond the last of its key.
+    let (mut last, mut beyond) = (BTreeMap::<_, Option<_>>::new(), Vec::new());
+    for record in subject.topics.all_records(&subject.items(), 2).await {
+        let (place, last) = (headers(&record), last.entry(record.key().map(<[u8]>::to_vec)).or_default());
+        let place = Some((place.commit, place.ordinal));
+        if place > *last {
+            *last = place;
+            beyond.push(record);
+        }
+    }
+    assert_eq!(ids(beyond), expected, "{given_up:?}");
     // The shape of the table is known too, so that the next change needs none.
     sink.apply(transaction(2, vec![insert(ITEMS, &["20", "c", "y"])])).await.unwrap();
     assert_eq!(subject.topics.records(&subject.topics.names.schema(), 1).await.len(), 1, "{given_up:?}");
@@ -181,7 +189,7 @@ async fn a_loss_is_found_where_older_records_are_gone() {
         for part in [Part::Order, Part::State, Part::Items(0)] {
             write(&producer, &part.place(&subject), &part.records(&model).await);
         }
-        producer.commit_transaction(PATIENCE).unwrap();
+        producer.commit_transaction(ANSWER_MAX).unwrap();
         drop(producer);
         let claimed = subject.connect().await.unwrap().claim().await;
         assert_eq!(claimed.err().map(|failure| failure.class()), found, "{deleted:?}");
@@ -199,14 +207,14 @@ async fn blue_is_not_told_before_marks_are_seen() {
         .set("bootstrap.servers", kafka.bootstrap())
         .set("transactional.id", format!("{}-other", subject.items()));
     let other: BaseProducer = config.create().unwrap();
-    other.init_transactions(PATIENCE).unwrap();
+    other.init_transactions(ANSWER_MAX).unwrap();
     other.begin_transaction().unwrap();
     let (topic, value) = (subject.items(), StateKey::Progress.to_bytes());
     other
         .send(BaseRecord::<[u8], [u8]>::to(&topic).partition(0).payload(&value))
         .map_err(|(error, _)| error)
         .unwrap();
-    other.flush(PATIENCE).unwrap();
+    other.flush(ANSWER_MAX).unwrap();
     sink.apply(transaction(1, vec![insert(ITEMS, &["1", "a", "x"])])).await.unwrap();
     let persisting = sink.persist();
     tokio::pin!(persisting);
@@ -214,7 +222,7 @@ async fn blue_is_not_told_before_marks_are_seen() {
         told = &mut persisting => panic!("{told:?} before anybody can read it"),
         () = hold(Duration::from_secs(1), async || {}) => {}
     }
-    other.abort_transaction(PATIENCE).unwrap();
+    other.abort_transaction(ANSWER_MAX).unwrap();
     assert_eq!(persisting.await.unwrap(), checkpoint(1));
     assert_eq!(sink.persist().await.unwrap(), checkpoint(1), "nothing was written since");
 }

@@ -6,7 +6,11 @@ mod heals;
 mod outage;
 mod owners;
 mod restarts;
+mod short;
 pub(super) mod topics;
+mod turns;
+
+use std::time::Duration;
 
 use understudy_contract::{Batch, ChangeSink, Failure, Lineage, PlacedChunk, PlacedKind, Unit};
 use understudy_kafka::codec::Owner;
@@ -18,6 +22,9 @@ use understudy_model::{
 use understudy_tests::Kafka;
 
 use topics::Topics;
+
+/// How long brokers have to agree, and other captures to come to an end.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Stands for a value that was not sent.
 const UNSENT: &str = "(unsent)";
@@ -35,6 +42,7 @@ impl Subject {
     fn on(kafka: &Kafka, test: &str) -> Subject {
         let prefix = Kafka::prefix(test);
         let settings = KafkaSettings::new(vec![kafka.bootstrap()], &prefix);
+        let settings = KafkaSettings { patience: PATIENCE, ..settings };
         Subject { topics: Topics::new(&kafka.bootstrap(), &prefix), settings }
     }
 
@@ -82,7 +90,7 @@ impl Subject {
 fn claimant(token: u64, has_owned: bool) -> Claimant {
     let Lineage { system_id, database, slot, .. } = lineage();
     let owner = Owner { migration: "suite".to_owned(), slot, database, system_id, token };
-    Claimant { owner, has_owned }
+    Claimant { owner, has_owned, confirmed: None }
 }
 
 fn captured() -> Vec<CapturedTable> {

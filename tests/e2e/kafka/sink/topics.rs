@@ -14,7 +14,7 @@ use understudy_kafka::TopicNames;
 use understudy_kafka::codec::{DataHeaders, Group};
 
 /// How long a broker may take to answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const ANSWER_MAX: Duration = Duration::from_secs(30);
 
 /// The topics below a prefix.
 pub(in crate::kafka) struct Topics {
@@ -35,12 +35,21 @@ impl Topics {
 
     /// All committed records of a topic, with their partitions, those of a partition in order.
     pub(super) async fn records(&self, topic: &str, partitions: i32) -> Vec<OwnedMessage> {
+        self.records_as(topic, partitions, "read_committed").await
+    }
+
+    /// The same with those that were given up, as a consumer sees them that does not ask for committed ones alone.
+    pub(super) async fn all_records(&self, topic: &str, partitions: i32) -> Vec<OwnedMessage> {
+        self.records_as(topic, partitions, "read_uncommitted").await
+    }
+
+    async fn records_as(&self, topic: &str, partitions: i32, isolation: &str) -> Vec<OwnedMessage> {
         let mut config = self.config();
         config
             .set("group.id", "reader")
             .set("enable.auto.commit", "false")
             .set("enable.partition.eof", "true");
-        config.set("isolation.level", "read_committed").set("check.crcs", "true");
+        config.set("isolation.level", isolation).set("check.crcs", "true");
         let topic = topic.to_owned();
         let reading = move || {
             let consumer: BaseConsumer = config.create().unwrap();
@@ -51,7 +60,7 @@ impl Topics {
             consumer.assign(&from).unwrap();
             let (mut records, mut ended) = (Vec::new(), 0);
             while ended < partitions {
-                match consumer.poll(PATIENCE).expect("the topic can be read") {
+                match consumer.poll(ANSWER_MAX).expect("the topic can be read") {
                     Ok(message) => records.push(message.detach()),
                     Err(KafkaError::PartitionEOF(_)) => ended += 1,
                     Err(error) => panic!("read {topic}: {error}"),
@@ -116,7 +125,7 @@ impl Topics {
         deleted.into_iter().for_each(|deleted| drop(deleted.unwrap()));
         let admin = self.admin();
         understudy_tests::until("the topic is gone", async || {
-            let metadata = admin.inner().fetch_metadata(None, PATIENCE).ok()?;
+            let metadata = admin.inner().fetch_metadata(None, ANSWER_MAX).ok()?;
             (!metadata.topics().iter().any(|there| there.name() == topic)).then_some(())
         })
         .await;
@@ -129,7 +138,7 @@ impl Topics {
         made.into_iter().for_each(|made| drop(made.unwrap()));
         let admin = self.admin();
         understudy_tests::until("the partitions are known", async || {
-            let metadata = admin.inner().fetch_metadata(None, PATIENCE).ok()?;
+            let metadata = admin.inner().fetch_metadata(None, ANSWER_MAX).ok()?;
             let found = metadata.topics().iter().find(|there| there.name() == topic)?;
             (found.partitions().len() == partitions).then_some(())
         })

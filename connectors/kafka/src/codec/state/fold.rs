@@ -25,7 +25,7 @@ pub struct StateFold {
 /// What they come to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoldedState {
-    /// What a sink gives on its claim. Nothing is quarantined and there is no cursor.
+    /// What a sink gives on its claim. There is no cursor.
     pub saved: Saved,
     /// The last group.
     pub group: u64,
@@ -47,7 +47,7 @@ impl StateFold {
     pub fn apply(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), CodecError> {
         match StateRecord::read(key, value)? {
             // Who writes is asked apart from what is written.
-            StateRecord::Owner(_) => {}
+            StateRecord::Owner(_) | StateRecord::Claim { .. } => {}
             StateRecord::Progress { progress, parts } => self.progress = Some((progress, parts)),
             StateRecord::Unseen { part, group, xids } => {
                 self.unseen.insert(part, (group, xids));
@@ -77,7 +77,7 @@ impl StateFold {
 
     fn forget(&mut self, key: StateKey) {
         match key {
-            StateKey::Owner => {}
+            StateKey::Owner | StateKey::Claim => {}
             StateKey::Progress => self.progress = None,
             StateKey::Unseen { part } => {
                 self.unseen.remove(&part);
@@ -123,7 +123,6 @@ impl StateFold {
             units,
             departed: self.departed(&routes),
             heals: self.heals(&routes),
-            quarantined: 0,
             cursor: None,
         };
         let ours = self.routes.into_iter().filter_map(|(source, route)| Some((routes(&source)?, route)));
@@ -213,6 +212,7 @@ impl StateKey {
             | StateKey::Done { source, .. }
             | StateKey::Heal { source, .. } => Some(source),
             StateKey::Owner
+            | StateKey::Claim
             | StateKey::Progress
             | StateKey::Unseen { .. }
             | StateKey::Departed(_)

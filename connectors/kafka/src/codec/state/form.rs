@@ -18,6 +18,7 @@ pub(super) fn key_to_text(key: &StateKey) -> String {
     };
     match key {
         StateKey::Owner => "owner".to_owned(),
+        StateKey::Claim => "claim".to_owned(),
         StateKey::Progress => "progress".to_owned(),
         StateKey::Unseen { part } => format!("unseen/{part}"),
         StateKey::Route { source } => table("route/".to_owned(), source),
@@ -38,6 +39,7 @@ pub(super) fn key_from_text(text: &str) -> Option<StateKey> {
     let (kind, rest) = text.split_once('/').unwrap_or((text, ""));
     Some(match kind {
         "owner" if rest.is_empty() => StateKey::Owner,
+        "claim" if rest.is_empty() => StateKey::Claim,
         "progress" if rest.is_empty() => StateKey::Progress,
         "unseen" => StateKey::Unseen { part: rest.parse().ok()? },
         "route" => StateKey::Route { source: whole(rest)? },
@@ -68,6 +70,12 @@ struct OwnerWire {
     slot: String,
     database: String,
     system_id: u64,
+    token: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ClaimWire {
+    v: Format,
     token: u64,
 }
 
@@ -144,6 +152,7 @@ pub(super) fn value(record: &StateRecord) -> Option<Vec<u8>> {
     let v = Format;
     Some(match record {
         StateRecord::Owner(owner) => wire::write(&owner_wire(owner)),
+        StateRecord::Claim { token } => wire::write(&ClaimWire { v, token: *token }),
         StateRecord::Progress { progress, parts } => wire::write(&progress_wire(progress, *parts)),
         StateRecord::Unseen { part: _, group, xids } => {
             wire::write(&UnseenWire { v, group: *group, xids: xids.iter().map(|xid| xid.raw()).collect() })
@@ -180,6 +189,10 @@ pub(super) fn record(key: StateKey, value: &[u8]) -> Result<StateRecord, CodecEr
             let OwnerWire { v: Format, migration, slot, database, system_id, token } =
                 wire::read(WHAT, value)?;
             StateRecord::Owner(Owner { migration, slot, database, system_id, token })
+        }
+        StateKey::Claim => {
+            let ClaimWire { v: Format, token } = wire::read(WHAT, value)?;
+            StateRecord::Claim { token }
         }
         StateKey::Progress => {
             let wire = wire::read::<ProgressWire>(WHAT, value)?;

@@ -17,6 +17,8 @@ pub(super) const UNSEEN_PART_MAX: usize = 40_000;
 pub enum StateKey {
     /// Whose log it is, and who writes it.
     Owner,
+    /// Who was the last to set about writing it.
+    Claim,
     /// Where the capture is.
     Progress,
     /// A part of a long list of unseen transactions.
@@ -66,6 +68,11 @@ pub enum StateKey {
 pub enum StateRecord {
     /// Whose log it is, and who writes it.
     Owner(Owner),
+    /// Who was the last to set about writing it. The one record that is written outside of transactions: all see it at once.
+    Claim {
+        /// The token of the process.
+        token: u64,
+    },
     /// Where the capture is, but for long lists: see [`progress_records`].
     Progress {
         /// Without unseen transactions when they are in parts.
@@ -122,6 +129,7 @@ impl StateRecord {
     pub fn about(&self) -> StateKey {
         match self {
             StateRecord::Owner(_) => StateKey::Owner,
+            StateRecord::Claim { .. } => StateKey::Claim,
             StateRecord::Progress { .. } => StateKey::Progress,
             StateRecord::Unseen { part, .. } => StateKey::Unseen { part: *part },
             StateRecord::Route(route) => StateKey::Route { source: route.source.clone() },

@@ -76,6 +76,7 @@ fn record() -> impl Strategy<Value = StateRecord> {
                 token
             })
         ),
+        any::<u64>().prop_map(|token| StateRecord::Claim { token }),
         (progress(), any::<u32>()).prop_map(|(progress, parts)| StateRecord::Progress { progress, parts }),
         (any::<u32>(), any::<u64>(), xids).prop_map(|(part, group, xids)| StateRecord::Unseen {
             part,

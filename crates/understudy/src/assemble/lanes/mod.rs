@@ -20,7 +20,6 @@ use tokio::task::JoinSet;
 use understudy_contract::{BlueCatalog, Class, Failure};
 use understudy_kafka::{Fences, GroupEvent, KafkaGroup, LagProbe, LanePlaces, Stopped};
 use understudy_model::{Checkpoint, Lsn, TableName};
-use understudy_postgres::preflight;
 use understudy_postgres::sink::LaneBooks;
 use understudy_postgres::source::catalog::PostgresCatalog;
 use understudy_postgres::wire::Client;
@@ -73,8 +72,7 @@ impl Attempt<'_> {
         let mut watching = JoinSet::new();
         let started = async {
             let work = Box::pin(self.prepare_lanes(&mut watching)).await?;
-            let answered = || self.has_answered.store(true, Ordering::Relaxed);
-            let joining = KafkaGroup::join(kafka, self.settings.name.as_str(), answered);
+            let joining = KafkaGroup::join(kafka, self.settings.name.as_str());
             let group = self.awaiting_kafka(Role::Apply, "let this worker into its group", joining).await?;
             Ok::<_, Failure>((work, group))
         };
@@ -101,6 +99,7 @@ impl Attempt<'_> {
         let blue = Client::connect(&self.blue("control")).await;
         let mut blue =
             blue.map_err(|f| f.while_doing("connect to blue, whose catalog mappings are compiled against"))?;
+        self.reach_both().await?;
         self.bring_up().await?;
         let compiled_at = end_of_log(&mut blue).await?;
         let both = self.describe(&mut blue).await?;
@@ -109,7 +108,7 @@ impl Attempt<'_> {
         let drawn = mapping::draw(self.settings, &taken, &both)?;
         if let Err(failure) = self.check_apply(&mut blue, &plan, &drawn).await {
             // Another process may have begun meanwhile: what is in green's tables then has come from here.
-            if !self.has_begun(&plan.migration).await? {
+            if !self.has_begun().await? {
                 return Err(failure);
             }
             self.check_apply(&mut blue, &plan, &drawn).await?;
@@ -143,13 +142,6 @@ impl Attempt<'_> {
     pub(super) async fn may_share(&self, books: &mut LaneBooks, lanes: Option<u32>) -> Result<(), Failure> {
         let places = books.look().await?.map(|seen| seen.places).unwrap_or_default();
         understudy_kafka::may_go_on(self.kafka()?, &places, lanes)
-    }
-
-    async fn has_begun(&self, migration: &str) -> Result<bool, Failure> {
-        let mut green = Client::connect(&self.green("control")).await?;
-        let known = preflight::known(&mut green, migration).await?;
-        green.close().await;
-        Ok(known.started)
     }
 }
 

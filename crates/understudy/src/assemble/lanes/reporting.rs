@@ -155,7 +155,7 @@ impl Together {
         }
         self.show();
         self.status.waiting_for(waits);
-        self.status.update(|report| report.quarantined = seen.quarantined);
+        self.status.update(|report| report.quarantined = seen.aside);
         self.status.counted();
     }
 
@@ -217,8 +217,10 @@ impl Observer for LaneReporting {
 
     fn durable(&self, _: Checkpoint) {}
 
-    // What is set aside is read from green's books.
     fn chunk_done(&self, _: &ChunkDone) {}
+
+    // What is set aside in all lanes is read from green's books.
+    fn aside(&self, _: u64) {}
 
     fn alive(&self) {
         self.together.lane(self.number, |lane| lane.alive = Some(Instant::now()));

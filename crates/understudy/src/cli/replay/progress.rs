@@ -17,7 +17,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How often it is told how far it is.
 const TELL_EVERY: Duration = Duration::from_secs(5);
 
-/// How long the capture has to bring rows that the log lacks, counted from the last that has come.
+/// How long the capture has to bring rows that the log lacks, and copies of tables, counted from the last that has come.
 const HEALS_MAX: Duration = Duration::from_secs(120);
 
 /// How a replay has ended by itself.
@@ -70,6 +70,28 @@ struct Seen {
     complete: usize,
     /// Rows that wait to be read again, by table.
     waiting: Vec<(String, u64)>,
+    /// Parts of copies that are done.
+    chunks: u64,
+}
+
+/// What is still lacking once green has all that the log held.
+#[derive(Debug, Clone, Copy)]
+struct Lacked {
+    /// The least that was lacking so far: rows, and tables that are not complete.
+    least: u64,
+    chunks: u64,
+    /// When the last of it came.
+    since: Instant,
+}
+
+impl Lacked {
+    /// Whether nothing of it has come for too long.
+    fn is_over(&mut self, (lacking, chunks): (u64, u64), now: Instant) -> bool {
+        if lacking < self.least || chunks != self.chunks {
+            *self = Lacked { least: lacking.min(self.least), chunks, since: now };
+        }
+        now.duration_since(self.since) > HEALS_MAX
+    }
 }
 
 impl Progress {
@@ -97,7 +119,7 @@ impl Progress {
         let mut client = None;
         let mut told = Instant::now();
         let mut first = None;
-        let mut shrunk = None::<(u64, Instant)>;
+        let mut lacked = None::<Lacked>;
         let mut tick = tokio::time::interval(LOOK_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -133,33 +155,27 @@ impl Progress {
             if lacking == 0 {
                 return Outcome::Built(self.built(seen, records - start));
             }
-            if self.is_given_up(lacking, &mut shrunk).await {
+            if self.is_given_up((lacking, seen.chunks), &mut lacked).await {
                 return Outcome::Lacking(seen.lacks());
             }
         }
     }
 
     /// Whether nobody brings what is still lacking.
-    async fn is_given_up(&self, lacking: u64, shrunk: &mut Option<(u64, Instant)>) -> bool {
+    async fn is_given_up(&self, (lacking, chunks): (u64, u64), lacked: &mut Option<Lacked>) -> bool {
         if self.follow {
             return false;
         }
-        match shrunk {
-            Some((least, since)) if lacking >= *least => since.elapsed() > HEALS_MAX,
-            Some(known) => {
-                *known = (lacking, Instant::now());
-                false
-            }
-            None => {
-                tracing::info!(
-                    rows = lacking,
-                    "the capture is asked for rows that the log holds in part only"
-                );
-                *shrunk = Some((lacking, Instant::now()));
-                // Whoever cannot be asked is waited for.
-                matches!(understudy_kafka::is_written(&self.kafka, self.capture_look).await, Ok(false))
-            }
+        if let Some(lacked) = lacked {
+            return lacked.is_over((lacking, chunks), Instant::now());
         }
+        tracing::info!(
+            lacking,
+            "the capture is asked for rows that the log holds in part only, and for tables that are copied anew"
+        );
+        *lacked = Some(Lacked { least: lacking, chunks, since: Instant::now() });
+        // Whoever cannot be asked is waited for.
+        matches!(understudy_kafka::is_written(&self.kafka, self.capture_look).await, Ok(false))
     }
 
     fn tell(&self, seen: &Seen, records: u64, start: u64) {
@@ -214,7 +230,11 @@ impl Progress {
                 waiting.push((row.required(0)?.to_owned(), rows));
             }
         }
-        Ok(Some(Seen { group, position, complete, waiting }))
+        let sql = "SELECT count(*) FROM understudy.chunks_done \
+                   WHERE migration = $1 OR pg_catalog.starts_with(migration, $1 || '#')";
+        let rows = green.query_with(sql, &[Some(&self.name)]).await?;
+        let chunks = rows.first().map_or(Ok(0), |row| row.parse(0))?;
+        Ok(Some(Seen { group, position, complete, waiting, chunks }))
     }
 }
 
@@ -226,5 +246,28 @@ impl Seen {
         }
         let rows = self.waiting.iter().map(|(table, rows)| format!("{rows} rows of {table}"));
         format!("{} wait to be read again from blue", rows.collect::<Vec<_>>().join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guards a replay whose table blue copies anew when the log is at its end: it is not complete for as long as that takes, and
+    /// each part of it that comes is a reason to wait for the next.
+    #[test]
+    fn a_copy_that_comes_is_waited_for() {
+        let start = Instant::now();
+        let mut lacked = Lacked { least: 1, chunks: 4, since: start };
+        let mut is_over = |lacking, chunks, minutes: u32| {
+            lacked.is_over((lacking, chunks), start + minutes * Duration::from_secs(60))
+        };
+        for minutes in 1..10 {
+            assert!(!is_over(1, 4 + u64::from(minutes), minutes), "after {minutes} minutes");
+        }
+        assert!(!is_over(1, 13, 11) && is_over(1, 13, 12), "nothing more has come");
+        assert!(!is_over(3, 0, 12), "a copy that begins anew has come to that");
+        assert!(is_over(2, 0, 15), "it was less before");
+        assert!(!is_over(0, 0, 15));
     }
 }
