@@ -6,6 +6,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use understudy_contract::{Class, Failure};
 
 use crate::client::RECORD_BYTES_MAX;
+use crate::codec::RUN_LATER;
 
 /// Something that Kafka, or the way to it, did not do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,6 +106,13 @@ pub enum Error {
         /// What is amiss.
         why: String,
     },
+    /// What a topic holds was written by a later release.
+    Later {
+        /// The topic.
+        topic: String,
+        /// What this release does not know of it.
+        why: String,
+    },
     /// A defect of ours.
     Internal {
         /// What should never be.
@@ -185,7 +193,8 @@ impl Error {
             | Error::Foreign { .. }
             | Error::Shared { .. }
             | Error::Oversized { .. }
-            | Error::TooLarge { .. } => Class::Configuration,
+            | Error::TooLarge { .. }
+            | Error::Later { .. } => Class::Configuration,
             Error::Superseded => Class::Superseded,
             Error::NoTopic { .. }
             | Error::Partitions { .. }
@@ -248,6 +257,7 @@ impl Error {
             Error::Torn { .. } => {
                 "begin anew, with understudy abort FILE and another `topic_prefix` under `through.kafka`"
             }
+            Error::Later { .. } => RUN_LATER,
             Error::Lapsed | Error::Internal { .. } => return None,
         };
         Some(remedy.to_owned())
@@ -330,6 +340,7 @@ impl fmt::Display for Error {
                 write!(f, "green has been filled {} so far, not {}", by(*lanes), by(*now))
             }
             Error::Torn { topic, why } => write!(f, "topic {topic} is not as it was left: {why}"),
+            Error::Later { topic, why } => write!(f, "topic {topic} cannot be read by this release: {why}"),
             Error::Internal { why } => f.write_str(why),
         }
     }

@@ -79,6 +79,13 @@ pub enum CodecError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A record of our own bookkeeping was written by a later release than this one.
+    Later {
+        /// Which kind: "a group record".
+        what: &'static str,
+        /// What this release does not know of it.
+        reason: String,
+    },
     /// A record of our own bookkeeping would be larger than a broker takes.
     TooLarge {
         /// Which kind: "a group record".
@@ -123,6 +130,7 @@ impl fmt::Display for CodecError {
                 write!(f, "half of an update of {table} that changes a key is missing in the log")
             }
             CodecError::Record { what, reason } => write!(f, "{what} cannot be read: {reason}"),
+            CodecError::Later { what, reason } => write!(f, "{what} is of a later release: {reason}"),
             CodecError::TooLarge { what, bytes, bytes_max } => {
                 write!(f, "{what} of {bytes} bytes is larger than {bytes_max}")
             }
@@ -131,6 +139,9 @@ impl fmt::Display for CodecError {
 }
 
 impl std::error::Error for CodecError {}
+
+/// What to do about records of a later release: they are in order, and so is the migration.
+pub(crate) const RUN_LATER: &str = "run the release that has written it, or a later one: this part of the sidecar has to be updated first, and nothing is lost";
 
 impl From<CodecError> for Failure {
     fn from(error: CodecError) -> Failure {
@@ -144,6 +155,7 @@ impl From<CodecError> for Failure {
             CodecError::OtherColumns { .. } | CodecError::Unsent { .. } | CodecError::TooLarge { .. } => {
                 (Class::Internal, "this is a defect of Understudy: report it")
             }
+            CodecError::Later { .. } => (Class::Configuration, RUN_LATER),
             CodecError::NotJson { .. }
             | CodecError::Missing { .. }
             | CodecError::WrongType { .. }

@@ -27,3 +27,4 @@ pub use state::{
 };
 
 pub use error::CodecError;
+pub(crate) use error::RUN_LATER;

@@ -17,6 +17,9 @@ pub(crate) struct Format;
 
 const FORMAT: u32 = 1;
 
+/// The first format that a later release may write.
+const FORMAT_LATER: u32 = FORMAT + 1;
+
 impl Serialize for Format {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_u32(FORMAT)
@@ -46,10 +49,11 @@ pub(crate) fn read<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Res
     }
     serde_json::from_slice::<T>(bytes).map_err(|error| {
         let format = serde_json::from_slice::<Versioned>(bytes).map(|versioned| versioned.v);
+        if let (Category::Data, Ok(format @ FORMAT_LATER..)) = (error.classify(), &format) {
+            let reason = format!("it has format {format}, and this release reads format {FORMAT}");
+            return CodecError::Later { what, reason };
+        }
         let reason = match (error.classify(), format) {
-            (Category::Data, Ok(format)) if format != FORMAT => {
-                format!("it has format {format}, and this release reads format {FORMAT}")
-            }
             (Category::Data, _) => format!("its fields are not as they must be, at byte {}", error.column()),
             (Category::Syntax | Category::Eof | Category::Io, _) => {
                 format!("it is not well-formed JSON at byte {}", error.column())
@@ -362,7 +366,8 @@ mod tests {
             key: u32,
         }
         let reason = |json: &str| read::<Record>("a record", json.as_bytes()).unwrap_err().to_string();
-        assert!(reason(r#"{"v":2,"key":1}"#).contains("format 2"));
+        let later = read::<Record>("a record", br#"{"v":2,"key":1}"#).unwrap_err();
+        assert!(matches!(&later, CodecError::Later { reason, .. } if reason.contains("format 2")), "{later}");
         for json in
             [r#"{"v":1,"key":"secret"}"#, r#"{"v":1,"secret":1}"#, r#"{"v":1,"key":secret}"#, "secret", ""]
         {

@@ -11,7 +11,7 @@ use super::recovery::{Mended, recover};
 use super::restore::restore;
 use super::transaction::{Draft, Pen};
 use super::turn::Register;
-use crate::codec::{FoldedState, Group, SchemaRecord, StateFold, StateRecord};
+use crate::codec::{CodecError, FoldedState, Group, SchemaRecord, StateFold, StateRecord};
 use crate::error::Error;
 use crate::names::TopicNames;
 use crate::read_all::{Stretch, Told, read};
@@ -263,7 +263,7 @@ fn groups_at_end(
             Told::GoOn
         })?;
         if let Some(error) = bad {
-            return Err(Error::Torn { topic: topic.to_owned(), why: error.to_string() });
+            return Err(unreadable(topic, &error));
         }
         if are_enough(&groups) || from == extent.low {
             return Ok(groups);
@@ -286,27 +286,32 @@ pub(super) fn fold(settings: &KafkaSettings, topic: &str, extent: Extent) -> Res
     })?;
     match unread {
         None => Ok(fold),
-        Some(error) => Err(Error::Torn { topic: topic.to_owned(), why: error.to_string() }),
+        Some(error) => Err(unreadable(topic, &error)),
+    }
+}
+
+/// A record of ours that cannot be read: whether it was left so, or is of a later release.
+fn unreadable(topic: &str, error: &CodecError) -> Error {
+    let (topic, why) = (topic.to_owned(), error.to_string());
+    match error {
+        CodecError::Later { .. } => Error::Later { topic, why },
+        _ => Error::Torn { topic, why },
     }
 }
 
 fn read_shapes(pen: &Pen, extents: &Extents) -> Result<HashMap<(TableName, u32), SchemaRecord>, Error> {
     let mut shapes = HashMap::new();
     let Some(extent) = extents.of(&pen.topics.schema, 0) else { return Ok(shapes) };
-    let mut torn = false;
+    let mut bad = None;
     read(&pen.settings, Stretch::committed(&pen.topics.schema, 0, extent), |message| {
         match message.payload().map(SchemaRecord::from_json) {
             Some(Ok(shape)) => drop(shapes.insert((shape.table.clone(), shape.version), shape)),
-            Some(Err(_)) => torn = true,
+            Some(Err(error)) => bad = Some(error),
             None => {}
         }
         Told::GoOn
     })?;
-    if torn {
-        let why = "a shape of a table in it cannot be read".to_owned();
-        return Err(Error::Torn { topic: pen.topics.schema.clone(), why });
-    }
-    Ok(shapes)
+    bad.map_or(Ok(shapes), |error| Err(unreadable(&pen.topics.schema, &error)))
 }
 
 /// Rows come after books. Those of a migration that was finished may stay for others to read; the groups of another one would

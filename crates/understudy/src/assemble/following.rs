@@ -24,7 +24,7 @@ use understudy_transform::RouteSpec;
 use super::{Attempt, listed, ticks};
 use crate::captured;
 use crate::monitor::{Monitor, Watched};
-use crate::prepare::{self, Beginning};
+use crate::prepare::{self, Beginning, Memory};
 use crate::publishing;
 use crate::routes;
 use crate::supervise::{Role, Shutdown};
@@ -348,7 +348,11 @@ impl Attempt<'_> {
         };
         replication.close().await;
         let state = slot::inspect(blue, &slot_name).await?;
-        let found = prepare::beginning(saved.as_ref(), &slot_name, state.as_ref())?;
+        let memory = match self.settings.own_log() {
+            Some(kafka) if !K::HOLDS_ROWS => Memory::Log { topic_prefix: kafka.topic_prefix.clone() },
+            Some(_) | None => Memory::Green,
+        };
+        let found = prepare::beginning((saved.as_ref(), &memory), &slot_name, state.as_ref())?;
         if let Some(saved) = &saved {
             self.tell_of_left(blue, on_blue, saved).await?;
         }

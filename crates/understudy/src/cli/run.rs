@@ -60,6 +60,20 @@ pub(super) enum Ended {
     Done,
 }
 
+/// Who may take nothing any more when a run is to end, and what to do about it.
+fn slow_to_take(is_through: bool, role: Role) -> (&'static str, &'static str) {
+    match role {
+        Role::Capture => ("Kafka", "see whether its brokers answer"),
+        Role::All if is_through => (
+            "green, or Kafka,",
+            "see what holds green up, such as a lock (pg_stat_activity names it), and whether the brokers answer",
+        ),
+        Role::All | Role::Apply => {
+            ("green", "see what holds green up, such as a lock (pg_stat_activity names it)")
+        }
+    }
+}
+
 /// Runs with the HTTP interface beside it until it is done, told to stop, or cannot go on. `again` is the command that goes on.
 pub(super) async fn keep_running(
     (settings, options): (Settings, RunOptions),
@@ -68,6 +82,7 @@ pub(super) async fn keep_running(
 ) -> Result<Ended, CliError> {
     let internal = |what: String| CliError::new(Exit::Internal, what, again);
     let role = options.role;
+    let slow = slow_to_take(settings.through.is_some(), role);
 
     // 1. Signals first: from here on a stop is a request.
     let mut signals =
@@ -95,10 +110,13 @@ pub(super) async fn keep_running(
         Some(Ok(End::InOrder)) => Ok(if is_done { Ended::Done } else { Ended::Asked }),
         Some(Ok(End::GivenUp)) => Err(CliError::new(
             Exit::Interrupted,
-            "green did not take what was under way within `apply.stop_grace`; nothing is lost, it will be streamed again",
+            format!(
+                "{} did not take what was under way within `apply.stop_grace`; nothing is lost, it will be streamed again",
+                slow.0
+            ),
             again,
         )
-        .remedy("see what holds green up, such as a lock (pg_stat_activity names it)")),
+        .remedy(slow.1)),
         Some(Err(failure)) => Err(CliError::of(&failure, file)),
         None => Err(CliError::new(
             Exit::Interrupted,

@@ -2,6 +2,7 @@
 
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, Producer};
+use tokio::task::JoinSet;
 use understudy_contract::Class;
 use understudy_tests::hold;
 
@@ -54,10 +55,11 @@ async fn an_order_that_is_shown_late_is_waited_for() {
     let subject = showing(kafka, &model, &[Part::State, Part::Items(0), Part::Items(1)]).await;
     let subject = subject.with(|settings| settings.patience = LATE * 4);
     let mut sink = subject.connect().await.unwrap();
-    let claiming = tokio::spawn(async move { sink.claim().await });
-    hold(LATE, async || assert!(!claiming.is_finished(), "it does not wait")).await;
+    let mut claiming = JoinSet::new();
+    claiming.spawn(async move { sink.claim().await });
+    hold(LATE, async || assert!(claiming.try_join_next().is_none(), "it does not wait")).await;
     write(&plain(&subject), &Part::Order.place(&subject), &Part::Order.records(&model).await);
-    let saved = claiming.await.unwrap().unwrap();
+    let saved = claiming.join_next().await.unwrap().unwrap().unwrap();
     assert_eq!(saved.map(|saved| saved.checkpoint), Some(checkpoint(2)));
     assert_eq!(subject.groups().await.len(), model.groups().await.len());
 }

@@ -43,12 +43,14 @@ async fn a_newer_capture_that_takes_over_is_not_sent_away() {
     leave_note(&subject, 2);
     let newer = stranger(&subject);
     let mut older = subject.connect_as(claimant(1, true)).await.unwrap();
-    let claiming = tokio::spawn(async move { older.claim().await });
-    hold(Duration::from_secs(3), async || assert!(!claiming.is_finished(), "it does not wait")).await;
+    let mut claiming = JoinSet::new();
+    claiming.spawn(async move { older.claim().await });
+    hold(Duration::from_secs(3), async || assert!(claiming.try_join_next().is_none(), "it does not wait"))
+        .await;
     newer.begin_transaction().unwrap();
     write(&newer, &subject, &StateRecord::Owner(claimant(2, false).owner));
     newer.commit_transaction(ANSWER_MAX).expect("the older one has sent it away");
-    let failure = claiming.await.unwrap().unwrap_err();
+    let failure = claiming.join_next().await.unwrap().unwrap().unwrap_err();
     assert_eq!(failure.class(), Class::Superseded, "{failure}");
 }
 

@@ -33,6 +33,14 @@ pub(super) fn key_to_text(key: &StateKey) -> String {
     }
 }
 
+/// Whether a key that cannot be read is of a kind that a later release may have added: a word, and what it is about.
+pub(super) fn is_of_unknown_kind(text: &str) -> bool {
+    const KNOWN: [&str; 10] =
+        ["owner", "claim", "progress", "unseen", "route", "unit", "done", "heal", "departed", "schema"];
+    let kind = text.split_once('/').map_or(text, |(kind, _)| kind);
+    !kind.is_empty() && kind.bytes().all(|byte| byte.is_ascii_lowercase()) && !KNOWN.contains(&kind)
+}
+
 /// Reads a key.
 pub(super) fn key_from_text(text: &str) -> Option<StateKey> {
     let whole = |text| wire::take_table(text).filter(|(_, rest)| rest.is_empty()).map(|(table, _)| table);

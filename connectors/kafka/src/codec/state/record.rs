@@ -118,9 +118,14 @@ impl StateKey {
 
     /// Reads it back.
     pub fn from_bytes(key: &[u8]) -> Result<StateKey, CodecError> {
-        let unknown =
-            || CodecError::Record { what: form::WHAT, reason: "its key is of no known kind".to_owned() };
-        std::str::from_utf8(key).ok().and_then(form::key_from_text).ok_or_else(unknown)
+        let text = std::str::from_utf8(key).ok();
+        text.and_then(form::key_from_text).ok_or_else(|| {
+            let (what, reason) = (form::WHAT, "its key is of no known kind".to_owned());
+            match text.is_some_and(form::is_of_unknown_kind) {
+                true => CodecError::Later { what, reason },
+                false => CodecError::Record { what, reason },
+            }
+        })
     }
 }
 

@@ -297,3 +297,18 @@ fn keys_are_readable_and_others_are_refused() {
         assert!(!error.contains("secret"), "{error}");
     }
 }
+
+/// Guards that what a later release has written into the books is not taken for damage, whose remedy gives the migration up; and
+/// that damage is not taken for a later release.
+#[test]
+fn a_key_of_a_later_release_is_told_as_one() {
+    let of = |key: &str| StateKey::from_bytes(key.as_bytes()).unwrap_err();
+    for later in ["ballot", "ballot/public.t"] {
+        let failure = understudy_contract::Failure::from(of(later));
+        assert_eq!(failure.class(), understudy_contract::Class::Configuration, "{failure}");
+        assert!(failure.remedy_text().unwrap_or_default().contains("release"), "{failure}");
+    }
+    for torn in ["", "route/", "unit/x/public.t", "Ballot", "owner/1", "42"] {
+        assert!(matches!(of(torn), CodecError::Record { .. }), "{torn}");
+    }
+}
