@@ -253,7 +253,8 @@ async fn values_come_back_from_the_server() {
 #[tokio::test]
 async fn limits_are_where_the_server_has_them() {
     let Some(dynamo) = Dynamo::shared() else { return };
-    let client = client(dynamo.endpoint(), TIMEOUT).await;
+    // An item of many small pieces takes a server on a busy machine a while, and no answer would look like a refusal.
+    let client = client(dynamo.endpoint(), TIMEOUT * 12).await;
     let table = format!("{}limits", Dynamo::prefix("layout"));
     create_table(&client, &table).await;
     let is_taken = async |pk: &str, value: AttributeValue| {

@@ -2,6 +2,7 @@
 
 mod layout;
 mod proxy;
+mod sink;
 mod store;
 
 use std::collections::HashMap;

@@ -146,6 +146,13 @@ impl DynamoProxy {
         self.state.lock().rules.clear();
     }
 
+    /// How many calls are late, and not done yet.
+    pub fn late(&self) -> usize {
+        let mut late = self.state.late.lock().unwrap_or_else(PoisonError::into_inner);
+        while late.try_join_next().is_some() {}
+        late.len()
+    }
+
     /// The calls of an operation so far.
     pub fn calls(&self, operation: &str) -> Calls {
         self.state.lock().calls.get(operation).cloned().unwrap_or_default()

@@ -200,6 +200,12 @@ pub struct ItemKey {
 }
 
 impl ItemKey {
+    /// The item of a table whose key is two texts.
+    pub(crate) fn of_texts(table: &str, pk: (&str, &str), sk: (&str, &str)) -> ItemKey {
+        let part = |(name, text): (&str, &str)| (Arc::from(name), KeyValue::S(text.to_owned()));
+        ItemKey { table: table.into(), pk: part(pk), sk: Some(part(sk)) }
+    }
+
     /// The table.
     pub fn table(&self) -> &str {
         &self.table

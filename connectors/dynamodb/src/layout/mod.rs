@@ -7,8 +7,10 @@
 mod apart;
 mod key;
 mod path;
+mod row;
 mod seen;
 mod size;
+mod standing;
 mod version;
 mod write;
 
@@ -24,8 +26,11 @@ use crate::types::{ColumnType, Form, NotFit};
 pub use apart::{Clash, settle_ttl, told_apart};
 pub use key::{Beginning, ItemKey, KeyAttribute, KeyKind, KeyRole};
 pub use path::Path;
+pub(crate) use path::TAG;
+pub use row::Row;
 pub use seen::Seen;
 pub use size::{ITEM_BYTES_MAX, STORED_BYTES_EXTRA, item_size, value_size};
+pub use standing::{Expect, Standing};
 pub use version::Version;
 pub use write::{Guard, Removal, UpdateParts};
 

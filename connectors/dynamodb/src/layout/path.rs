@@ -13,7 +13,7 @@ pub(super) const VERSION: &str = "_v";
 /// The digest of a whole item as it was written; of a part it is this, a dot and the part.
 pub(super) const DIGEST: &str = "_h";
 /// Whose item it is.
-pub(super) const TAG: &str = "_t";
+pub(crate) const TAG: &str = "_t";
 /// Of a tombstone: when it may go.
 pub(super) const DELETED: &str = "_d";
 /// Of an item with parts: those that are deleted.

@@ -145,7 +145,7 @@ impl ItemLayout {
     }
 
     /// The attributes that rows of the route fill, or of a whole item all.
-    fn own_attributes<'i>(
+    pub(super) fn own_attributes<'i>(
         &self,
         item: &'i Item,
         part: &str,

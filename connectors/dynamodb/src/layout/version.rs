@@ -9,7 +9,7 @@ use understudy_model::{Lsn, Position};
 /// The version of a row, or of the part of an item that a route writes. Later ones are greater, here and as bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version {
-    /// How often green had been claimed: what is written again after a new claim counts as later.
+    /// The run that wrote it. Each claim of green begins a later one: what is written again after it counts as later.
     pub epoch: u32,
     /// The commit record of a change, or the place in the stream at which a chunk was placed.
     pub lsn: Lsn,
@@ -34,6 +34,12 @@ impl Version {
     /// Whether a row of a chunk was written, and not a change.
     pub const fn is_of_chunk(self) -> bool {
         self.place == 0
+    }
+
+    /// Whether a run before that of `other` wrote it, and came to that place of the stream or beyond it: then `other` is done
+    /// again.
+    pub fn is_ahead_of(self, other: Version) -> bool {
+        self.epoch < other.epoch && (self.lsn, self.place) >= (other.lsn, other.place)
     }
 
     /// As an attribute.

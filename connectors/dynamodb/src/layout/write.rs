@@ -5,13 +5,12 @@ use std::fmt;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use sha2::{Digest, Sha256};
-use understudy_model::{Key, Tuple, Value};
+use understudy_model::{Key, Tuple};
 
 use super::path::{DEAD_PARTS, DELETED, DIGEST, Node, TAG, VERSION};
-use super::{
-    Item, ItemKey, ItemLayout, NullForm, Place, Version, is_own, key, own_name, part_name, size, utf8,
-};
-use crate::types::{NotFit, encode, feed};
+use super::row::{Row, Sent};
+use super::{Expect, Item, ItemKey, ItemLayout, NullForm, Version, is_own, own_name, size};
+use crate::types::{NotFit, feed};
 
 /// The longest text of an expression in bytes.
 const EXPRESSION_BYTES_MAX: usize = 4096;
@@ -67,27 +66,15 @@ pub enum Removal {
     Update(Box<UpdateParts>),
 }
 
-/// A value of a row on its way.
-enum Sent {
-    Value(AttributeValue),
-    Null,
-    Unchanged,
-}
-
-/// A row, read once.
-struct Row {
-    key: ItemKey,
-    /// The part that it is, where it is one.
-    part: Option<String>,
-    /// In the order of the plan's columns.
-    sent: Vec<Sent>,
-}
-
 impl ItemLayout {
     /// The item of a row with every value: of a part, the item with nothing but that part.
     pub fn item(&self, row: &Tuple, version: Version) -> Result<Item, NotFit> {
-        let mut row = self.read(row)?;
-        if row.sent.iter().any(|sent| matches!(sent, Sent::Unchanged)) {
+        self.item_of(self.read(row)?, version)
+    }
+
+    /// The same for a row that was read before.
+    pub fn item_of(&self, mut row: Row, version: Version) -> Result<Item, NotFit> {
+        if !row.is_whole() {
             return Err(NotFit::new("a value of it was not sent"));
         }
         let filled = self.filled(&mut row);
@@ -111,23 +98,47 @@ impl ItemLayout {
 
     /// The condition of a put of a whole item: there is none, or an earlier one of ours.
     pub fn guard(&self, version: Version) -> Guard {
+        self.guard_if(version, &Expect::Any)
+    }
+
+    /// The condition of a put of a whole item that is expected to be so.
+    pub fn guard_if(&self, version: Version, expect: &Expect) -> Guard {
         let mut request = Request::default();
-        let pk = request.name(&self.plan.pk.name);
-        let (at, tag) = (request.name(VERSION), request.name(TAG));
-        let version = request.value(version.to_av());
-        let ours = request.value(AttributeValue::S(self.plan.tag.clone()));
-        let condition = format!("attribute_not_exists({pk}) OR ({at} < {version} AND {tag} = {ours})");
+        let at = request.name(VERSION);
+        let condition = if let Expect::Unversioned(seen) = expect {
+            unversioned(&mut request, &at, seen.as_ref())
+        } else {
+            let tag = request.name(TAG);
+            let version = request.value(version.to_av());
+            let ours = request.value(AttributeValue::S(self.plan.tag.clone()));
+            let earlier = format!("{at} < {version} AND {tag} = {ours}");
+            match expect {
+                Expect::There => format!("{earlier} AND attribute_not_exists({})", request.name(DELETED)),
+                Expect::Gone => {
+                    let (pk, deleted) = (request.name(&self.plan.pk.name), request.name(DELETED));
+                    format!("attribute_not_exists({pk}) OR (attribute_exists({deleted}) AND {earlier})")
+                }
+                Expect::Any | Expect::Unversioned(_) => {
+                    format!("attribute_not_exists({}) OR ({earlier})", request.name(&self.plan.pk.name))
+                }
+            }
+        };
         Guard { condition, names: request.placeholders(), values: request.values }
     }
 
     /// The update that writes what was sent of a row. A whole row of a part makes its item where there is none; everything
     /// else finds the row there and fails where it is not. What was not sent is left alone.
     pub fn update(&self, row: &Tuple, version: Version) -> Result<UpdateParts, NotFit> {
-        let mut row = self.read(row)?;
-        let is_full = !row.sent.iter().any(|sent| matches!(sent, Sent::Unchanged));
+        self.update_if(self.read(row)?, version, &Expect::Any)
+    }
+
+    /// The same for a row that was read before, and is expected to be so. Where not all of it was sent, it must be there.
+    pub fn update_if(&self, mut row: Row, version: Version, expect: &Expect) -> Result<UpdateParts, NotFit> {
+        let is_full = row.is_whole();
+        let expect = if is_full { expect } else { &Expect::There };
         let mut request = Request::default();
         let part = row.part.clone();
-        let (at, condition) = self.open(&mut request, (part.as_deref(), version), is_full);
+        let (at, condition) = self.open(&mut request, (part.as_deref(), version), expect);
         let digest_at = request.name(&own_name(DIGEST, part.as_deref()));
         match (is_full, &part) {
             (true, Some(part)) => {
@@ -160,6 +171,16 @@ impl ItemLayout {
 
     /// How a row is removed; a tombstone stays until a time in seconds since 1970.
     pub fn removal(&self, key: &Key, version: Version, until_s: u64) -> Result<Removal, NotFit> {
+        self.removal_if(key, (version, until_s), &Expect::Any)
+    }
+
+    /// The same for a row that is expected to be so. Of a whole item the condition is that of [`ItemLayout::guard_if`].
+    pub fn removal_if(
+        &self,
+        key: &Key,
+        (version, until_s): (Version, u64),
+        expect: &Expect,
+    ) -> Result<Removal, NotFit> {
         let item_key = self.item_key(key)?;
         if self.plan.part.is_none() {
             let mut item = item_key.to_av();
@@ -172,7 +193,7 @@ impl ItemLayout {
         }
         let part = self.part_of(key)?;
         let mut request = Request::default();
-        let (at, condition) = self.open(&mut request, (Some(&part), version), true);
+        let (at, condition) = self.open(&mut request, (Some(&part), version), expect);
         request.set.push(at);
         let digest_at = request.name(&own_name(DIGEST, Some(&part)));
         request.remove.push(digest_at);
@@ -231,48 +252,8 @@ impl ItemLayout {
         Some(request.finish(key.clone(), condition))
     }
 
-    fn at(&self) -> Option<&str> {
+    pub(super) fn at(&self) -> Option<&str> {
         self.plan.part.as_ref()?.at.as_deref()
-    }
-
-    fn read(&self, row: &Tuple) -> Result<Row, NotFit> {
-        let (mut pk, mut sk, mut part) = (None, None, None);
-        let mut sent = self.plan.columns.iter().map(|_| Sent::Unchanged).collect::<Vec<_>>();
-        let mut count = 0;
-        for (place, value) in self.places.iter().zip(row.values()) {
-            count += 1;
-            match place {
-                Place::Pk => pk = key_text(&value, &self.plan.pk.name)?,
-                Place::Sk => sk = key_text(&value, self.plan.sk.as_ref().map_or("", |sk| &sk.name))?,
-                Place::Part => part = key_text(&value, super::path::PART)?,
-                Place::Column(at) => sent[*at] = self.sent(*at, &value)?,
-            }
-        }
-        match (pk, part) {
-            (Some(pk), Some(part)) if count == self.places.len() => {
-                let key = self.key_of(&pk, sk.as_deref())?;
-                let part = self.plan.part.as_ref().map(|_| part_name(&part)).transpose()?;
-                Ok(Row { key, part, sent })
-            }
-            _ => Err(NotFit::new("it has other columns than its layout")),
-        }
-    }
-
-    fn sent(&self, at: usize, value: &Value<'_>) -> Result<Sent, NotFit> {
-        let placed = &self.plan.columns[at];
-        let encoded = match value {
-            Value::Null => return Ok(Sent::Null),
-            Value::Unchanged => return Ok(Sent::Unchanged),
-            Value::Text(text) => utf8(text).and_then(|text| encode(&placed.ty, placed.form, text)),
-        };
-        let checked = encoded.and_then(|value| {
-            placed.index.map_or(Ok(()), |role| key::check(role, &value))?;
-            // The map of all parts and that of its own are around it too.
-            let around = placed.path.steps().len() + if self.at().is_some() { 2 } else { 0 };
-            size::check_levels(around + size::levels(&value))?;
-            Ok(Sent::Value(value))
-        });
-        checked.map_err(|not_fit| not_fit.of(&self.names[at]))
     }
 
     /// The attributes that a row with every value fills: of the item, or of its part's map.
@@ -378,33 +359,40 @@ impl ItemLayout {
         Some(format!("{}.{}", request.name(at), request.name(part)))
     }
 
-    /// The setting of the version, and the condition under which it may be set; `may_make`: also where the row is not there.
+    /// The setting of the version, and the condition under which it may be set.
     fn open(
         &self,
         request: &mut Request,
         (part, version): (Option<&str>, Version),
-        may_make: bool,
+        expect: &Expect,
     ) -> (String, String) {
         let (tag, owned) = self.owned(request);
         request.set.push(tag);
         let at = request.name(&own_name(VERSION, part));
         let version = request.value(version.to_av());
         let setting = format!("{at} = {version}");
-        let condition = match part {
-            Some(_) if may_make => format!("(attribute_not_exists({at}) OR {at} < {version}) AND ({owned})"),
+        let gone = |request: &mut Request| match part {
             Some(part) => {
-                let (dead, part) =
-                    (request.name(DEAD_PARTS), request.value(AttributeValue::S(part.to_owned())));
-                format!(
-                    "attribute_exists({at}) AND {at} < {version} AND NOT contains({dead}, {part}) AND ({owned})"
-                )
+                let dead = request.name(DEAD_PARTS);
+                let part = request.value(AttributeValue::S(part.to_owned()));
+                format!("contains({dead}, {part})")
             }
-            None => {
-                let deleted = request.name(DELETED);
-                format!(
-                    "attribute_exists({at}) AND attribute_not_exists({deleted}) AND {at} < {version} AND ({owned})"
-                )
+            None => format!("attribute_exists({})", request.name(DELETED)),
+        };
+        let condition = match expect {
+            Expect::Unversioned(seen) => {
+                let seen = unversioned(request, &at, seen.as_ref());
+                format!("{seen} AND ({owned})")
             }
+            Expect::There => {
+                let gone = gone(request);
+                format!("{at} < {version} AND NOT {gone} AND ({owned})")
+            }
+            Expect::Gone => {
+                let gone = gone(request);
+                format!("(attribute_not_exists({at}) OR ({at} < {version} AND {gone})) AND ({owned})")
+            }
+            Expect::Any => format!("(attribute_not_exists({at}) OR {at} < {version}) AND ({owned})"),
         };
         (setting, condition)
     }
@@ -414,6 +402,14 @@ impl ItemLayout {
         let tag = request.name(TAG);
         let ours = request.value(AttributeValue::S(self.plan.tag.clone()));
         (format!("{tag} = {ours}"), format!("attribute_not_exists({tag}) OR {tag} = {ours}"))
+    }
+}
+
+/// The condition that a version is the one that was seen, which is none of ours, or that there is none.
+fn unversioned(request: &mut Request, at: &str, seen: Option<&AttributeValue>) -> String {
+    match seen {
+        Some(seen) => format!("{at} = {}", request.value(seen.clone())),
+        None => format!("attribute_not_exists({at})"),
     }
 }
 
@@ -472,14 +468,6 @@ pub(super) fn dead_parts(item: &Item) -> Vec<&str> {
 
 fn bytes(bytes: &[u8]) -> AttributeValue {
     AttributeValue::B(aws_sdk_dynamodb::primitives::Blob::new(bytes))
-}
-
-fn key_text(value: &Value<'_>, name: &str) -> Result<Option<String>, NotFit> {
-    match value {
-        Value::Text(text) => Ok(Some(utf8(text).map_err(|not_fit| not_fit.of(name))?.to_owned())),
-        Value::Null => Err(NotFit::new("a key cannot be null").of(name)),
-        Value::Unchanged => Err(NotFit::new("a value of the key was not sent").of(name)),
-    }
 }
 
 /// A request in the making.
