@@ -297,7 +297,8 @@ impl Calls {
             let done = self.persist(("BatchWriteItem", table), attempt).await;
             let done = done.map_err(|(fault, _)| fault.into_error("BatchWriteItem", table))?;
             in_doubt |= tries.into_inner() > 1;
-            left = done.unprocessed_items.and_then(|mut left| left.remove(table)).unwrap_or_default();
+            // Whatever the answer calls the table, all of it is to be done yet.
+            left = done.unprocessed_items.into_iter().flatten().flat_map(|(_, items)| items).collect();
             if !left.is_empty() {
                 match attempts.again(&Fault::Throttled, self.settings.patience) {
                     Some(pause) => tokio::time::sleep(pause).await,

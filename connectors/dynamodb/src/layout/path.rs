@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use aws_sdk_dynamodb::types::AttributeValue;
+
 use super::LayoutError;
+use crate::types::Odd;
 
 /// Names with a meaning of ours, which no column may have.
 const OWN: [&str; 6] = [VERSION, DIGEST, TAG, DELETED, DEAD_PARTS, PART];
@@ -64,6 +67,26 @@ impl Path {
     /// Whether it is an attribute of the item itself.
     pub fn is_root(&self) -> bool {
         self.steps.is_empty()
+    }
+
+    /// What lies at the path in the attribute of its root; nothing where any of it is missing.
+    pub(super) fn below<'v>(
+        &self,
+        root: Option<&'v AttributeValue>,
+    ) -> Result<Option<&'v AttributeValue>, Odd> {
+        let mut value = root;
+        for step in &self.steps {
+            let Some(outer) = value else { break };
+            value = match step {
+                Step::Field(name) => {
+                    outer.as_m().map_err(|_| Odd::new("something else than a map"))?.get(name)
+                }
+                Step::Element(at) => {
+                    outer.as_l().map_err(|_| Odd::new("something else than a list"))?.get(*at)
+                }
+            };
+        }
+        Ok(value)
     }
 
     pub(super) fn steps(&self) -> &[Step] {

@@ -3,7 +3,6 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use understudy_model::{Key, Tuple, Value};
 
-use super::path::Step;
 use super::{Item, ItemKey, ItemLayout, Place, Placed, key, part_name, size, utf8};
 use crate::types::{ColumnType, Form, NotFit, Odd, encode};
 
@@ -140,14 +139,8 @@ impl ItemLayout {
 }
 
 /// What is stored at a column's path.
-fn stored(mut value: Option<&AttributeValue>, placed: &Placed) -> Result<Sent, Odd> {
-    for step in placed.path.steps() {
-        let Some(outer) = value else { break };
-        value = match step {
-            Step::Field(name) => outer.as_m().map_err(|_| Odd::new("something else than a map"))?.get(name),
-            Step::Element(at) => outer.as_l().map_err(|_| Odd::new("something else than a list"))?.get(*at),
-        };
-    }
+fn stored(root: Option<&AttributeValue>, placed: &Placed) -> Result<Sent, Odd> {
+    let value = placed.path.below(root)?;
     let is_document = placed.ty == ColumnType::Json && matches!(placed.form, Form::M | Form::L);
     Ok(match value {
         None => Sent::Null,

@@ -196,14 +196,7 @@ fn column_text<'i>(
     find: impl Fn(&str) -> Option<&'i AttributeValue>,
     placed: &Placed,
 ) -> Result<Option<String>, Odd> {
-    let mut value = find(placed.path.root());
-    for step in placed.path.steps() {
-        let Some(outer) = value else { break };
-        value = match step {
-            Step::Field(name) => outer.as_m().map_err(|_| Odd::new("something else than a map"))?.get(name),
-            Step::Element(at) => outer.as_l().map_err(|_| Odd::new("something else than a list"))?.get(*at),
-        };
-    }
+    let value = placed.path.below(find(placed.path.root()))?;
     let is_document = placed.ty == ColumnType::Json && matches!(placed.form, Form::M | Form::L);
     let is_element = matches!(placed.path.steps().last(), Some(Step::Element(_)));
     let keeps_null = placed.null == NullForm::Null || is_element;
