@@ -3,6 +3,7 @@
 //! Each guarantee is a sentence on the trait; `understudy-testkit` holds a case for each.
 
 mod failure;
+mod finding;
 
 mod change_log;
 mod change_stream;
@@ -15,9 +16,11 @@ mod compared_route;
 mod probe;
 mod readiness;
 mod row_reader;
+mod told;
 mod verify_ledger;
 
 pub use failure::{Class, Failure};
+pub use finding::{Finding, Findings, Severity};
 
 pub use change_log::{AskCapture, ChangeLog, Cursor, LogEvent, LoggedChunk, LoggedEntry, LoggedKind, Wanted};
 pub use change_stream::{ChangeStream, Confirm, StreamEvent};
@@ -43,6 +46,7 @@ pub use row_reader::{
     Answer, Awaited, Awaits, BlueMoment, BlueRead, BlueRows, Detail, GreenMoment, GreenRead, GreenRows,
     KeyRange, NotRead, RangeDigest, RowDigest, RowName, RowSeen, RowVersion, SeenValue, Which,
 };
+pub use told::{KnownMismatch, TableProgress, WhichMismatches, key_hash};
 pub use verify_ledger::{
     Ask, Cause, LedgerNews, LedgerWrite, MismatchId, MismatchKind, MismatchRecord, PassRecord, RangeRecord,
     Request, Resolution, SavedComparison, SavedVerification, Sweep, VerifyLedger, Waiver,

@@ -187,7 +187,7 @@ pub struct Awaited {
 /// Why a row is owed to green.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Awaits {
-    /// It is being read again by key.
+    /// It is being read again by key, or is of a transaction that is not applied to its end.
     Heal,
     /// Green refused it, or it could not be computed: it is set aside.
     Quarantine,
@@ -229,7 +229,8 @@ pub trait BlueRows: Send {
 /// Reads green for comparison, on a connection of its own.
 ///
 /// - Rows and checkpoint are read in one snapshot, which shows at least everything before `at_least`: a read waits for that
-///   a while, and then says [`NotRead::NotYet`].
+///   a while, and then says [`NotRead::NotYet`]. Where a store has no snapshots, rows of which the store shows a change beyond
+///   the checkpoint are told as [`Awaits::Heal`] when they are asked for by name.
 /// - Keys come back in the text that green has for them, in the order of the route's key.
 pub trait GreenRows: Send {
     /// Where a range that starts beyond `after` ends when it is to hold `rows` rows; `None` when fewer are left.

@@ -2,6 +2,8 @@
 //!
 //! Plain values only: no I/O, no async, no clock, no serialisation. Wire forms live at the edges that need them.
 
+mod calendar;
+
 mod position;
 mod snapshot;
 mod watermarks;
@@ -12,6 +14,7 @@ mod tuple;
 mod change;
 mod chunk;
 
+pub use calendar::{CivilDate, month_days};
 pub use position::{Checkpoint, Lsn, ParseLsnError, Position};
 pub use snapshot::{ParseSnapshotError, Snapshot, Xid};
 pub use watermarks::Watermarks;
