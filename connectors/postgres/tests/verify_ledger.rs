@@ -22,3 +22,6 @@ mod asking;
 
 #[path = "verify_ledger/looking.rs"]
 mod looking;
+
+#[path = "verify_ledger/suite.rs"]
+mod suite;

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use understudy_contract::Failure;
+use understudy_contract::{Failure, Findings};
 use understudy_model::TableName;
 
-use super::finding::Findings;
 use super::foreign_key::ForeignKey;
 use super::known::Known;
 use super::plan::{PlannedTable, PreflightPlan, ReplicaRole};

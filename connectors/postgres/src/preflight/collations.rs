@@ -1,9 +1,8 @@
 //! Collations whose library has changed under the indexes that were built with it.
 
-use understudy_contract::Failure;
+use understudy_contract::{Failure, Findings};
 
 use super::describe::TableDescription;
-use super::finding::Findings;
 use super::side::{Side, oids};
 use crate::ident::quote_ident;
 use crate::wire::Client;

@@ -1,7 +1,8 @@
 //! Column by column: that both ends exist, that green's type takes blue's texts, and that null is allowed where it comes.
 
+use understudy_contract::Findings;
+
 use super::describe::{ColumnDescription, Generated, Identity, TableDescription};
-use super::finding::Findings;
 use super::keys::green_key;
 use super::plan::{PlannedSource, PlannedTable};
 use super::side::Side;

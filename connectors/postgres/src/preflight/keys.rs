@@ -1,9 +1,9 @@
 //! By which columns of green a route names its rows, and whether that tells all rows of blue apart.
 
+use understudy_contract::Findings;
 use understudy_model::ReplicaIdentity;
 
 use super::describe::TableDescription;
-use super::finding::Findings;
 use super::plan::{PlannedSource, PlannedTable};
 use super::side::Side;
 use crate::ident::{quote_ident, quote_table};

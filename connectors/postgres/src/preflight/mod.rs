@@ -2,7 +2,6 @@
 //!
 //! `describe` says what tables a database has; `check` compares two databases with what a migration is going to need.
 
-mod finding;
 mod plan;
 
 mod describe;
@@ -25,8 +24,8 @@ mod standbys;
 mod targets;
 mod types;
 pub(crate) mod unmoved;
+mod words;
 
-pub use finding::{Finding, Severity};
 pub use known::{Known, KnownRoute, known};
 pub use plan::{ExistingRows, PlannedColumn, PlannedSource, PlannedTable, PreflightPlan, ReplicaRole};
 
@@ -36,12 +35,11 @@ pub use describe::{
 };
 pub use facts::{CollationFacts, CollationProvider, DatabaseFacts, TypeFacts, TypeKind};
 
-use understudy_contract::Failure;
+use understudy_contract::{Failure, Finding, Findings};
 use understudy_model::TableName;
 
 use crate::source::publication;
 use crate::wire::Client;
-use finding::Findings;
 use side::{Side, sources, targets};
 use types::Types;
 

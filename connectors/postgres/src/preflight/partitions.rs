@@ -1,10 +1,9 @@
 //! Partitioned tables: whether the rows of one partition can be named on green.
 
 use rustc_hash::FxHashMap;
-use understudy_contract::Failure;
+use understudy_contract::{Failure, Findings};
 
 use super::describe::TableKind;
-use super::finding::Findings;
 use super::plan::PlannedTable;
 use super::side::{Side, oids, sources};
 use crate::wire::Client;

@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rustc_hash::FxHashMap;
-use understudy_contract::Failure;
+use understudy_contract::{Failure, Findings};
 use understudy_model::{ReplicaIdentity, TableName};
 
-use super::finding::Findings;
 use super::plan::{PlannedSource, PlannedTable};
 use super::side::{Side, oids, sources};
 use crate::ident::quote_table;

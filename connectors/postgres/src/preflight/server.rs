@@ -1,8 +1,7 @@
 //! What the two servers must offer, whatever the tables: version, replication, encodings, place for our bookkeeping.
 
-use understudy_contract::Failure;
+use understudy_contract::{Failure, Findings};
 
-use super::finding::Findings;
 use super::side::{Side, one};
 use crate::ident::quote_ident;
 use crate::wire::Client;

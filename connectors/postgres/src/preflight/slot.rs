@@ -1,9 +1,8 @@
 //! The slot and the publication: whether they can be created, in what state they are, and what blue keeps for them.
 
-use understudy_contract::Failure;
+use understudy_contract::{Failure, Findings, Severity};
 use understudy_model::TableName;
 
-use super::finding::{Findings, Severity};
 use super::known::Known;
 use super::plan::PreflightPlan;
 use super::side::{Side, one};

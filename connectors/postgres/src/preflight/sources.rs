@@ -1,10 +1,9 @@
 //! Blue's tables: that they exist, can be read and published, and that their rows can be named.
 
-use understudy_contract::Failure;
+use understudy_contract::{Failure, Findings};
 use understudy_model::{ReplicaIdentity, TableName};
 
 use super::describe::{Generated, Persistence, TableDescription, TableKind};
-use super::finding::Findings;
 use super::plan::PlannedTable;
 use super::side::{Side, oids, sources};
 use crate::ident::{quote_ident, quote_table};

@@ -1,6 +1,7 @@
 //! Whether commits on blue would wait for us as for a standby: green could then stop blue.
 
-use super::finding::Findings;
+use understudy_contract::Findings;
+
 use crate::ident::quote_literal;
 
 /// The setting of blue that names the standbys for which commits wait.

@@ -1,13 +1,13 @@
 //! Green's tables: that they exist, can be written, name their rows by the same key, and hold nothing yet.
 
-use understudy_contract::Failure;
+use understudy_contract::{Failure, Findings, Severity};
 use understudy_model::TableName;
 
 use super::describe::{Generated, Identity, Persistence, TableDescription, TableKind, UniqueIndex};
-use super::finding::{Findings, some_of};
 use super::keys::check_key;
 use super::plan::{ExistingRows, PlannedSource, PlannedTable};
 use super::side::{Side, oids, targets};
+use super::words::some_of;
 use crate::ident::{quote_ident, quote_table};
 use crate::wire::Client;
 
@@ -254,7 +254,7 @@ pub(super) async fn check_extensions(
         }
     }
     if !unused.is_empty() {
-        let severity = super::finding::Severity::NotMoved;
+        let severity = Severity::NotMoved;
         out.add(severity, "extensions", "blue extensions", format!("green lacks {}", some_of(unused)), "");
     }
     Ok(())

@@ -1,12 +1,12 @@
 //! What exists on blue and is not carried over.
 
-use understudy_contract::Failure;
+use understudy_contract::{Failure, Findings, Severity};
 use understudy_model::TableName;
 
 use super::describe::{Persistence, TableDescription, TableKind};
-use super::finding::{Findings, Severity, some_of};
 use super::plan::PreflightPlan;
 use super::side::{Side, oids, sources};
+use super::words::some_of;
 use crate::ident::quote_literal;
 use crate::wire::{Client, Row};
 

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use sha2::{Digest, Sha256};
 use understudy_contract::{Class, Cursor, Failure};
 use understudy_model::{Checkpoint, HealKey, Key, Position, Refusal, Xid};
 
@@ -372,19 +371,6 @@ pub(crate) fn arrays<'a>(keys: impl Iterator<Item = &'a Key>) -> String {
 fn texts<'a>(texts: impl Iterator<Item = Cow<'a, str>>) -> String {
     let quoted = texts.map(|text| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")));
     format!("{{{}}}", quoted.collect::<Vec<_>>().join(","))
-}
-
-/// A key as errors and logs may show it: the start of a digest. Of a key of one column, what green gives for
-/// `left(encode(sha256(convert_to(key, 'UTF8')), 'hex'), 16)`; of several, with a comma between their texts.
-pub fn key_hash(key: &Key) -> String {
-    let mut digest = Sha256::new();
-    for (at, text) in key.texts().enumerate() {
-        if at > 0 {
-            digest.update(b",");
-        }
-        digest.update(text);
-    }
-    digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Keys from rows of (route, place in the key from 1, text), ordered so that the parts of a key follow each other.

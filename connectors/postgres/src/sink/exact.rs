@@ -4,11 +4,11 @@
 //! again change by change. A transaction of blue that cannot be applied leaves nothing behind, and those before it are
 //! committed.
 
-use understudy_contract::{Applied, Class, Failure};
+use understudy_contract::{Applied, Class, Failure, key_hash};
 use understudy_model::{Checkpoint, Key, RowChange, TableName};
 
 use super::applier::{Applier, DEFERRED_REMEDY, Piece, merge, position};
-use super::books::{Reached, Why, key_hash};
+use super::books::{Reached, Why};
 use super::park::Parked;
 use super::plan::row_op;
 use super::script::{Expect, Script, Verdict, unknown_route};

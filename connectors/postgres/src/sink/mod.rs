@@ -44,7 +44,6 @@ use understudy_contract::{
 };
 use understudy_model::{Checkpoint, RowChange};
 
-pub use books::key_hash;
 pub(crate) use books::{arrays as key_arrays, xids};
 pub use connect::{Judge, PostgresSink};
 pub use forget::forget;

@@ -1,6 +1,8 @@
 //! What people read of the ledger: mismatches, how far passes are, and when a row was last verified. Nothing is locked.
 
-use understudy_contract::{Cause, Class, ComparedRoute, Failure, MismatchId, MismatchKind, Resolution};
+use understudy_contract::{
+    Class, ComparedRoute, Failure, KnownMismatch, MismatchId, TableProgress, WhichMismatches,
+};
 use understudy_model::{Key, Lsn, TableName};
 
 use super::claim::{age_ms, names};
@@ -8,62 +10,6 @@ use super::requests::is_missing;
 use super::texts::{cause_of, items, key, key_of, kind_of, list, resolution_of};
 use crate::ident::quote_table;
 use crate::wire::{Client, Row};
-
-/// Which mismatches are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Which {
-    /// Those that are open, or that somebody decided to live with.
-    Standing,
-    /// Those that have come to an end too.
-    All,
-}
-
-/// A mismatch, as people are told of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KnownMismatch {
-    /// Its number.
-    pub id: MismatchId,
-    /// The table on blue.
-    pub source: TableName,
-    /// The table on green.
-    pub target: TableName,
-    /// Its key on green.
-    pub key: Key,
-    /// Its key on blue, where it is known.
-    pub blue_key: Option<Key>,
-    /// In which way it differs.
-    pub kind: MismatchKind,
-    /// The columns that differ.
-    pub columns: Vec<String>,
-    /// What made it differ.
-    pub cause: Cause,
-    /// Where blue's log was when it was found.
-    pub found_lsn: Lsn,
-    /// When that was, as RFC 3339.
-    pub found_at: String,
-    /// Milliseconds since then.
-    pub age_ms: u64,
-    /// Whether the stream found it.
-    pub by_stream: bool,
-    /// When a repair was asked for, as RFC 3339.
-    pub repair_asked_at: Option<String>,
-    /// Who waived it, why and when.
-    pub waived: Option<(String, String, String)>,
-    /// How and when it came to an end.
-    pub resolved: Option<(Resolution, String)>,
-}
-
-impl KnownMismatch {
-    /// Whether it differs as far as is known, and nobody has decided to live with it.
-    pub fn is_open(&self) -> bool {
-        self.resolved.is_none()
-    }
-
-    /// Its key as it may be shown where values may not: the start of a digest.
-    pub fn key_hash(&self) -> String {
-        crate::sink::key_hash(&self.key)
-    }
-}
 
 /// SQL of a time as RFC 3339.
 fn time(column: &str) -> String {
@@ -116,11 +62,11 @@ async fn rows(client: &mut Client, sql: &str, params: &[Option<&str>]) -> Result
 pub async fn mismatches(
     client: &mut Client,
     migration: &str,
-    which: Which,
+    which: WhichMismatches,
 ) -> Result<Vec<KnownMismatch>, Failure> {
     let standing = match which {
-        Which::Standing => " AND (resolution IS NULL OR resolution = 'waived')",
-        Which::All => "",
+        WhichMismatches::Standing => " AND (resolution IS NULL OR resolution = 'waived')",
+        WhichMismatches::All => "",
     };
     let sql = format!(
         "SELECT {} FROM understudy.verify_mismatches WHERE migration = $1{standing} ORDER BY id",
@@ -139,61 +85,6 @@ pub async fn mismatch(
         format!("SELECT {} FROM understudy.verify_mismatches WHERE migration = $1 AND id = $2", columns());
     let found = rows(client, &sql, &[Some(migration), Some(&id.to_string())]).await?;
     found.first().map(known).transpose()
-}
-
-/// How far a route is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TableProgress {
-    /// The table on blue.
-    pub source: TableName,
-    /// The table on green.
-    pub target: TableName,
-    /// The pass under way, or the last one.
-    pub pass: u64,
-    /// Passes completed.
-    pub completed: u64,
-    /// Milliseconds since the last one was completed.
-    pub completed_age_ms: Option<u64>,
-    /// Whether one has been completed since the time that was asked about, and every range verified since.
-    pub anew: bool,
-    /// Ranges that it is cut into.
-    pub ranges: u64,
-    /// Those of them that have been verified since the time that was asked about.
-    pub ranges_anew: u64,
-    /// Those of them that count as verified.
-    pub ranges_verified: u64,
-    /// Rows seen in its ranges last, each counted once.
-    pub rows: u64,
-    /// Rows that were seen in ranges that count as verified, over every way of comparing.
-    pub rows_verified: u64,
-    /// Rows seen in ranges, over every way of comparing.
-    pub rows_seen: u64,
-    /// Milliseconds since the range that was verified longest ago was; `None` while one never was.
-    pub oldest_age_ms: Option<u64>,
-    /// Mismatches that are open, in the order of [`MismatchKind::ALL`].
-    pub open: [u64; 3],
-    /// Mismatches that somebody decided to live with.
-    pub waived: u64,
-}
-
-impl TableProgress {
-    /// The share of rows, from 0 to 1, in ranges that count as verified. 1 only when every range does.
-    pub fn coverage(&self) -> f64 {
-        if self.ranges == 0 {
-            0.0
-        } else if self.ranges_verified == self.ranges {
-            1.0
-        } else if self.rows_seen == 0 {
-            0.0
-        } else {
-            (self.rows_verified as f64 / self.rows_seen as f64).min(0.999_999)
-        }
-    }
-
-    /// Mismatches that are open.
-    pub fn open_total(&self) -> u64 {
-        self.open.iter().sum()
-    }
 }
 
 /// The time on green, as text that [`progress`] takes.

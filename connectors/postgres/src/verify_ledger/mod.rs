@@ -19,7 +19,7 @@ use understudy_model::RouteId;
 use crate::wire::{Client, ConnectOptions};
 
 pub(crate) use claim::forget_route;
-pub use look::{KnownMismatch, TableProgress, Which, mismatch, mismatches, progress, range_of, server_time};
+pub use look::{mismatch, mismatches, progress, range_of, server_time};
 pub use requests::{answer, ask, withdraw};
 pub(crate) use tables::{NAMES, TABLES};
 

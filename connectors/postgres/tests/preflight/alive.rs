@@ -1,7 +1,8 @@
 //! Findings about triggers and foreign keys that are alive on green: each remedy is carried out, and helps.
 
-use understudy_postgres::preflight::Severity::{Error, Info, Warning};
-use understudy_postgres::preflight::{Finding, ReplicaRole};
+use understudy_contract::Finding;
+use understudy_contract::Severity::{Error, Info, Warning};
+use understudy_postgres::preflight::ReplicaRole;
 
 use crate::databases::connect;
 use crate::harness::{Case, case};

@@ -4,11 +4,10 @@
 
 use std::sync::Arc;
 
-use understudy_contract::Failure;
+use understudy_contract::{Failure, Finding, Severity};
 use understudy_model::TableName;
 use understudy_postgres::preflight::{
-    ExistingRows, Finding, PlannedColumn, PlannedSource, PlannedTable, PreflightPlan, ReplicaRole, Severity,
-    check,
+    ExistingRows, PlannedColumn, PlannedSource, PlannedTable, PreflightPlan, ReplicaRole, check,
 };
 use understudy_postgres::wire::{Client, ConnectOptions};
 

@@ -1,6 +1,6 @@
 //! Findings about what a role may do.
 
-use understudy_postgres::preflight::Severity::{Error, Info, Warning};
+use understudy_contract::Severity::{Error, Info, Warning};
 
 use crate::harness::{PLAIN, case};
 

@@ -1,7 +1,8 @@
 //! Routes that compute, filter, split and merge: what is refused, what is warned of, and what is nobody's business.
 
-use understudy_postgres::preflight::Severity::{Error, Info, Warning};
-use understudy_postgres::preflight::{Finding, PlannedTable};
+use understudy_contract::Finding;
+use understudy_contract::Severity::{Error, Info, Warning};
+use understudy_postgres::preflight::PlannedTable;
 
 use crate::databases::connect;
 use crate::harness::{case, table};

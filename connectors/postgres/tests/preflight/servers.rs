@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use understudy_postgres::preflight::Severity::{Error, Info, NotMoved, Warning};
+use understudy_contract::Severity::{Error, Info, NotMoved, Warning};
 use understudy_postgres::preflight::check_always;
 use understudy_postgres::source::publication;
 use understudy_postgres::wire::ConnectOptions;

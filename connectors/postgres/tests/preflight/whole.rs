@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use understudy_postgres::preflight::Severity::{Error, Info, NotMoved, Warning};
+use understudy_contract::Severity::{Error, Info, NotMoved, Warning};
 
 use crate::databases::connect;
 use crate::harness::{case, case_on};

@@ -20,7 +20,7 @@ pub(crate) struct Books {
     pub(crate) options: ConnectOptions,
     pub(crate) admin: Client,
     pub(crate) sink: PostgresSink,
-    migration: &'static str,
+    pub(crate) migration: &'static str,
 }
 
 pub(crate) const MIGRATION: &str = "ledger";

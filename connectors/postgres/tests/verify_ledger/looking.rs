@@ -1,8 +1,10 @@
 //! What people read of the ledger.
 
-use understudy_contract::{LedgerWrite, MismatchId, RangeRecord, Resolution, Sweep, VerifyLedger, Waiver};
+use understudy_contract::{
+    LedgerWrite, MismatchId, RangeRecord, Resolution, Sweep, VerifyLedger, Waiver, WhichMismatches,
+};
 use understudy_model::{Lsn, RouteId};
-use understudy_postgres::verify_ledger::{Which, mismatch, mismatches, progress, range_of, server_time};
+use understudy_postgres::verify_ledger::{mismatch, mismatches, progress, range_of, server_time};
 
 use crate::books::{Books, MIGRATION, key, pass, range, routes};
 
@@ -14,7 +16,7 @@ fn record(id: u64) -> understudy_contract::MismatchRecord {
 #[tokio::test(flavor = "multi_thread")]
 async fn mismatches_are_listed_with_what_became_of_them() {
     let Some(mut books) = Books::open("listed").await else { return };
-    assert_eq!(mismatches(&mut books.admin, MIGRATION, Which::All).await.unwrap(), []);
+    assert_eq!(mismatches(&mut books.admin, MIGRATION, WhichMismatches::All).await.unwrap(), []);
     let mut ledger = books.ledger().await;
     ledger.claim().await.unwrap();
     let waiver = Waiver { by: "me".to_owned(), reason: "so".to_owned() };
@@ -22,14 +24,14 @@ async fn mismatches_are_listed_with_what_became_of_them() {
     let entries = [record(1), waived, record(3)].map(LedgerWrite::Mismatch);
     ledger.write(&entries).await.unwrap();
     ledger.write(&[LedgerWrite::Resolved(MismatchId(3), Resolution::Repaired)]).await.unwrap();
-    let standing = mismatches(&mut books.admin, MIGRATION, Which::Standing).await.unwrap();
+    let standing = mismatches(&mut books.admin, MIGRATION, WhichMismatches::Standing).await.unwrap();
     assert_eq!(
         standing.iter().map(|one| (one.id.0, one.is_open())).collect::<Vec<_>>(),
         [(1, true), (2, false)]
     );
     let by = standing[1].waived.as_ref().unwrap();
     assert_eq!((by.0.as_str(), by.1.as_str()), ("me", "so"));
-    let all = mismatches(&mut books.admin, MIGRATION, Which::All).await.unwrap();
+    let all = mismatches(&mut books.admin, MIGRATION, WhichMismatches::All).await.unwrap();
     assert_eq!(all[2].resolved.as_ref().unwrap().0, Resolution::Repaired);
     assert!(all[2].resolved.as_ref().unwrap().1.ends_with('Z'));
     let one = mismatch(&mut books.admin, MIGRATION, MismatchId(1)).await.unwrap().unwrap();
