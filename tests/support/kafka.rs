@@ -23,6 +23,7 @@ use wire::Metadata;
 
 pub use connect::{Connect, Connector, Schemas};
 pub use secure::{Listener, PASSWORD, STRANGER, USER};
+pub use wire::{On, Right};
 
 /// A cluster of one or more nodes, numbered from 1. Its data outlive a node's process, and are gone with this value.
 #[derive(Debug)]
@@ -161,6 +162,14 @@ impl Kafka {
     pub async fn lets_in(&self, user: &str, password: &str) -> bool {
         let port = self.nodes[0].port(Listener::Sasl);
         until("Kafka answers to a user", async || wire::lets_in(port, user, password).await).await
+    }
+
+    /// Lets a user do more than before, after [`Kafka::secured`].
+    pub async fn allow(&self, user: &str, rights: &[(On<'_>, &[Right])]) {
+        for (on, right) in rights.iter().flat_map(|(on, rights)| rights.iter().map(|right| (*on, *right))) {
+            let error = wire::allow(self.nodes[0].port(Listener::Plain), user, (on, right)).await;
+            assert_eq!(error, Some(0), "let {user} {right:?} on {on:?}: Kafka's error code");
+        }
     }
 
     async fn metadata(&self, asked: usize, topics: &[&str]) -> Option<Metadata> {

@@ -36,7 +36,7 @@ pub use process::{Exit, Process, Signal};
 pub use wait::{hold, until, until_within};
 
 pub use dynamodb::{Calls, Dynamo, DynamoProxy, Fault, When};
-pub use kafka::{Connect, Connector, Kafka, Listener, PASSWORD, STRANGER, Schemas, USER};
+pub use kafka::{Connect, Connector, Kafka, Listener, On, PASSWORD, Right, STRANGER, Schemas, USER};
 pub use pair::{Pair, all_processes};
 pub use session::Session;
 pub use understudy::demo::cluster::Scratch;

@@ -32,6 +32,8 @@ pub struct Migration {
     folder: PathBuf,
     /// The `through` section, where the way goes through a log.
     through: Option<String>,
+    /// What stands under `green`, where that is not the pair's.
+    green: Option<String>,
 }
 
 /// The variable that sends every migration of the tests through a log: `kafka`, or nothing.
@@ -80,7 +82,13 @@ impl Migration {
             more: String::new(),
             folder: pair.scratch.path().to_owned(),
             through: section(pair.scratch.path(), name),
+            green: None,
         }
+    }
+
+    /// From blue of a pair into what `green` says, straight.
+    pub fn into_other(pair: &Pair, name: &str, green: &str) -> Migration {
+        Migration { through: None, green: Some(green.to_owned()), ..Migration::between(pair, name) }
     }
 
     /// Through the topics of a broker, below a prefix of the migration's own.
@@ -207,6 +215,14 @@ impl Migration {
         };
         let standbys = format!("\n    standbys: [{}]\ntables:\n", self.standbys.join(", "));
         let text = text.replacen("\ntables:\n", &standbys, 1);
+        let text = match &self.green {
+            Some(green) => {
+                let (head, rest) = text.split_once("\ngreen:\n").expect("a green section");
+                let (_, tail) = rest.split_once("\ntables:\n").expect("a list of tables");
+                format!("{head}\ngreen:\n{green}tables:\n{tail}")
+            }
+            None => text,
+        };
         let through = self.through.as_deref().unwrap_or_default();
         let text = format!("{text}{through}{}", self.more);
         let file = self.folder.join(format!("{}-{}.yaml", self.name, port.number()));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::http;
-use crate::migration::Migration;
+use crate::migration::{Migration, through};
 use crate::ports::Port;
 use crate::process::{Exit, Process, Signal};
 use crate::session::Session;
@@ -61,6 +61,11 @@ impl Sidecar {
         Sidecar::start_in(migration, more, &[])
     }
 
+    /// Starts it with additional environment variables.
+    pub fn start_among(migration: &Migration, environment: &[(&str, &str)]) -> Sidecar {
+        Sidecar::start_in(migration, &[], environment)
+    }
+
     /// Starts `understudy replay` instead, which builds green anew from the log.
     pub fn replay(migration: &Migration, more: &[&str]) -> Sidecar {
         Sidecar::start_verb("replay", migration, more, &[])
@@ -108,7 +113,9 @@ impl Sidecar {
 
     /// Waits until every table's first copy is complete.
     pub async fn wait_copied(&mut self) {
-        self.wait_for("every table is copied", copied).await;
+        // A log has the rows written twice.
+        let patience = if through().is_some() { 2 * PATIENCE } else { PATIENCE };
+        self.wait_copied_within(patience).await;
     }
 
     /// The same for a copy that is large, or slow on purpose.

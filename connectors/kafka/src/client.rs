@@ -242,6 +242,8 @@ pub(crate) fn producer(
     config.set("linger.ms", "5");
     config.set("message.max.bytes", REQUEST_BYTES_MAX.to_string());
     config.set("queue.buffering.max.kbytes", "131072");
+    // Only what was not written is looked at: that a transaction was written, its commit tells.
+    config.set("delivery.report.only.error", "true");
     let producer: ThreadedProducer<Watcher> =
         config.create_with_context(watcher.clone()).map_err(|error| Error::of(&error, "the Kafka client"))?;
     Ok((Arc::new(producer), watcher))

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::names::TopicNames;
 use crate::read_all::{Told, read_all};
 use crate::settings::KafkaSettings;
-use crate::topics::layout;
+use crate::topics::{KNOWN_MAX, known, layout};
 
 /// Who claims a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,8 +110,12 @@ pub(crate) async fn of_books<T: Default + Send + 'static>(
     let (prober, watcher): (ThreadedProducer<Watcher>, Watcher) = prober(settings)?;
     let settings = settings.clone();
     blocking(move || {
-        let there = layout(prober.client()).map_err(|error| watcher.judge(&error, "the cluster"))?;
-        let state = TopicNames::new(&settings.topic_prefix).state();
+        let names = TopicNames::new(&settings.topic_prefix);
+        let (state, order) = (names.state(), names.order());
+        let look = || layout(prober.client()).map_err(|error| watcher.judge(&error, "the cluster"));
+        // A broker that knows the rest may be late with it. What ends a migration leaves neither.
+        let there =
+            known(KNOWN_MAX, look, |there| there.contains_key(&state) || !there.contains_key(&order))?;
         if there.contains_key(&state) { read(&settings, &state) } else { Ok(T::default()) }
     })
     .await

@@ -2,12 +2,11 @@
 //! as a migration needs them. Nothing is made and nobody is sent away.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{Producer, ThreadedProducer};
-use understudy_contract::Failure;
+use understudy_contract::{Failure, Finding, Findings, Severity};
 use understudy_model::TableName;
 
 use crate::client::{Watcher, admin, blocking, prober};
@@ -20,45 +19,9 @@ use crate::topics::{self, Difference, Found, Refused, Sight, TopicSpec};
 /// For how long at least topics should keep their records: over a weekend an apply may stand still unseen.
 pub const RETENTION_FLOOR: Duration = Duration::from_secs(3 * 24 * 3_600);
 
-/// How much a finding matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Severity {
-    /// The migration cannot run, or would lose something.
-    Error,
-    /// It can run, and may stop or mislead later.
-    Warning,
-    /// Worth knowing.
-    Info,
-}
-
-/// One finding. It never holds a row value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// How much it matters.
-    pub severity: Severity,
-    /// A stable name for this kind of finding.
-    pub code: &'static str,
-    /// Which object it is about: `Kafka topic shop.public.orders`.
-    pub subject: String,
-    /// What is the case.
-    pub what: String,
-    /// What to do about it; empty when nothing needs doing.
-    pub remedy: String,
-}
-
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-            Severity::Info => "info",
-        })
-    }
-}
-
 /// Looks at Kafka for a migration over these tables. The gravest findings come first.
 pub async fn preflight(settings: &KafkaSettings, tables: &[TableName]) -> Vec<Finding> {
-    let mut findings = Findings(Vec::new());
+    let mut findings = Report::default();
     findings.settings(settings);
     let names = TopicNames::new(&settings.topic_prefix);
     findings.names(&names, tables);
@@ -70,8 +33,7 @@ pub async fn preflight(settings: &KafkaSettings, tables: &[TableName]) -> Vec<Fi
         Ok(cluster) => findings.cluster(settings, &specs, &cluster),
         Err(error) => findings.unreached(settings, error),
     }
-    findings.0.sort_by_key(|finding| finding.severity);
-    findings.0
+    findings.0.sorted()
 }
 
 /// Waits until any of the brokers that are named has answered, for 20 s. Makes nothing.
@@ -122,21 +84,11 @@ async fn look(settings: &KafkaSettings, specs: &[TopicSpec]) -> Result<Cluster, 
     Ok(Cluster { brokers: brokers.len(), default_replicas, there, hidden, refused })
 }
 
-struct Findings(Vec<Finding>);
+/// What is found, one look after the other.
+#[derive(Default)]
+struct Report(Findings);
 
-impl Findings {
-    fn add(
-        &mut self,
-        severity: Severity,
-        code: &'static str,
-        subject: impl Into<String>,
-        what: impl Into<String>,
-        remedy: impl Into<String>,
-    ) {
-        let (subject, what, remedy) = (subject.into(), what.into(), remedy.into());
-        self.0.push(Finding { severity, code, subject, what, remedy });
-    }
-
+impl Report {
     /// What the settings alone tell.
     fn settings(&mut self, settings: &KafkaSettings) {
         if settings.retention.is_some_and(|kept| kept < RETENTION_FLOOR) {
@@ -146,7 +98,7 @@ impl Findings {
                 RETENTION_FLOOR.as_secs() / 86_400
             );
             let remedy = "raise `retention` under `through.kafka`";
-            self.add(Severity::Warning, "kafka-retention", "the log in Kafka", what, remedy);
+            self.0.add(Severity::Warning, "kafka-retention", "the log in Kafka", what, remedy);
         }
     }
 
@@ -158,7 +110,7 @@ impl Findings {
             format!("Kafka takes its topic and that of {other} for one")
         };
         let remedy = "leave one of them out of `tables`, or rename it on blue";
-        self.add(Severity::Error, "kafka-topic-names", format!("blue table {one}"), what, remedy);
+        self.0.add(Severity::Error, "kafka-topic-names", format!("blue table {one}"), what, remedy);
     }
 
     fn unreached(&mut self, settings: &KafkaSettings, error: Error) {
@@ -166,7 +118,7 @@ impl Findings {
         let remedy =
             failure.remedy_text().unwrap_or("see to the brokers, or mend `brokers` under `through.kafka`");
         let subject = format!("Kafka at {}", settings.brokers.join(","));
-        self.add(Severity::Error, "kafka-access", subject, what, remedy.to_owned());
+        self.0.add(Severity::Error, "kafka-access", subject, what, remedy.to_owned());
     }
 
     fn cluster(&mut self, settings: &KafkaSettings, specs: &[TopicSpec], cluster: &Cluster) {
@@ -191,7 +143,7 @@ impl Findings {
             // Who has asked for one knows it.
             let is_asked = settings.replication_factor == Some(1);
             let severity = if is_asked { Severity::Info } else { Severity::Warning };
-            self.add(severity, "kafka-replicas", "the log in Kafka", what, remedy);
+            self.0.add(severity, "kafka-replicas", "the log in Kafka", what, remedy);
         }
     }
 
@@ -203,7 +155,7 @@ impl Findings {
                 _ => "kafka-topic",
             };
             let remedy = difference.remedy(&spec.name);
-            self.add(severity, code, subject, difference.to_string(), remedy);
+            self.0.add(severity, code, subject, difference.to_string(), remedy);
         }
     }
 
@@ -219,7 +171,7 @@ impl Findings {
                 format!("mend {settings}, or what the brokers allow; by hand it is made by: {command}")
             }
         };
-        self.add(
+        self.0.add(
             Severity::Error,
             "kafka-topic-refused",
             subject,

@@ -116,7 +116,7 @@ impl RequestReader {
         loop {
             let to = settings.clone();
             let opened = blocking(move || RequestReader::open_here(&to, from, is_new));
-            if let Some(reader) = opened.await.map_err(opening)? {
+            if let Some(reader) = opened.await.map_err(|error| opening(lost(error)))? {
                 return Ok(reader);
             }
             // A broker that has just begun to lead it may not know all of it yet; by what was heeded long ago, tables would be

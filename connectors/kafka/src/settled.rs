@@ -15,7 +15,7 @@ use crate::client::{Watcher, reader_config};
 use crate::error::Error;
 use crate::offsets::{Offsets, offsets, partitions_of};
 use crate::settings::KafkaSettings;
-use crate::topics::{Found, doubted, find};
+use crate::topics::{Found, KNOWN_MAX, doubted, find, known};
 
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -137,12 +137,13 @@ impl Surveyor {
         })
     }
 
-    /// Which of these topics there are.
+    /// Which of these topics there are. Looks until that is whole, or until every broker has had its time to know of them.
     pub(crate) fn topics<'a>(
         &self,
-        wanted: impl Iterator<Item = &'a str>,
+        wanted: impl Iterator<Item = &'a str> + Clone,
+        is_whole: impl Fn(&BTreeMap<String, Found>) -> bool,
     ) -> Result<BTreeMap<String, Found>, Error> {
-        find(self.whole.client(), wanted, &self.watcher)
+        known(KNOWN_MAX, || find(self.whole.client(), wanted.clone(), &self.watcher), is_whole)
     }
 
     /// What topics hold now, given how many partitions each has. Brokers are asked for all partitions at once.

@@ -15,6 +15,7 @@ mod log;
 mod mart;
 mod outages;
 mod preflight;
+mod refused;
 mod replay;
 mod sink;
 mod stock;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use understudy_tests::{Kafka, Pair, Same, Session, Sidecar, assert_same, until, until_within};
+use understudy_tests::{Kafka, Pair, Same, Session, Sidecar, assert_same, hold, until, until_within};
 
 use super::load::{LANES, ROWS, TABLES, Work, books_say, copied, migration, prove, shared_out};
 
@@ -133,6 +133,47 @@ async fn who_starts_while_brokers_are_away_waits_for_them() {
     capture.assert_running();
     apply.stop().await;
     capture.stop().await;
+}
+
+/// Nobody may be silent for longer than this.
+const SILENT_MAX: Duration = Duration::from_secs(30);
+
+/// Promise 1: a new copy that is asked for while brokers are away is waited for by both parts of a process, which is seen to be alive
+/// and for what each waits, and is made as soon as they are back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_copy_waits_for_brokers() {
+    let rows = "INSERT INTO counters SELECT n, 0 FROM generate_series(1, 200) n";
+    let Some(mut place) = Place::set_up(rows).await else { return };
+    let migration = migration(&place.pair, &place.kafka, (&Kafka::prefix("recopied"), "transaction"));
+    let mut sidecar = Sidecar::start(&migration);
+    sidecar.wait_copied().await;
+    sidecar.kill();
+    [2, 3].into_iter().for_each(|node| place.kafka.kill(node));
+    let mut sidecar = Sidecar::start_with(&migration, &["--recopy", "public.counters"]);
+    sidecar
+        .wait_for("both parts say what they wait for", |status| {
+            let waits = status["waiting_for"].as_array().cloned().unwrap_or_default();
+            let waits_for_capture = |what: &serde_json::Value| {
+                what.as_str().is_some_and(|what| what.starts_with("the capture, to "))
+            };
+            waits.iter().any(is_kafka) && waits.iter().any(waits_for_capture)
+        })
+        .await;
+    hold(SILENT_MAX + Duration::from_secs(2), async || {
+        let (code, body) = sidecar.get("/livez").await.expect("an answer");
+        assert_eq!(code, 200, "{body}");
+    })
+    .await;
+    sidecar.assert_running();
+    for node in [2, 3] {
+        place.kafka.start_node(node).await;
+    }
+    let copied_again = "SELECT count(*) FROM understudy.routes WHERE complete";
+    sidecar.wait_copied().await;
+    assert_eq!(place.green.value(copied_again).await, "4");
+    sidecar.wait_caught_up(&mut place.blue, &mut place.green).await;
+    assert_same(&mut place.blue, &mut place.green, &[Same::table("counters")]).await;
+    sidecar.stop().await;
 }
 
 fn is_kafka(what: &serde_json::Value) -> bool {

@@ -1,7 +1,8 @@
 //! What preflight says of Kafka before anything is made.
 
+use understudy_contract::{Finding, Severity};
 use understudy_kafka::KafkaSettings;
-use understudy_kafka::preflight::{Finding, Severity, preflight};
+use understudy_kafka::preflight::preflight;
 use understudy_model::TableName;
 use understudy_tests::{Kafka, Port};
 

@@ -12,6 +12,52 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Longer answers than any of these requests has are those of something else.
 const ANSWER_BYTES_MAX: i32 = 1 << 20;
 
+/// What a right is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum On<'a> {
+    /// All topics whose names begin so.
+    Topics(&'a str),
+    /// One topic.
+    Topic(&'a str),
+    /// A consumer group.
+    Group(&'a str),
+    /// A transactional id.
+    Transactions(&'a str),
+}
+
+impl<'a> On<'a> {
+    const fn name(self) -> &'a str {
+        match self {
+            On::Topics(name) | On::Topic(name) | On::Group(name) | On::Transactions(name) => name,
+        }
+    }
+
+    /// How Kafka writes of what kind it is, and how names are compared.
+    const fn codes(self) -> (u8, u8) {
+        match self {
+            On::Topics(_) => (2, 4),
+            On::Topic(_) => (2, 3),
+            On::Group(_) => (3, 3),
+            On::Transactions(_) => (5, 3),
+        }
+    }
+}
+
+/// What a user may do, as Kafka writes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Right {
+    /// To read, and to take part in a group.
+    Read = 3,
+    /// To write.
+    Write = 4,
+    /// To make topics.
+    Create = 5,
+    /// To see that it is there.
+    Describe = 8,
+    /// To see its settings.
+    DescribeConfigs = 10,
+}
+
 /// What a broker knows of its cluster.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Metadata {
@@ -64,6 +110,26 @@ pub(super) async fn create_topic(port: u16, topic: &str, partitions: i32, copies
     })?;
     errors.first().copied()
 }
+
+/// Lets a user do this, from everywhere, and gives back Kafka's error code, 0 for none. `None` when the broker does not answer.
+pub(super) async fn allow(port: u16, user: &str, (on, right): (On<'_>, Right)) -> Option<i16> {
+    let (kind, pattern) = on.codes();
+    let body = Body::default().array(&[on.name()], |body, name| {
+        let body = body.bytes(&[kind]).text(name).bytes(&[pattern]).text(&format!("User:{user}")).text("*");
+        body.bytes(&[right as u8, ALLOW])
+    });
+    let mut answer = ask(port, 30, 1, body).await?;
+    answer.i32()?;
+    let errors = answer.array(|answer| {
+        let error = answer.i16()?;
+        answer.text()?;
+        Some(error)
+    })?;
+    errors.first().copied()
+}
+
+/// How Kafka writes that something is allowed.
+const ALLOW: u8 = 3;
 
 /// Whether a user is let in with this password, by SASL's PLAIN. `None` when the broker does not answer.
 pub(super) async fn lets_in(port: u16, user: &str, password: &str) -> Option<bool> {

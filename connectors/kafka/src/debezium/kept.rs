@@ -4,12 +4,11 @@
 use std::collections::BTreeMap;
 
 use rdkafka::producer::Producer;
-use understudy_contract::{Class, Failure};
+use understudy_contract::{Class, Failure, Finding, Severity};
 
 use super::fault;
 use crate::client::{admin, blocking, prober};
 use crate::error::Error;
-use crate::preflight::{Finding, Severity};
 use crate::settings::KafkaSettings;
 use crate::topics::{Found, describe, find_each};
 

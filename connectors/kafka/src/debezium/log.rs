@@ -25,6 +25,7 @@ use crate::client::blocking;
 use crate::error::Error;
 use crate::log::trouble::{Trouble, judge};
 use crate::settings::KafkaSettings;
+use crate::settled::agreed;
 
 /// Records that are taken before what they say is handed out.
 const TURN_MAX: usize = 500;
@@ -241,7 +242,7 @@ fn open(
         return Err(Error::AnotherLog { why });
     }
     place.cluster = cluster.or(place.cluster);
-    reach.still_there(&place)?;
+    agreed(settings.patience, || true, || reach.still_there(&place))?;
     if let Some(topic) = offsets_topic {
         reach.fetch(&[(topic.to_owned(), reach.offsets_topic(topic)?)])?;
     }
@@ -274,6 +275,10 @@ fn take(
             // The client does not tell which of them it complains of.
             return match judge(&error, &format!("{}.*", intake.place().prefix), &reach.watcher) {
                 Trouble::Passes => Ok(()),
+                // Whether it is so, is seen when the topics are opened once more.
+                Trouble::Stays(Error::Expired { topic, why }) => {
+                    Err(fault::told(Error::Unreachable { why: format!("topic {topic}: {why}") }))
+                }
                 Trouble::Stays(error) => Err(fault::told(unless_gone(error))),
             };
         }

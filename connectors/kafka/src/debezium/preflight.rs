@@ -2,14 +2,13 @@
 
 use super::place::Place;
 use super::reach::Reach;
-use understudy_contract::{Class, Failure};
+use understudy_contract::{Class, Failure, Finding, Severity};
 
 use super::fault::{self, Unfit};
 use super::{DebeziumSettings, DebeziumTable, Progress, kept, text};
 use crate::client::blocking;
 use crate::error::Error;
 use crate::names::TopicNames;
-use crate::preflight::{Finding, Severity};
 use crate::settings::KafkaSettings;
 
 /// The code of a finding that topics cannot be read.

@@ -172,7 +172,7 @@ impl KafkaLog {
                 match message {
                     Ok(message) => self.assembler.on_group(message.offset(), message.payload()),
                     Err(error) => {
-                        self.chore = Some(complaint(&self.client, error)?);
+                        self.chore = Some(self.complaint(error)?);
                         Ok(())
                     }
                 }
@@ -290,7 +290,7 @@ impl KafkaLog {
                         biased;
                         message = stream.next() => message,
                         trouble = trouble(&self.client, &topic) => {
-                            self.chore = Some(complaint(&self.client, trouble)?);
+                            self.chore = Some(self.complaint(trouble)?);
                             return Ok(());
                         }
                         error = missing => return Err(error.into()),
@@ -303,7 +303,7 @@ impl KafkaLog {
                 Ok(Some(message)) => message,
                 Ok(None) => return Ok(()),
                 Err(error) => {
-                    self.chore = Some(complaint(&self.client, error)?);
+                    self.chore = Some(self.complaint(error)?);
                     return Ok(());
                 }
             };
@@ -314,6 +314,29 @@ impl KafkaLog {
             self.assembler.on_record(at, headers, (message.key(), message.payload()))?;
         }
         Ok(())
+    }
+
+    /// What the client complains of ends the log: at once, or where it does not know a topic or a place in it, as soon as other
+    /// brokers have been asked.
+    fn complaint(&self, error: Error) -> Result<Chore<Result<Brought, Failure>>, Failure> {
+        let client = self.client.clone();
+        match error {
+            Error::NoTopic { ref topic } => {
+                let topic = topic.clone();
+                let doubted = blocking(move || Err(client.doubted(error, &topic)));
+                Ok(Box::pin(async move { doubted.await.map_err(Failure::from) }))
+            }
+            Error::Expired { .. } => {
+                let names = TopicNames::new(self.settings.topic_prefix.clone());
+                let of_table =
+                    |(table, queues): (&TableName, &start::Queues)| (names.table(table), queues.len());
+                let mut topics = self.tables.iter().map(of_table).collect::<Vec<_>>();
+                topics.push((names.order(), 1));
+                let (place, doubt) = (self.assembler.place().clone(), Doubt::new(self.settings.patience));
+                Ok(Box::pin(async move { Err(unknown_offset(client, (topics, place), doubt).await) }))
+            }
+            other => Err(other.into()),
+        }
     }
 
     /// Puts the next group together as far as that takes no waiting.
@@ -397,13 +420,26 @@ async fn trouble(client: &LogClient, topic: &str) -> Error {
     }
 }
 
-/// What the client complains of ends the log: at once, or where it does not know a topic, as soon as other brokers have been asked.
-fn complaint(client: &LogClient, error: Error) -> Result<Chore<Result<Brought, Failure>>, Failure> {
-    let Error::NoTopic { topic } = &error else { return Err(error.into()) };
-    let (client, topic) = (client.clone(), topic.clone());
-    Ok(Box::pin(
-        async move { blocking(move || Err(client.doubted(error, &topic))).await.map_err(Failure::from) },
-    ))
+/// What it is that a broker does not know an offset of these topics to go on from. Where the others say that it is there, or that
+/// nothing but what comes after it is, the log has to be opened once more, which then tells whether anything is lost.
+async fn unknown_offset(
+    client: LogClient,
+    (topics, place): (Vec<(String, usize)>, Place),
+    mut doubt: Doubt,
+) -> Failure {
+    loop {
+        let (client, topics, place) = (client.clone(), topics.clone(), place.clone());
+        match blocking(move || start::starts(&client, &topics, &place)).await {
+            Ok(_) => {
+                let why = "a broker does not know the record to go on from".to_owned();
+                return Error::Unreachable { why }.into();
+            }
+            Err(error) => match doubt.stays(error) {
+                Some(error) => return error.into(),
+                None => tokio::time::sleep(DOUBT_PAUSE).await,
+            },
+        }
+    }
 }
 
 /// Reads the schema topic until it holds a shape. It is written together with the group that needs it, so that it is there,

@@ -327,7 +327,7 @@ fn table_topic(there: &BTreeMap<String, Found>, topic: &str, place: &Place) -> R
 }
 
 /// For every partition of these topics the offset to start at.
-fn starts(
+pub(super) fn starts(
     client: &LogClient,
     topics: &[(String, usize)],
     place: &Place,

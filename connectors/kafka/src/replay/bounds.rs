@@ -51,12 +51,13 @@ impl Reader {
         Ok(Reader { consumer, watcher, surveyor: Surveyor::new(settings)?, settings: settings.clone() })
     }
 
-    /// Which of these topics there are.
+    /// Which of these topics there are. One that does not show has been looked for until every broker had its time to know it.
     pub(super) fn topics<'a>(
         &self,
-        wanted: impl Iterator<Item = &'a str>,
+        wanted: impl Iterator<Item = &'a str> + Clone,
     ) -> Result<BTreeMap<String, Found>, Error> {
-        self.surveyor.topics(wanted)
+        let all = wanted.clone();
+        self.surveyor.topics(wanted, move |there| all.clone().all(|topic| there.contains_key(topic)))
     }
 
     pub(super) fn cluster(&self) -> Option<String> {

@@ -11,7 +11,7 @@ use understudy_contract::{Class, Failure, Saved};
 use understudy_model::{RouteId, TableName};
 
 use super::books::Books;
-use super::left::{Left, naming, refuse_remains, take_over, topics as look_for_topics};
+use super::left::{Left, is_all_or_nothing, naming, refuse_remains, take_over, topics as look_for_topics};
 use super::tables::{CapturedTable, Table, Tables};
 use super::turn::Register;
 use super::{KafkaSink, OpenSpan};
@@ -82,7 +82,8 @@ impl KafkaSink {
         let pen = Arc::clone(&self.pen);
         let looked = blocking(move || {
             let register = Register::new(&pen.settings)?;
-            let there = look_for_topics(&pen, register.surveyor())?;
+            let there =
+                look_for_topics(&pen, register.surveyor(), |there| is_all_or_nothing(&pen.topics, there))?;
             if !there.contains_key(&pen.topics.state) {
                 refuse_remains(&pen, (register.surveyor(), &there))?;
             }

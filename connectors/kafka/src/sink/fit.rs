@@ -77,7 +77,7 @@ pub(super) fn reaches(reached: Lsn, confirmed: Option<Lsn>) -> Result<(), String
     match confirmed {
         Some(confirmed) if reached != Lsn::ZERO && reached < confirmed => Err(format!(
             "by it the log holds what blue has up to {reached}, and blue was told of {confirmed}: the brokers have lost what they \
-             had said to hold, or somebody has moved the slot forward"
+             had said to hold, or the slot has been moved forward"
         )),
         Some(_) | None => Ok(()),
     }

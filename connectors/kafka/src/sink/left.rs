@@ -9,7 +9,7 @@ use understudy_model::{RouteId, TableName};
 use super::fit::{Known, fit, reaches};
 use super::recovery::{Mended, recover};
 use super::restore::restore;
-use super::transaction::{Draft, Pen};
+use super::transaction::{Draft, Pen, Topics};
 use super::turn::Register;
 use crate::codec::{CodecError, FoldedState, Group, SchemaRecord, StateFold, StateRecord};
 use crate::error::Error;
@@ -36,11 +36,26 @@ pub(super) struct Left {
     pub(super) shapes: HashMap<(TableName, u32), SchemaRecord>,
 }
 
-/// The topics of the log that there are. Blocks its thread.
-pub(super) fn topics(pen: &Pen, surveyor: &Surveyor) -> Result<BTreeMap<String, Found>, Error> {
+/// The topics of the log that there are, by one broker or another. Blocks its thread.
+pub(super) fn topics(
+    pen: &Pen,
+    surveyor: &Surveyor,
+    is_whole: impl Fn(&BTreeMap<String, Found>) -> bool,
+) -> Result<BTreeMap<String, Found>, Error> {
     let names = TopicNames::new(&pen.settings.topic_prefix);
     let own = [names.order(), names.schema(), names.state(), names.requests()];
-    surveyor.topics(own.iter().chain(&pen.topics.tables).map(String::as_str))
+    surveyor.topics(own.iter().chain(&pen.topics.tables).map(String::as_str), is_whole)
+}
+
+/// Whether these are all topics that must be there, or none: without its bookkeeping a log looks like one that nobody has begun.
+/// The shapes of tables stay when a migration ends.
+pub(super) fn is_all_or_nothing(topics: &Topics, there: &BTreeMap<String, Found>) -> bool {
+    there.contains_key(&topics.state) || !there.contains_key(&topics.order)
+}
+
+/// The topics of the log beside those of rows, but for the one of requests.
+pub(super) fn own(topics: &Topics) -> [&String; 3] {
+    [&topics.order, &topics.schema, &topics.state]
 }
 
 /// Refuses topics that hold something, where there is no bookkeeping. Blocks its thread.
@@ -72,7 +87,8 @@ pub(super) fn take_over(
         return Err(Error::Torn { topic: pen.topics.state.clone(), why });
     }
     let surveyor = register.surveyor();
-    let there = topics(pen, surveyor)?;
+    let must = register.must_be_there(pen);
+    let there = topics(pen, surveyor, |there| must.iter().all(|topic| there.contains_key(topic)))?;
     let written = sizes(pen, &there);
     let known = Known { group: None, confirmed: pen.claimant.confirmed };
     let (extents, _) = settle(pen, (surveyor, &written), (known, Looks::Always))?;
@@ -102,7 +118,7 @@ pub(super) fn naming(pen: &Pen) -> Draft {
 /// from then on would take with it what hangs in its partitions. Gives the number of the last group then. Blocks its thread.
 pub(super) fn mend(pen: &Pen, last: u64) -> Result<u64, Error> {
     let (partitions, topics) = (usize::from(pen.settings.partitions), &pen.topics);
-    let own = [&topics.order, &topics.schema, &topics.state].into_iter().map(|topic| (topic.clone(), 1));
+    let own = own(topics).into_iter().map(|topic| (topic.clone(), 1));
     let of_tables = topics.tables.iter().map(|topic| (topic.clone(), partitions));
     let (surveyor, sizes) = (Surveyor::new(&pen.settings)?, of_tables.chain(own).collect());
     let known = Known { group: Some(last), confirmed: None };
@@ -333,6 +349,26 @@ fn check_rows(pen: &Pen, extents: &Extents) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Guards a log of which a broker knows all but its bookkeeping for a moment: taken for a log of nobody's it would be refused as
+    /// torn, which has a person begin anew.
+    #[test]
+    fn a_log_without_bookkeeping_is_looked_at_again() {
+        let names = TopicNames::new("shop");
+        let (order, schema, state) = (names.order(), names.schema(), names.state());
+        let tables = vec!["shop.public.orders".to_owned()];
+        let topics = Topics { tables, order: order.clone(), schema: schema.clone(), state: state.clone() };
+        let there = |found: &[&str]| {
+            let found = found
+                .iter()
+                .map(|topic| ((*topic).to_owned(), Found { partitions: 1, replicas: 3, config: None }));
+            is_all_or_nothing(&topics, &found.collect())
+        };
+        assert!(there(&[]) && there(&["shop.public.orders"]), "nobody waits where nothing was begun");
+        assert!(there(&[&schema]), "nobody waits where a migration has ended");
+        assert!(there(&[&state]) && there(&[&state, &order]));
+        assert!(!there(&[&order]) && !there(&[&order, &schema]));
+    }
 
     /// Guards that groups are neither written a second time nor left out where the brokers have lost some of either topic.
     #[test]

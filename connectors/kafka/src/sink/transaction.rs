@@ -1,5 +1,6 @@
 //! One transaction of Kafka: everything that one call puts into the log, or nothing of it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 
+use super::connect::transactional_id;
 use super::recovery::Captured;
 use super::turn;
 use crate::client::{RECORD_BYTES_MAX, Watcher};
@@ -101,7 +103,14 @@ impl Pen {
     pub(super) fn fence(&self) -> Result<(), Error> {
         let fenced =
             self.patiently(|| self.producer.init_transactions(SLICE), "the transactions of the capture");
-        fenced.map_err(|error| self.who_fenced(error))
+        fenced.map_err(|error| match self.who_fenced(error) {
+            // Nothing else is asked for here.
+            Error::NotAllowed { why, .. } => {
+                let id = transactional_id(&self.settings.topic_prefix);
+                Error::NotAllowed { subject: format!("transactional id {id}"), why }
+            }
+            other => other,
+        })
     }
 
     /// Writes and commits, and gives the memory back. Blocks its thread. After a failure nothing more can be written.
@@ -113,8 +122,29 @@ impl Pen {
         }
         match written {
             Ok(()) => Ok(draft.groups.into_iter().map(|group| group.records).collect()),
-            Err(error) => Err(self.who_fenced(error)),
+            Err(error) => Err(self.who_fenced(self.on_any_of(&draft, error))),
         }
+    }
+
+    /// Names everything that a transaction was to write to, where the client does not say on what it is not allowed.
+    fn on_any_of(&self, draft: &Draft, error: Error) -> Error {
+        let Error::NotAllowed { why, .. } = error else { return error };
+        if let Some(known) = self.watcher.undelivered() {
+            return known;
+        }
+        let topics = &self.topics;
+        let to = draft.groups.iter().flat_map(|group| &group.to);
+        let mut names = to.filter_map(|(table, _)| topics.tables.get(*table)).collect::<BTreeSet<_>>();
+        names.extend(draft.touched.iter().map(|touch| &touch.topic));
+        let own = [
+            (&topics.schema, draft.schemas.is_empty()),
+            (&topics.order, draft.groups.is_empty()),
+            (&topics.state, draft.state.is_empty()),
+        ];
+        names.extend(own.into_iter().filter(|(_, is_empty)| !is_empty).map(|(topic, _)| topic));
+        let names = names.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let id = transactional_id(&self.settings.topic_prefix);
+        Error::NotAllowed { subject: format!("one of {names}, or transactional id {id}"), why }
     }
 
     /// Gives a transaction up that has touched these partitions, and with it whatever one before has left there. Blocks its

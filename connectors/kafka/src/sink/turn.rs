@@ -18,16 +18,19 @@
 //! An older one that was overtaken between 1 and 4 may have sent the newer one away. That one finds no note behind its own when it is
 //! told so, takes it for a hiccup, and is tried again, which sends the older one away for good.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
+use understudy_model::TableName;
 
+use super::left::own;
 use super::transaction::{LOOK_PAUSE, Pen};
 use crate::client::{ANSWER_MAX, Watcher};
-use crate::codec::StateRecord;
+use crate::codec::{StateKey, StateRecord};
 use crate::error::Error;
+use crate::names::TopicNames;
 use crate::owner::{Claimant, Whose};
 use crate::read_all::{Stretch, Told, read};
 use crate::settings::KafkaSettings;
@@ -52,6 +55,8 @@ pub(super) struct Register {
     /// The offsets up to which it has been read: committed records, and all.
     read: (i64, i64),
     whose: Whose,
+    /// Tables that the books know.
+    tables: BTreeSet<TableName>,
     /// Whoever has left a note, by its token, in their order. Compaction leaves the last one of all, and everything since the last
     /// segment was closed.
     notes: Vec<u64>,
@@ -63,6 +68,7 @@ impl Register {
             surveyor: Surveyor::new(settings)?,
             read: (0, 0),
             whose: Whose::default(),
+            tables: BTreeSet::new(),
             notes: Vec::new(),
         })
     }
@@ -92,6 +98,17 @@ impl Register {
         &self.whose
     }
 
+    /// The topics that a capture has written to: those of the log, and of the tables that the books know.
+    pub(super) fn must_be_there(&self, pen: &Pen) -> BTreeSet<String> {
+        if !self.whose.has_begun() {
+            return BTreeSet::new();
+        }
+        let names = TopicNames::new(&pen.settings.topic_prefix);
+        let of_tables = self.tables.iter().map(|table| names.table(table));
+        let captured = of_tables.filter(|topic| pen.topics.tables.contains(topic));
+        captured.chain(own(&pen.topics).into_iter().cloned()).collect()
+    }
+
     /// Reads on, and refuses the log of another migration. Blocks its thread, as all of it.
     pub(super) fn look(&mut self, pen: &Pen) -> Result<(), Error> {
         let topic = pen.topics.state.as_str();
@@ -103,10 +120,17 @@ impl Register {
         };
         let unknown = || Error::Unreachable { why: format!("a broker does not know topic {topic} yet") };
         let extent = extent.ok_or_else(unknown)?;
-        let (whose, notes) = (&mut self.whose, &mut self.notes);
+        let (whose, tables, notes) = (&mut self.whose, &mut self.tables, &mut self.notes);
         let committed = Stretch { from: extent.low.max(self.read.0), ..Stretch::committed(topic, 0, extent) };
         read(&pen.settings, committed, |message| {
-            whose.take(message.key().unwrap_or_default(), message.payload());
+            let (key, value) = (message.key().unwrap_or_default(), message.payload());
+            whose.take(key, value);
+            if let Ok(StateKey::Route { source }) = StateKey::from_bytes(key) {
+                match StateRecord::read(key, value) {
+                    Ok(StateRecord::Route(_)) => tables.insert(source),
+                    Ok(_) | Err(_) => tables.remove(&source),
+                };
+            }
             Told::GoOn
         })?;
         let (from, until) = (extent.low.max(self.read.1), extent.whole);

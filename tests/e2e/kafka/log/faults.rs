@@ -98,6 +98,37 @@ async fn a_topic_that_is_deleted_under_way_is_noticed() {
     assert_diverged(&next.unwrap_err(), &order);
 }
 
+/// Guards that an offset which a broker does not know is not taken for a loss on its word, and that an apply stops all the same where
+/// the topic was made anew under it, once brokers had their time to agree.
+#[tokio::test]
+async fn a_topic_that_is_made_anew_under_way_is_noticed() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let subject = Subject::on(kafka, "log-anew");
+    let places = subject.written().await;
+    let mut log = subject.open(Some(&places[3])).await.unwrap();
+    let (admin, order) = (subject.admin(), subject.names.order());
+    admin.delete_topics(&[&order], &AdminOptions::new()).await.unwrap();
+    let anew = NewTopic::new(&order, 1, TopicReplication::Fixed(1));
+    understudy_tests::until("the topic is made anew", async || {
+        let made = admin.create_topics([&anew], &AdminOptions::new()).await.unwrap();
+        made[0].is_ok().then_some(())
+    })
+    .await;
+    let failure = loop {
+        let next = tokio::time::timeout(3 * PATIENCE, log.next()).await.expect("it is noticed");
+        let failure = next.unwrap_err();
+        if failure.class() != Class::Transient {
+            break failure;
+        }
+        match subject.open(Some(&places[3])).await {
+            Ok(again) => log = again,
+            Err(failure) => break failure,
+        }
+    };
+    assert_diverged(&failure, &order);
+    assert!(failure.to_string().contains("the brokers were given"), "{failure}");
+}
+
 /// Guards that a record of somebody else is not applied, and that it is told where it stands.
 #[tokio::test]
 async fn a_foreign_record_stops_the_apply() {

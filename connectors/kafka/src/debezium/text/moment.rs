@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use understudy_model::CivilDate;
+
 use super::super::fault::Unfit;
 use super::super::shape::Field;
 use super::{Declared, TimeForm};
@@ -22,7 +24,7 @@ const MINUS_INFINITY_DAYS: i128 = -2_147_472_691;
 const SURE_YEAR: u32 = 1583;
 
 /// The first and the last day that Postgres has, since 1970.
-const DAYS: std::ops::RangeInclusive<i128> = -2_440_588..=2_145_031_948;
+const DAYS: std::ops::RangeInclusive<i128> = -2_440_588..=2_145_042_905;
 
 /// A unit of time in a record.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -206,17 +208,8 @@ fn civil(days: i128) -> Option<(String, &'static str)> {
     if !DAYS.contains(&days) {
         return None;
     }
-    // Years that begin in March, so that the odd day is the last one; 400 of them are 146,097 days.
-    let days = days + 719_468;
-    let cycle = days.div_euclid(146_097);
-    let of_cycle = days.rem_euclid(146_097);
-    let year = (of_cycle - of_cycle / 1_460 + of_cycle / 36_524 - of_cycle / 146_096) / 365;
-    let of_year = of_cycle - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = year + cycle * 400 + i128::from(month <= 2);
-    Some(named(year, &format!("{month:02}-{day:02}")))
+    let CivilDate { year, month, day } = CivilDate::from_unix_days(i64::try_from(days).ok()?);
+    Some(named(year.into(), &format!("{month:02}-{day:02}")))
 }
 
 /// A year as Postgres writes it, with the rest of the date: there is no year zero.
