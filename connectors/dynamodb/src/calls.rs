@@ -4,7 +4,11 @@
 //! A call of which no answer came may have been done, and is made again. So every write here has a condition on versions or on
 //! the owner under which doing it twice is doing it once.
 
-use std::collections::HashMap;
+mod read;
+
+mod transact;
+
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,17 +16,20 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, PutRequest, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
+    AttributeValue, PutRequest, ReturnConsumedCapacity, ReturnValue, ReturnValuesOnConditionCheckFailure,
     WriteRequest,
 };
 
 use crate::error::{Error, Fault, fault};
-use crate::layout::{Guard, Item, UpdateParts};
+use crate::layout::{Guard, Item, ItemKey, UpdateParts};
 use crate::limiter::Limiter;
+use crate::meter::{Figures, Meter, TableFigures};
+
+pub(crate) use transact::{Canceled, TRANSACTION_BYTES_MAX, TRANSACTION_ITEMS_MAX, Transacted};
 
 /// How long the first wait before another attempt is at most; each is up to twice as long as the one before.
 const PAUSE_FIRST: Duration = Duration::from_millis(25);
@@ -56,7 +63,8 @@ impl Default for CallSettings {
 pub(crate) struct Calls {
     client: Client,
     settings: CallSettings,
-    limiters: Mutex<HashMap<String, Arc<Limiter>>>,
+    limiters: Mutex<BTreeMap<String, Arc<Limiter>>>,
+    pub(crate) meter: Meter,
 }
 
 /// What became of a conditional write.
@@ -70,16 +78,17 @@ pub(crate) enum Written {
     NoRoom,
 }
 
-/// What became of a transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Transacted {
-    Done,
-    /// The condition of the first of its parts did not hold.
-    Unmet,
-}
-
 /// Items, and from where to read on.
 pub(crate) type Page = (Vec<Item>, Option<Item>);
+
+/// One of the parts into which a table falls when it is read by several at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Segment {
+    /// Which one it is, from zero.
+    pub(crate) number: i32,
+    /// How many there are.
+    pub(crate) of: i32,
+}
 
 /// Attempts at one call.
 struct Attempts {
@@ -90,11 +99,21 @@ struct Attempts {
 
 impl Calls {
     pub(crate) fn new(client: Client, settings: CallSettings) -> Calls {
-        Calls { client, settings, limiters: Mutex::default() }
+        Calls { client, settings, limiters: Mutex::default(), meter: Meter::default() }
     }
 
     pub(crate) fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// What calls have come to.
+    pub(crate) fn figures(&self) -> Figures {
+        let limiters = self.limiters.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |(table, limiter): (&String, &Arc<Limiter>)| {
+            let (under_way, limit, limit_max) = limiter.figures();
+            TableFigures { table: table.clone(), under_way, limit, limit_max }
+        };
+        self.meter.figures(limiters.iter().map(of).collect())
     }
 
     fn limiter(&self, table: &str) -> Arc<Limiter> {
@@ -121,6 +140,7 @@ impl Calls {
         let mut attempts = Attempts { since: None, count: 0, expired: 0 };
         loop {
             let permit = limiter.permit().await;
+            self.meter.attempt((operation, table), attempts.count > 0);
             let error = match attempt().await {
                 Ok(done) => {
                     permit.taken();
@@ -130,7 +150,10 @@ impl Calls {
             };
             let fault = fault(&error, (operation, table));
             match fault {
-                Fault::Throttled => permit.throttled(),
+                Fault::Throttled => {
+                    self.meter.throttled((operation, table));
+                    permit.throttled();
+                }
                 Fault::Unmet | Fault::NoRoom | Fault::Canceled => permit.taken(),
                 Fault::Unsure(_) | Fault::Failed(_) => drop(permit),
             }
@@ -147,13 +170,17 @@ impl Calls {
             .client
             .put_item()
             .table_name(table)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
             .set_item(Some(item))
             .condition_expression(guard.condition)
             .set_expression_attribute_names(some(guard.names))
             .set_expression_attribute_values(some(guard.values))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         match self.persist(("PutItem", table), || Box::pin(request.clone().send())).await {
-            Ok(_) => Ok(Written::Done(None)),
+            Ok(done) => {
+                self.meter.spent("PutItem", &done.consumed_capacity);
+                Ok(Written::Done(None))
+            }
             Err((Fault::Unmet, error)) => Ok(Written::Unmet(match error.into_service_error() {
                 PutItemError::ConditionalCheckFailedException(failed) => failed.item,
                 _ => None,
@@ -169,6 +196,7 @@ impl Calls {
             .client
             .update_item()
             .table_name(&table)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
             .set_key(Some(update.key.to_av()))
             .update_expression(update.expression)
             .condition_expression(update.condition)
@@ -177,7 +205,10 @@ impl Calls {
             .return_values(returns)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         match self.persist(("UpdateItem", &table), || Box::pin(request.clone().send())).await {
-            Ok(done) => Ok(Written::Done(done.attributes)),
+            Ok(done) => {
+                self.meter.spent("UpdateItem", &done.consumed_capacity);
+                Ok(Written::Done(done.attributes))
+            }
             Err((Fault::Unmet, error)) => Ok(Written::Unmet(match error.into_service_error() {
                 UpdateItemError::ConditionalCheckFailedException(failed) => failed.item,
                 _ => None,
@@ -187,11 +218,45 @@ impl Calls {
         }
     }
 
+    /// Removes an item under a condition.
+    pub(crate) async fn delete(&self, key: &ItemKey, guard: Guard) -> Result<Written, Error> {
+        let table = key.table();
+        let request = self
+            .client
+            .delete_item()
+            .table_name(table)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .set_key(Some(key.to_av()))
+            .condition_expression(guard.condition)
+            .set_expression_attribute_names(some(guard.names))
+            .set_expression_attribute_values(some(guard.values))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        match self.persist(("DeleteItem", table), || Box::pin(request.clone().send())).await {
+            Ok(done) => {
+                self.meter.spent("DeleteItem", &done.consumed_capacity);
+                Ok(Written::Done(None))
+            }
+            Err((Fault::Unmet, error)) => Ok(Written::Unmet(match error.into_service_error() {
+                DeleteItemError::ConditionalCheckFailedException(failed) => failed.item,
+                _ => None,
+            })),
+            Err((fault, _)) => Err(fault.into_error("DeleteItem", table)),
+        }
+    }
+
     /// Reads an item as it is now.
     pub(crate) async fn get(&self, table: &str, key: Item) -> Result<Option<Item>, Error> {
-        let request = self.client.get_item().table_name(table).set_key(Some(key)).consistent_read(true);
+        let request = self
+            .client
+            .get_item()
+            .table_name(table)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .set_key(Some(key))
+            .consistent_read(true);
         let read = self.persist(("GetItem", table), || Box::pin(request.clone().send())).await;
-        read.map(|read| read.item).map_err(|(fault, _)| fault.into_error("GetItem", table))
+        let read = read.map_err(|(fault, _)| fault.into_error("GetItem", table))?;
+        self.meter.spent("GetItem", &read.consumed_capacity);
+        Ok(read.item)
     }
 
     /// Reads a page of the items that have a value in an attribute.
@@ -201,18 +266,31 @@ impl Calls {
         (attribute, value): (&str, AttributeValue),
         from: Option<Item>,
     ) -> Result<Page, Error> {
+        let filter = Guard {
+            condition: "#a = :v".to_owned(),
+            names: HashMap::from([("#a".to_owned(), attribute.to_owned())]),
+            values: HashMap::from([(":v".to_owned(), value)]),
+        };
+        self.scan_segment(table, filter, (None, from)).await
+    }
+
+    /// Reads a page of the items of a segment, or of all, for which a condition holds.
+    pub(crate) async fn scan_segment(
+        &self,
+        table: &str,
+        filter: Guard,
+        (segment, from): (Option<Segment>, Option<Item>),
+    ) -> Result<Page, Error> {
         let request = self
             .client
             .scan()
-            .table_name(table)
-            .consistent_read(true)
-            .filter_expression("#a = :v")
-            .expression_attribute_names("#a", attribute)
-            .expression_attribute_values(":v", value)
+            .filter_expression(filter.condition)
+            .set_expression_attribute_names(some(filter.names))
+            .set_expression_attribute_values(some(filter.values))
+            .set_segment(segment.map(|segment| segment.number))
+            .set_total_segments(segment.map(|segment| segment.of))
             .set_exclusive_start_key(from);
-        let read = self.persist(("Scan", table), || Box::pin(request.clone().send())).await;
-        let read = read.map_err(|(fault, _)| fault.into_error("Scan", table))?;
-        Ok((read.items.unwrap_or_default(), read.last_evaluated_key))
+        self.scanned(table, request).await
     }
 
     /// Reads a page of the items of one partition, in the order of their sort keys.
@@ -225,57 +303,11 @@ impl Calls {
         let request = self
             .client
             .query()
-            .table_name(table)
-            .consistent_read(true)
             .key_condition_expression("#a = :v")
             .expression_attribute_names("#a", attribute)
             .expression_attribute_values(":v", value)
             .set_exclusive_start_key(from);
-        let read = self.persist(("Query", table), || Box::pin(request.clone().send())).await;
-        let read = read.map_err(|(fault, _)| fault.into_error("Query", table))?;
-        Ok((read.items.unwrap_or_default(), read.last_evaluated_key))
-    }
-
-    /// Does all of these or none. Made again after no answer came it is done once, within the ten minutes that DynamoDB
-    /// remembers it.
-    pub(crate) async fn transact(
-        &self,
-        table: &str,
-        parts: Vec<TransactWriteItem>,
-    ) -> Result<Transacted, Error> {
-        let name = "TransactWriteItems";
-        let mut attempts = Attempts { since: None, count: 0, expired: 0 };
-        loop {
-            let token = format!("{:032x}", rand::random::<u128>());
-            let request = self
-                .client
-                .transact_write_items()
-                .set_transact_items(Some(parts.clone()))
-                .client_request_token(token);
-            let error = match self.persist((name, table), || Box::pin(request.clone().send())).await {
-                Ok(_) => return Ok(Transacted::Done),
-                Err((Fault::Canceled, error)) => error.into_service_error(),
-                Err((fault, _)) => return Err(fault.into_error(name, table)),
-            };
-            let TransactWriteItemsError::TransactionCanceledException(canceled) = &error else {
-                return Err(Fault::Canceled.into_error(name, table));
-            };
-            let reasons = canceled.cancellation_reasons();
-            let code =
-                |reason: &aws_sdk_dynamodb::types::CancellationReason| reason.code().map(str::to_owned);
-            if reasons.first().and_then(code).as_deref() == Some("ConditionalCheckFailed") {
-                return Ok(Transacted::Unmet);
-            }
-            let passes = ["None", "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"];
-            let all_pass = reasons.iter().filter_map(code).all(|code| passes.contains(&&*code));
-            // Another of ours was just writing one of these items.
-            let pause = attempts.again(&Fault::Throttled, self.settings.patience).filter(|_| all_pass);
-            match pause {
-                Some(pause) => tokio::time::sleep(pause).await,
-                None if all_pass => return Err(Error::Throttled { table: table.to_owned() }),
-                None => return Err(Fault::Canceled.into_error(name, table)),
-            }
-        }
+        self.queried(table, request).await
     }
 
     /// Puts items whatever is there, at most [`BATCH_ITEMS_MOST`], none of them twice. Returns whether some attempt was without
@@ -288,7 +320,11 @@ impl Calls {
         let mut left = items.into_iter().map(put).collect::<Vec<_>>();
         let (mut attempts, mut in_doubt) = (Attempts { since: None, count: 0, expired: 0 }, false);
         while !left.is_empty() {
-            let request = self.client.batch_write_item().request_items(table, left);
+            let request = self
+                .client
+                .batch_write_item()
+                .return_consumed_capacity(ReturnConsumedCapacity::Total)
+                .request_items(table, left);
             let tries = AtomicU32::new(0);
             let attempt = || {
                 tries.fetch_add(1, Ordering::Relaxed);
@@ -297,9 +333,11 @@ impl Calls {
             let done = self.persist(("BatchWriteItem", table), attempt).await;
             let done = done.map_err(|(fault, _)| fault.into_error("BatchWriteItem", table))?;
             in_doubt |= tries.into_inner() > 1;
+            self.meter.spent("BatchWriteItem", done.consumed_capacity());
             // Whatever the answer calls the table, all of it is to be done yet.
             left = done.unprocessed_items.into_iter().flatten().flat_map(|(_, items)| items).collect();
             if !left.is_empty() {
+                self.meter.unprocessed(("BatchWriteItem", table), left.len());
                 match attempts.again(&Fault::Throttled, self.settings.patience) {
                     Some(pause) => tokio::time::sleep(pause).await,
                     None => return Err(Error::Throttled { table: table.to_owned() }),

@@ -60,7 +60,7 @@ pub enum Error {
         /// The table.
         table: String,
     },
-    /// The item of a row is somebody else's.
+    /// The item of a row is somebody else's: tagged so, or there before the first copy.
     Others {
         /// The table.
         table: String,
@@ -135,7 +135,8 @@ impl Error {
                 "change the mapping so that the row can be stored, or set `on_error: quarantine`, and run again"
             }
             Error::Others { .. } => {
-                "find out who writes such keys: give the route a prefix of its own, or remove the item, and run again"
+                "find out who writes such keys: give the route a prefix of its own, remove the item, or set `existing_rows: adopt` \
+                 if it is blue's without a tag of ours, and run again"
             }
             Error::Unsteady { .. } => {
                 "find out who else writes this table; the sidecar tries again by itself"
@@ -171,7 +172,10 @@ impl fmt::Display for Error {
                 write!(f, "an item of table {table} would have more than the 400 KB that DynamoDB takes")
             }
             Error::Others { table, item } => {
-                write!(f, "the item {item} of table {table} is another route's or another migration's")
+                write!(
+                    f,
+                    "the item {item} of table {table} is another route's or another migration's, or was there before"
+                )
             }
             Error::Unsteady { table, item } => {
                 write!(f, "the item {item} of table {table} is changed by somebody else all the time")
@@ -246,6 +250,15 @@ where
     };
     let (code, message) = (service.code().unwrap_or("unknown"), service.message().unwrap_or_default());
     named((operation, table), code, message)
+}
+
+/// What is to be made of what is against a part of a transaction, where that has the name of an error without its ending.
+pub(crate) fn refusal((operation, table): (&'static str, &str), code: &str, message: &str) -> Fault {
+    match code {
+        "ConditionalCheckFailed" => Fault::Unmet,
+        "ItemCollectionSizeLimitExceeded" => Fault::Failed(Error::TooLarge { table: table.to_owned() }),
+        _ => named((operation, table), code, message),
+    }
 }
 
 fn named((operation, table): (&'static str, &str), code: &str, message: &str) -> Fault {

@@ -53,6 +53,12 @@ impl Limiter {
         }
     }
 
+    /// How many calls are under way, how many may be now, and how many at most.
+    pub(crate) fn figures(&self) -> (usize, usize, usize) {
+        let window = self.lock();
+        (window.under_way, window.limit(), window.most)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Window> {
         self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue::{L, M, N, Null, S};
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use understudy_dynamodb::layout::{
     Beginning, ITEM_BYTES_MAX, Item, ItemLayout, KeyAttribute, KeyKind, LayoutPlan, NullForm, Part, Path,
-    Placed, Removal, Seen, UpdateParts, Version, item_size,
+    Placed, Removal, Seen, UpdateParts, Version, bury, item_size,
 };
 use understudy_dynamodb::types::{ColumnType, DEPTH_MAX, Form, canonical, encode};
 use understudy_model::{Key, Lsn, Tuple, TupleBuilder, Value};
@@ -183,7 +183,7 @@ async fn parts_of_an_item_are_written_by_themselves() {
 
     let mut item = Item::new();
     for (key, at) in keys.iter().zip([30, 31]) {
-        assert!(lines.bury(&item, UNTIL_S).is_none());
+        assert!(bury([&lines], &item, UNTIL_S).is_none());
         let Removal::Update(removal) = lines.removal(key, version(at), UNTIL_S).expect("a removal") else {
             panic!("a part is taken out");
         };
@@ -193,7 +193,7 @@ async fn parts_of_an_item_are_written_by_themselves() {
     assert!(late.is_err() && lines.update(&partial, version(40)).is_ok());
     let late = update(&client, lines.update(&partial, version(40)).expect("an update")).await;
     assert_eq!(code(&late), REFUSED, "a part that is gone is not changed");
-    let burial = lines.bury(&item, UNTIL_S).expect("no part is left");
+    let burial = bury([&lines], &item, UNTIL_S).expect("no part is left");
     let buried = update(&client, burial.clone()).await.expect("the item becomes a tombstone");
     assert!(buried.contains_key("_d") && buried.contains_key("expires_at") && !buried.contains_key("lines"));
     let room = lines.room(&lines.item_key(&keys[0]).expect("a key")).expect("parts have a map");

@@ -1,7 +1,9 @@
 //! DynamoDB: what the server and the proxy that other tests rest on do, as our client sees it.
 
 mod layout;
+mod preflight;
 mod proxy;
+mod shop;
 mod sink;
 mod store;
 

@@ -7,6 +7,7 @@
 mod apart;
 mod key;
 mod path;
+mod remains;
 mod row;
 mod seen;
 mod size;
@@ -27,11 +28,14 @@ pub use apart::{Clash, settle_ttl, told_apart};
 pub use key::{Beginning, ItemKey, KeyAttribute, KeyKind, KeyRole};
 pub use path::Path;
 pub(crate) use path::TAG;
+pub use remains::bury;
+pub(crate) use remains::{Bound, Family, Remains};
 pub use row::Row;
 pub use seen::Seen;
 pub use size::{ITEM_BYTES_MAX, STORED_BYTES_EXTRA, item_size, value_size};
 pub use standing::{Expect, Standing};
 pub use version::Version;
+pub(crate) use write::Finds;
 pub use write::{Guard, Removal, UpdateParts};
 
 use path::Node;

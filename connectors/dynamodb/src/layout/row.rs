@@ -59,7 +59,7 @@ impl Row {
     }
 
     /// About the bytes of its values.
-    fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         let of = |sent: &Sent| match sent {
             Sent::Value(value) => size::value_size(value),
             Sent::Null | Sent::Unchanged => 1,

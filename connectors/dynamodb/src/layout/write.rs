@@ -1,6 +1,6 @@
 //! What is written of a row: a whole item, an update of what was sent, a tombstone.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -13,7 +13,7 @@ use super::{Expect, Item, ItemKey, ItemLayout, NullForm, Version, is_own, own_na
 use crate::types::{NotFit, feed};
 
 /// The longest text of an expression in bytes.
-const EXPRESSION_BYTES_MAX: usize = 4096;
+pub(super) const EXPRESSION_BYTES_MAX: usize = 4096;
 
 /// A condition with what it names.
 #[derive(Clone, PartialEq)]
@@ -41,6 +41,28 @@ pub struct UpdateParts {
     pub values: HashMap<String, AttributeValue>,
 }
 
+/// Which version a write finds, beyond that it is earlier than its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Finds {
+    /// This one or a later one.
+    From(Version),
+    /// This one.
+    Exactly(Version),
+}
+
+impl UpdateParts {
+    /// Adds to the condition which version is found.
+    pub(crate) fn and_finds(&mut self, part: Option<&str>, finds: Finds) {
+        let (is, version) = match finds {
+            Finds::From(version) => (">=", version),
+            Finds::Exactly(version) => ("=", version),
+        };
+        self.condition = format!("({}) AND #found {is} :found", self.condition);
+        self.names.insert("#found".to_owned(), own_name(VERSION, part));
+        self.values.insert(":found".to_owned(), version.to_av());
+    }
+}
+
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Guard").field("condition", &self.condition).finish_non_exhaustive()
@@ -62,7 +84,7 @@ impl fmt::Debug for UpdateParts {
 pub enum Removal {
     /// By a tombstone in its place, under the condition of [`ItemLayout::guard`].
     Put(Item),
-    /// By taking its part out of the item; [`ItemLayout::bury`] says what follows.
+    /// By taking its part out of the item; [`super::bury`] says what follows.
     Update(Box<UpdateParts>),
 }
 
@@ -208,38 +230,6 @@ impl ItemLayout {
         let (dead, parts) = (request.name(DEAD_PARTS), request.value(AttributeValue::Ss(vec![part])));
         request.add.push(format!("{dead} {parts}"));
         Ok(Removal::Update(Box::new(request.finish(item_key, condition))))
-    }
-
-    /// What makes a tombstone of an item of which no part is left, as long as nothing writes one meanwhile. `None` where a
-    /// part is left, it is a tombstone already, or it had more parts than one condition can name: some two hundred.
-    pub fn bury(&self, item: &Item, until_s: u64) -> Option<UpdateParts> {
-        let parts = version_parts(item).collect::<Vec<_>>();
-        let dead = dead_parts(item);
-        if parts.is_empty() || item.contains_key(DELETED) || !parts.iter().all(|part| dead.contains(part)) {
-            return None;
-        }
-        let key = self.key_of_item(item)?;
-        let mut request = Request::default();
-        let mut conditions = Vec::new();
-        for part in parts {
-            let name = own_name(VERSION, Some(part));
-            let value = request.value(item.get(&name)?.clone());
-            conditions.push(format!("{} = {value}", request.name(&name)));
-        }
-        let until = request.value(AttributeValue::N(until_s.to_string()));
-        for name in [Some(&DELETED.to_owned()), self.ttl_of_tombstones()].into_iter().flatten() {
-            let name = request.name(name);
-            request.set.push(format!("{name} = {until}"));
-        }
-        let keys = key.to_av();
-        let rest = item.keys().filter(|name| !is_own(name) && !keys.contains_key(*name));
-        for name in rest.filter(|name| Some(*name) != self.ttl_of_tombstones()).collect::<BTreeSet<_>>() {
-            let name = request.name(name);
-            request.remove.push(name);
-        }
-        let burial = request.finish(key, conditions.join(" AND "));
-        let is_short = burial.condition.len().max(burial.expression.len()) <= EXPRESSION_BYTES_MAX;
-        Some(burial).filter(|_| is_short)
     }
 
     /// Makes the map below which parts lie, where an update fails because it is not there. `None` where parts have none.
@@ -472,7 +462,7 @@ fn bytes(bytes: &[u8]) -> AttributeValue {
 
 /// A request in the making.
 #[derive(Default)]
-struct Request {
+pub(super) struct Request {
     /// By what each stands for.
     names: HashMap<String, String>,
     values: HashMap<String, AttributeValue>,
@@ -484,22 +474,42 @@ struct Request {
 
 impl Request {
     /// Short, since expressions are.
-    fn name(&mut self, name: &str) -> String {
+    pub(super) fn name(&mut self, name: &str) -> String {
         let next = format!("#{}", self.names.len());
         self.names.entry(name.to_owned()).or_insert(next).clone()
     }
 
-    fn value(&mut self, value: AttributeValue) -> String {
+    /// Sets what a placeholder stands for to the value of another one.
+    pub(super) fn set(&mut self, place: &str, value: &str) {
+        self.set.push(format!("{place} = {value}"));
+    }
+
+    /// Takes out what a placeholder stands for.
+    pub(super) fn remove(&mut self, place: &str) {
+        self.remove.push(place.to_owned());
+    }
+
+    /// Takes elements out of a set.
+    pub(super) fn delete_from(&mut self, set: &str, elements: AttributeValue) {
+        let (set, elements) = (self.name(set), self.value(elements));
+        self.delete.push(format!("{set} {elements}"));
+    }
+
+    pub(super) fn into_values(self) -> HashMap<String, AttributeValue> {
+        self.values
+    }
+
+    pub(super) fn value(&mut self, value: AttributeValue) -> String {
         let name = format!(":{}", self.values.len());
         self.values.insert(name.clone(), value);
         name
     }
 
-    fn placeholders(&self) -> HashMap<String, String> {
+    pub(super) fn placeholders(&self) -> HashMap<String, String> {
         self.names.iter().map(|(name, placeholder)| (placeholder.clone(), name.clone())).collect()
     }
 
-    fn finish(self, key: ItemKey, condition: String) -> UpdateParts {
+    pub(super) fn finish(self, key: ItemKey, condition: String) -> UpdateParts {
         let clauses =
             [("SET", &self.set), ("REMOVE", &self.remove), ("ADD", &self.add), ("DELETE", &self.delete)];
         let clauses = clauses.into_iter().filter(|(_, actions)| !actions.is_empty());

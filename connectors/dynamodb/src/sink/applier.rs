@@ -10,7 +10,7 @@ use understudy_model::{Before, Checkpoint, HealKey, Key, Position, Refusal, Rout
 
 use super::books::{Aside, Heals, heal_key};
 use super::fold::{Fold, Wave};
-use super::settings::OnError;
+use super::settings::{OnError, Transactions};
 use super::target::{Leaves, Target, unknown_route};
 use super::write::{Body, First, Heal, Op, Outcome, Shared, write_all};
 use crate::error::Error;
@@ -76,8 +76,20 @@ pub(super) struct Found {
 /// One pass over a batch.
 pub(super) struct Pass<'b> {
     pub(super) batch: &'b Batch,
+    /// Whole transactions, where those are to be visible all at once.
+    pub(super) whole: Wave,
+    /// What comes after them.
     pub(super) wave: Wave,
+    /// A part of the transaction that is gone through was written before its end.
+    split: bool,
     pub(super) found: Found,
+}
+
+impl<'b> Pass<'b> {
+    fn new(batch: &'b Batch) -> Pass<'b> {
+        let split = batch.first_ordinal > 0;
+        Pass { batch, whole: Wave::default(), wave: Wave::default(), split, found: Found::default() }
+    }
 }
 
 /// A change on its way to become a write.
@@ -93,7 +105,7 @@ impl Applier {
         self.check_order(batch)?;
         let shared = Arc::clone(&self.shared);
         shared.state.check(&shared.calls).await?;
-        let mut pass = Pass { batch, wave: Wave::default(), found: Found::default() };
+        let mut pass = Pass::new(batch);
         match Box::pin(self.changes(&mut pass, batch.changes.len())).await {
             Ok(()) => {}
             Err(Halt::Fatal(failure)) => return Err(failure),
@@ -126,7 +138,7 @@ impl Applier {
     async fn stop(&mut self, batch: &Batch, at: usize, failure: Failure) -> Failure {
         let whole = batch.commits.iter().rev().find(|mark| mark.changes_before <= at);
         let Some(mark) = whole else { return failure };
-        let mut pass = Pass { batch, wave: Wave::default(), found: Found::default() };
+        let mut pass = Pass::new(batch);
         let again = Box::pin(self.changes(&mut pass, mark.changes_before)).await;
         if again.is_ok() {
             // The place in the log stays, which is further back at most; what was seen of transactions is not known.
@@ -149,13 +161,57 @@ impl Applier {
 
     /// Goes through the first changes of a batch, and writes what they make.
     async fn changes(&mut self, pass: &mut Pass<'_>, count: usize) -> Result<(), Halt> {
+        let batch = pass.batch;
+        let ends = batch.commits.iter().map(|mark| mark.changes_before).collect::<Vec<_>>();
+        let mut ends = ends.into_iter().peekable();
         for at in 0..count {
             self.change(pass, at).await?;
             if pass.wave.len() >= WAVE_ROWS {
                 self.flush(pass).await?;
             }
+            while ends.next_if(|end| *end <= at + 1).is_some() {
+                self.end(pass).await?;
+            }
         }
         self.flush(pass).await
+    }
+
+    /// A transaction is whole: it joins those before it, where all of them are to be visible at once.
+    async fn end(&mut self, pass: &mut Pass<'_>) -> Result<(), Halt> {
+        if self.shared.transactions == Transactions::Rows {
+            return Ok(());
+        }
+        let is_split = std::mem::take(&mut pass.split);
+        if pass.wave.is_empty() {
+            self.shared.calls.meter.transaction(!is_split);
+            return Ok(());
+        }
+        if is_split || !pass.wave.fits() {
+            self.shared.calls.meter.transaction(false);
+            let flushed = self.flush(pass).await;
+            pass.split = false;
+            return flushed;
+        }
+        if !pass.whole.takes(&pass.wave) {
+            self.flush_whole(pass).await?;
+        }
+        self.shared.calls.meter.transaction(true);
+        for op in pass.wave.take() {
+            let meant = Meant::of(&op);
+            let fold = pass.whole.add(op)?;
+            self.folded(pass, meant, fold)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the transactions that are whole.
+    pub(super) async fn flush_whole(&mut self, pass: &mut Pass<'_>) -> Result<(), Halt> {
+        if pass.whole.is_empty() {
+            return Ok(());
+        }
+        let ops = self.noted(pass.whole.take());
+        let (outcomes, _) = Box::pin(self.shared.write_whole(ops)).await?;
+        outcomes.into_iter().try_for_each(|outcome| self.learn(pass, outcome))
     }
 
     async fn change(&mut self, pass: &mut Pass<'_>, at: usize) -> Result<(), Halt> {
@@ -248,7 +304,8 @@ impl Applier {
         let target = self.target(route)?;
         let place = (self.version(batch, step.at)?, position(batch, step.at)?);
         // What is read again is put right then, whatever is found of it now.
-        let first = if self.heals.contains(route, &key) { First::Any } else { step.first };
+        let is_read_again = self.heals.contains(route, &key);
+        let first = if is_read_again { First::Any } else { step.first };
         Ok(Op {
             layout: Arc::clone(&target.layout),
             route,
@@ -257,6 +314,7 @@ impl Applier {
             item,
             part,
             first,
+            is_new: target.is_new() && !is_read_again,
             from: place,
             body,
             upto: place,
@@ -266,8 +324,21 @@ impl Applier {
     }
 
     async fn add(&mut self, pass: &mut Pass<'_>, op: Op) -> Result<(), Halt> {
-        let (at, route, key, heal) = (op.at, op.route, op.key.clone(), op.heal.clone());
+        let meant = Meant::of(&op);
         match pass.wave.add(op)? {
+            Fold::Wait(op) => {
+                self.flush(pass).await?;
+                pass.wave.add(*op)?;
+                Ok(())
+            }
+            fold => Ok(self.folded(pass, meant, fold)?),
+        }
+    }
+
+    /// Notes what a change has found that follows others of its row.
+    fn folded(&mut self, pass: &mut Pass<'_>, meant: Meant, fold: Fold) -> Result<(), Failure> {
+        let Meant { at, route, key, heal } = meant;
+        match fold {
             Fold::Fits => {}
             Fold::Extra => self.note_surprise(pass, at, (route, &key), "extra")?,
             Fold::Missing => self.note_surprise(pass, at, (route, &key), "missing")?,
@@ -279,27 +350,33 @@ impl Applier {
                     self.read_again(pass, at, (route, heal))?;
                 }
             }
-            Fold::Wait(op) => {
-                self.flush(pass).await?;
-                pass.wave.add(*op)?;
+            Fold::Wait(_) => {
+                return Err(Failure::new(Class::Internal, "a change follows one that is not written yet"));
             }
         }
         Ok(())
     }
 
-    /// Writes what has come together.
+    /// Writes what has come together, transactions that are whole before the others.
     pub(super) async fn flush(&mut self, pass: &mut Pass<'_>) -> Result<(), Halt> {
+        self.flush_whole(pass).await?;
         if pass.wave.is_empty() {
             return Ok(());
         }
-        let ops = pass.wave.take();
+        pass.split = true;
+        let ops = self.noted(pass.wave.take());
+        let outcomes = write_all(&self.shared, ops).await?;
+        outcomes.into_iter().try_for_each(|outcome| self.learn(pass, outcome))
+    }
+
+    /// Notes that routes have rows which are about to be written.
+    fn noted(&mut self, ops: Vec<Op>) -> Vec<Op> {
         for op in &ops {
             if let Some(target) = self.targets.get_mut(op.route.index()) {
                 target.has_rows |= !matches!(op.body, Body::Gone);
             }
         }
-        let outcomes = write_all(&self.shared, ops).await?;
-        outcomes.into_iter().try_for_each(|outcome| self.learn(pass, outcome))
+        ops
     }
 
     fn learn(&mut self, pass: &mut Pass<'_>, outcome: Outcome) -> Result<(), Halt> {
@@ -443,6 +520,20 @@ impl Applier {
 
     pub(super) fn version(&self, batch: &Batch, at: usize) -> Result<Version, Failure> {
         Ok(Version::change(self.epoch, position(batch, at)?))
+    }
+}
+
+/// What a change is about that becomes a write.
+struct Meant {
+    at: usize,
+    route: RouteId,
+    key: Key,
+    heal: Option<HealKey>,
+}
+
+impl Meant {
+    fn of(op: &Op) -> Meant {
+        Meant { at: op.at, route: op.route, key: op.key.clone(), heal: op.heal.clone() }
     }
 }
 

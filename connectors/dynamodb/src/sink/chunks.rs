@@ -126,7 +126,7 @@ impl Job {
     /// Whether its rows may be put in batches, and for how long one of those may be in doubt.
     fn in_doubt(&self) -> Option<Duration> {
         let is_copy = matches!(self.chunk.kind, PlacedKind::Copy { .. });
-        let is_first = !self.target.complete && !self.target.renewed;
+        let is_first = self.target.is_new() && self.target.alone;
         match self.shared.batches {
             Batches::FirstCopy { in_doubt } if is_copy && is_first => Some(in_doubt),
             Batches::FirstCopy { .. } | Batches::Never => None,
@@ -173,6 +173,7 @@ impl Job {
             item,
             part,
             first: First::Any,
+            is_new: self.target.is_new() && !is_heal(&self.chunk),
             from: place,
             body,
             upto: place,

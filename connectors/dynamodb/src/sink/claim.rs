@@ -24,6 +24,7 @@ pub(super) fn read(claimed: Claimed, targets: &mut [Target]) -> Found {
     let mut found = Found::default();
     for target in targets.iter_mut() {
         (target.registered, target.complete, target.renewed) = (false, false, false);
+        target.alone = false;
         target.units.clear();
     }
     let (routes, of_number) = routes(&claimed.forms, targets);
@@ -32,6 +33,7 @@ pub(super) fn read(claimed: Claimed, targets: &mut [Target]) -> Found {
         let number = form.route();
         match (form, number.and_then(|number| of_number.get(&number).copied())) {
             (Form::Departed(table), _) => gone.push(*table),
+            (Form::Sweep, _) => {}
             (_, None) => {
                 found.absent.insert(of.clone(), Note::Remove);
                 if let Form::Unit(unit) = form {
@@ -81,6 +83,7 @@ fn routes(forms: &[(String, Form)], targets: &mut [Target]) -> (Vec<SavedRoute>,
         if let Some(ours) = ours {
             (ours.number, ours.registered) = (known.number, true);
             (ours.complete, ours.renewed) = (known.complete, known.renewed);
+            ours.alone = known.alone;
             of_number.insert(known.number, ours.route());
         }
         routes.push(SavedRoute {

@@ -54,6 +54,17 @@ impl Wave {
         self.ops.len()
     }
 
+    /// The rows, in the order of their first changes.
+    pub(super) fn ops(&self) -> &[Op] {
+        &self.ops
+    }
+
+    /// Whether what a change finds cannot be known before the others are written.
+    pub(super) fn waits(&self, op: &Op) -> bool {
+        let is_free = op.first == First::Free;
+        is_free && matches!(self.known(&op.item, op.part.as_deref()), Known::Part)
+    }
+
     /// The rows, each with all its changes.
     pub(super) fn take(&mut self) -> Vec<Op> {
         self.at.clear();
@@ -81,11 +92,11 @@ impl Wave {
         let lost = || Failure::new(Class::Internal, "a row that is to be written is not where it was put");
         let earlier = self.ops.get_mut(*at).ok_or_else(lost)?;
         let fold = match (&earlier.body, &op.body) {
-            (Body::Patch(_), Body::Put(_)) if op.first == First::Free => return Ok(Fold::Wait(Box::new(op))),
+            (Body::Patch(_), _) if op.first == First::Free => return Ok(Fold::Wait(Box::new(op))),
             (Body::Gone, Body::Patch(_)) => {
                 return Ok(Fold::Nothing { is_expected: op.first == First::There });
             }
-            (Body::Put(_), Body::Put(_)) if op.first == First::Free => Fold::Extra,
+            (Body::Put(_), _) if op.first == First::Free => Fold::Extra,
             (Body::Gone, Body::Put(_) | Body::Gone) if op.first == First::There => Fold::Missing,
             _ => Fold::Fits,
         };

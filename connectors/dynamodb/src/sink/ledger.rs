@@ -66,8 +66,9 @@ impl Applier {
     async fn copy_again(&mut self, route: RouteId) -> Result<(), Failure> {
         let target = self.target(route)?;
         let was_filled = target.renewed || target.complete || target.has_rows || self.has_rows(route).await?;
+        let alone = !was_filled && self.is_empty(route).await?;
         let target = self.target_mut(route)?;
-        (target.complete, target.renewed) = (false, was_filled);
+        (target.complete, target.renewed, target.alone) = (false, was_filled, alone);
         Ok(())
     }
 
@@ -105,7 +106,7 @@ impl Applier {
     }
 
     /// Whether there is any row of a route.
-    async fn has_rows(&self, route: RouteId) -> Result<bool, Failure> {
+    pub(super) async fn has_rows(&self, route: RouteId) -> Result<bool, Failure> {
         let layout = &self.target(route)?.layout;
         let tag = AttributeValue::S(layout.plan().tag.clone());
         let mut from = None;
@@ -117,6 +118,20 @@ impl Applier {
             match page.1 {
                 Some(next) => from = Some(next),
                 None => return Ok(false),
+            }
+        }
+    }
+
+    /// Whether the table of a route has no item, whosever.
+    async fn is_empty(&self, route: RouteId) -> Result<bool, Failure> {
+        let table = &self.target(route)?.layout.plan().table;
+        let mut from = None;
+        loop {
+            let page = self.shared.calls.page(table, from, Some(1)).await?;
+            match page {
+                (items, _) if !items.is_empty() => return Ok(false),
+                (_, Some(next)) => from = Some(next),
+                (_, None) => return Ok(true),
             }
         }
     }

@@ -2,13 +2,15 @@
 //!
 //! `applier` goes through a batch, `fold` lets the changes to one row become one write, `moves` and `truncate` do what is about
 //! more than one row, and `write` writes rows as they are expected to stand and finds out where they do not. `chunks` writes
-//! placed chunks beside it, with `batches` those of a first copy, `ledger` records entries, and `claim` reads what is remembered.
+//! placed chunks beside it, with `batches` those of a first copy, `ledger` records entries, `claim` reads what is remembered, and
+//! `keeping` is what a start asks for besides.
 
 mod settings;
 mod target;
 
 mod books;
 mod claim;
+mod keeping;
 mod ledger;
 
 mod applier;
@@ -18,7 +20,11 @@ mod truncate;
 
 mod batches;
 mod chunks;
+mod whole;
 mod write;
+
+mod forget;
+mod sweep;
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -30,7 +36,10 @@ use understudy_contract::{
 };
 use understudy_model::{Checkpoint, RouteId};
 
-pub use settings::{Batches, OnError, SinkSettings};
+pub use forget::{Forget, forget};
+pub use keeping::Judge;
+pub use settings::{Batches, OnError, SinkSettings, Transactions, given_up};
+pub use sweep::{SEGMENTS_MAX, SweepSettings, Swept, sweep};
 pub use target::{DynamoTable, Leaves, NoLeaves};
 
 use applier::Applier;
@@ -39,6 +48,7 @@ use chunks::{Job, Writers};
 use write::Shared;
 
 use crate::calls::Calls;
+use crate::meter::Figures;
 use crate::state::{Notes, State};
 
 /// Green as tables of DynamoDB.
@@ -48,6 +58,7 @@ use crate::state::{Notes, State};
 ///
 /// - Rows are visible as they are written, those of one transaction one after the other, and those of a transaction that is still
 ///   open before its end. The checkpoint, and what is recorded with it, follows once all rows before it are acknowledged.
+///   With [`Transactions::Whole`] those that DynamoDB's transactions take are visible all at once, and in order.
 /// - After a crash rows may be ahead of the checkpoint. The changes from there on are applied again, and every row ends as they
 ///   leave it: each write carries a version, and none takes effect over a later one. A row of which only a part was sent then, and
 ///   which is ahead, is reported to be read again; nothing that is ahead counts as a mismatch.
@@ -78,17 +89,21 @@ impl DynamoSink {
         leaves: Arc<dyn Leaves>,
     ) -> Result<DynamoSink, Failure> {
         let state = State::new(&settings.state_table, &settings.migration, settings.instance);
+        let targets = target::targets(tables)?;
         let shared = Shared {
             calls: Calls::new(client, settings.calls),
             state,
             on_error: settings.on_error,
             tombstones: settings.tombstones,
             batches: settings.batches,
+            transactions: settings.transactions,
+            adopts: settings.adopts,
+            layouts: targets.iter().map(|target| Arc::clone(&target.layout)).collect(),
         };
         let applier = Applier {
             shared: Arc::new(shared),
             leaves,
-            targets: target::targets(tables)?,
+            targets,
             heals: Heals::default(),
             aside: Aside::default(),
             begun: false,
@@ -107,6 +122,11 @@ impl DynamoSink {
             claimed: false,
             absent: Notes::new(),
         })
+    }
+
+    /// What calls have come to, for as long as anybody asks, also while somebody else has the sink.
+    pub fn meter(&self) -> Meter {
+        Meter(Arc::clone(&self.applier.shared))
     }
 
     /// In which state each of these routes' sources stands in the publication, recorded when something else is of the route.
@@ -217,6 +237,17 @@ impl DynamoSink {
             self.applier.aside.add(route, key, of);
         }
         outcome.done
+    }
+}
+
+/// Tells what a sink's calls have come to.
+#[derive(Debug, Clone)]
+pub struct Meter(Arc<Shared>);
+
+impl Meter {
+    /// All of it so far.
+    pub fn figures(&self) -> Figures {
+        self.0.calls.figures()
     }
 }
 

@@ -94,7 +94,12 @@ impl Applier {
             Known::Row(row) => return Ok(Base::Row(Box::new(row.clone()))),
             Known::Gone => return Ok(Base::Missing { was_ahead: false }),
             Known::Part => self.flush(pass).await?,
-            Known::Nothing => {}
+            Known::Nothing => match pass.whole.known(&item, part.as_deref()) {
+                Known::Row(row) => return Ok(Base::Row(Box::new(row.clone()))),
+                Known::Gone => return Ok(Base::Missing { was_ahead: false }),
+                Known::Part => self.flush_whole(pass).await?,
+                Known::Nothing => {}
+            },
         }
         Ok(self.stored(pass, at, (route, old, &item, part.as_deref())).await?)
     }

@@ -57,6 +57,8 @@ pub(super) struct Target {
     pub(super) complete: bool,
     /// Whether the copy that is not complete writes over rows that were there before it.
     pub(super) renewed: bool,
+    /// Whether its table had no item when its copy was planned.
+    pub(super) alone: bool,
     /// The state of its source's place in the publication.
     pub(super) published: Option<String>,
     /// Whether this instance has written rows of it since its copy was last planned, so that nobody need look for some.
@@ -73,6 +75,7 @@ impl Target {
             registered: false,
             complete: false,
             renewed: false,
+            alone: false,
             published: None,
             has_rows: false,
             units: BTreeMap::new(),
@@ -81,6 +84,11 @@ impl Target {
 
     pub(super) fn route(&self) -> RouteId {
         self.green.route
+    }
+
+    /// Whether a first copy is under way: what is there beside its rows is none of the route's.
+    pub(super) fn is_new(&self) -> bool {
+        !self.renewed && !self.complete
     }
 
     /// Whether a copy goes over rows that were there before it.
@@ -103,6 +111,7 @@ impl Target {
             fingerprint: self.green.fingerprint.clone(),
             complete: self.complete,
             renewed: self.renewed,
+            alone: self.alone,
             published: self.published.clone(),
         }
     }

@@ -8,10 +8,10 @@ use tokio::task::JoinSet;
 use understudy_contract::{Class, Failure};
 use understudy_model::{HealKey, Key, Position, RouteId};
 
-use super::settings::{Batches, OnError};
+use super::settings::{Batches, OnError, Transactions};
 use crate::calls::{Calls, Written};
 use crate::error::Error;
-use crate::layout::{Expect, Item, ItemKey, ItemLayout, Removal, Row, Standing, UpdateParts, Version};
+use crate::layout::{Expect, Item, ItemKey, ItemLayout, Removal, Row, Standing, UpdateParts, Version, bury};
 use crate::state::{Notes, State, surprise};
 
 /// How many rows are on their way at once at most. How many calls those are is for each table to say.
@@ -28,11 +28,15 @@ pub(super) struct Shared {
     pub(super) on_error: OnError,
     pub(super) tombstones: Duration,
     pub(super) batches: Batches,
+    pub(super) transactions: Transactions,
+    pub(super) adopts: bool,
+    /// Those of all routes: some share items.
+    pub(super) layouts: Vec<Arc<ItemLayout>>,
 }
 
 impl Shared {
     /// Until when a row that is deleted now is remembered, in seconds since 1970.
-    fn until_s(&self) -> u64 {
+    pub(super) fn until_s(&self) -> u64 {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         now.saturating_add(self.tombstones).as_secs()
     }
@@ -47,6 +51,17 @@ pub(super) enum First {
     There,
     /// That it is not there.
     Free,
+}
+
+impl First {
+    /// How the row is expected to stand, before anything else is known of it.
+    pub(super) fn expect(self) -> Expect {
+        match self {
+            First::Any => Expect::Any,
+            First::There => Expect::There,
+            First::Free => Expect::Gone,
+        }
+    }
 }
 
 /// What becomes of a row.
@@ -72,6 +87,8 @@ pub(super) struct Op {
     pub(super) part: Option<String>,
     /// What the first of the changes finds.
     pub(super) first: First,
+    /// Whether the route is in its first copy: what is there without a version was there before it.
+    pub(super) is_new: bool,
     /// The version and the identity of the first.
     pub(super) from: (Version, Position),
     pub(super) body: Body,
@@ -95,6 +112,12 @@ pub(super) struct Outcome {
     pub(super) refused: Option<Error>,
 }
 
+impl Outcome {
+    pub(super) fn new(op: Op) -> Outcome {
+        Outcome { op, surprised: false, heal: Heal::No, refused: None }
+    }
+}
+
 /// Why a row has to be read again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Heal {
@@ -107,13 +130,13 @@ pub(super) enum Heal {
 }
 
 /// A request in the form that the row's item asks for.
-enum Request {
+pub(super) enum Request {
     Put(Item, crate::layout::Guard),
     Update(UpdateParts, ReturnValue),
 }
 
 /// What is to be done after a condition did not hold.
-enum Next {
+pub(super) enum Next {
     Again(Expect),
     Over,
 }
@@ -152,12 +175,8 @@ impl Shared {
     }
 
     async fn rounds(&self, op: Op) -> Result<Outcome, Error> {
-        let mut outcome = Outcome { op, surprised: false, heal: Heal::No, refused: None };
-        let mut expect = match outcome.op.first {
-            First::Any => Expect::Any,
-            First::There => Expect::There,
-            First::Free => Expect::Gone,
-        };
+        let mut expect = op.first.expect();
+        let mut outcome = Outcome::new(op);
         for _ in 0..ROUNDS_MOST {
             let written = match self.attempt(&outcome.op, &expect).await {
                 Err(error) if error.is_of_row() => {
@@ -189,7 +208,7 @@ impl Shared {
         }
     }
 
-    fn request(&self, op: &Op, expect: &Expect) -> Result<Request, Error> {
+    pub(super) fn request(&self, op: &Op, expect: &Expect) -> Result<Request, Error> {
         let version = op.upto.0;
         Ok(match &op.body {
             Body::Put(row) if op.part.is_none() => {
@@ -220,17 +239,25 @@ impl Shared {
                 }
             }
             (Body::Gone, Some(now)) => {
-                if let Some(burial) = op.layout.bury(&now, self.until_s()) {
-                    // Where its condition does not hold, a part of the item lives again.
-                    self.calls.update(burial, ReturnValue::None).await?;
-                }
+                self.bury(op, &now).await?;
             }
             (Body::Put(_) | Body::Patch(_) | Body::Gone, _) => {}
         }
         Ok(())
     }
 
-    async fn make_room(&self, op: &Op) -> Result<(), Error> {
+    /// Makes a tombstone of an item of which no part is left.
+    pub(super) async fn bury(&self, op: &Op, now: &Item) -> Result<(), Error> {
+        let table = op.item.table();
+        let into_table = self.layouts.iter().map(Arc::as_ref).filter(|layout| layout.plan().table == table);
+        if let Some(burial) = bury(into_table, now, self.until_s()) {
+            // Where its condition does not hold, a part of the item lives, or lives again.
+            self.calls.update(burial, ReturnValue::None).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn make_room(&self, op: &Op) -> Result<(), Error> {
         if let Some(room) = op.layout.room(&op.item) {
             self.calls.update(room, ReturnValue::None).await?;
         }
@@ -238,7 +265,7 @@ impl Shared {
     }
 
     /// The row does not stand as expected: what that means, and what is to be done.
-    async fn unmet(&self, outcome: &mut Outcome, found: Option<&Item>) -> Result<Next, Error> {
+    pub(super) async fn unmet(&self, outcome: &mut Outcome, found: Option<&Item>) -> Result<Next, Error> {
         let op = &outcome.op;
         let standing = op.layout.standing(found, op.part.as_deref());
         if let Some(version) = standing.version() {
@@ -254,7 +281,8 @@ impl Shared {
                 return Ok(Next::Over);
             }
         }
-        if standing == Standing::Others {
+        let is_strangers = op.is_new && !self.adopts && matches!(standing, Standing::Unversioned(_));
+        if standing == Standing::Others || is_strangers {
             let (table, item) = (op.item.table().to_owned(), op.item.hashed());
             outcome.refused = Some(Error::Others { table, item });
             return Ok(Next::Over);

@@ -64,6 +64,7 @@ pub(crate) struct RouteForm {
     pub(crate) fingerprint: String,
     pub(crate) complete: bool,
     pub(crate) renewed: bool,
+    pub(crate) alone: bool,
     pub(crate) published: Option<String>,
 }
 
@@ -83,10 +84,20 @@ pub(crate) enum Form {
     Route(RouteForm),
     Unit(UnitForm),
     Done(DoneForm),
-    Heal { route: u32, key: HealKey },
-    Aside { route: u32, key: Key },
-    Surprise { route: u32 },
+    Heal {
+        route: u32,
+        key: HealKey,
+    },
+    Aside {
+        route: u32,
+        key: Key,
+    },
+    Surprise {
+        route: u32,
+    },
     Departed(RelationId),
+    /// How far a sweep is.
+    Sweep,
 }
 
 impl Form {
@@ -97,7 +108,7 @@ impl Form {
             Form::Unit(unit) => unit.route,
             Form::Done(done) => done.route,
             Form::Heal { route, .. } | Form::Aside { route, .. } | Form::Surprise { route } => *route,
-            Form::Departed(_) => return None,
+            Form::Departed(_) | Form::Sweep => return None,
         })
     }
 }
@@ -126,7 +137,7 @@ impl Fields {
         self
     }
 
-    fn flag(mut self, name: &str, flag: bool) -> Fields {
+    pub(crate) fn flag(mut self, name: &str, flag: bool) -> Fields {
         self.0.insert(name.to_owned(), AttributeValue::Bool(flag));
         self
     }
@@ -138,13 +149,13 @@ impl Fields {
         }
     }
 
-    fn key(mut self, name: &str, key: &Key) -> Fields {
+    pub(crate) fn key(mut self, name: &str, key: &Key) -> Fields {
         let texts = key.texts().map(|text| AttributeValue::B(Blob::new(text))).collect();
         self.0.insert(name.to_owned(), AttributeValue::L(texts));
         self
     }
 
-    fn table(self, name: &str, table: &TableName) -> Fields {
+    pub(crate) fn table(self, name: &str, table: &TableName) -> Fields {
         self.text(&format!("{name}_schema"), &table.schema).text(&format!("{name}_name"), &table.name)
     }
 
@@ -167,17 +178,17 @@ impl Reading<'_> {
         self.0.get(name)?.as_n().ok()?.parse().ok()
     }
 
-    fn flag(&self, name: &str) -> Option<bool> {
+    pub(crate) fn flag(&self, name: &str) -> Option<bool> {
         self.0.get(name)?.as_bool().ok().copied()
     }
 
-    fn key(&self, name: &str) -> Option<Key> {
+    pub(crate) fn key(&self, name: &str) -> Option<Key> {
         let texts = self.0.get(name)?.as_l().ok()?;
         let texts = texts.iter().map(|text| text.as_b().ok().map(AsRef::as_ref));
         Some(Key::from_texts(texts.collect::<Option<Vec<&[u8]>>>()?))
     }
 
-    fn table(&self, name: &str) -> Option<TableName> {
+    pub(crate) fn table(&self, name: &str) -> Option<TableName> {
         Some(TableName::new(self.text(&format!("{name}_schema"))?, self.text(&format!("{name}_name"))?))
     }
 
@@ -194,6 +205,7 @@ impl Reading<'_> {
             }
             "aside" => Form::Aside { route: self.number("route")?, key: self.key("key")? },
             "surprise" => Form::Surprise { route: self.number("route")? },
+            "sweep" => Form::Sweep,
             "departed" => Form::Departed(RelationId(self.number("oid")?)),
             _ => return None,
         })
@@ -207,6 +219,7 @@ impl Reading<'_> {
             fingerprint: self.text("fingerprint")?.to_owned(),
             complete: self.flag("complete")?,
             renewed: self.flag("renewed")?,
+            alone: self.flag("alone").unwrap_or(false),
             published: self.text("published").map(str::to_owned),
         })
     }
@@ -284,6 +297,7 @@ impl RouteForm {
             .text("fingerprint", &self.fingerprint)
             .flag("complete", self.complete)
             .flag("renewed", self.renewed)
+            .flag("alone", self.alone)
             .maybe_text("published", self.published.as_deref());
         (format!("route#{:05}", self.number), Note::Put(fields.0))
     }

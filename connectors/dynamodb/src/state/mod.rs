@@ -5,23 +5,27 @@
 
 mod forms;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+mod forget;
+mod swept;
 
-use aws_sdk_dynamodb::types::{
-    AttributeDefinition, AttributeValue, BillingMode, ConditionCheck, Delete, KeySchemaElement, KeyType, Put,
-    ScalarAttributeType, TableStatus, TransactWriteItem,
-};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Delete, Put, TransactWriteItem};
 use understudy_contract::{Cursor, Lineage};
 use understudy_model::{Checkpoint, Xid};
 
 use crate::calls::{Calls, Transacted, Written};
+use crate::definitions::{TableDefinition, TableKey};
 use crate::error::Error;
-use crate::layout::{Guard, Item};
+use crate::estimate::Billing;
+use crate::layout::{Guard, Item, KeyKind};
 
+use forms::ranges;
 pub(crate) use forms::{
-    DoneForm, Form, Note, Notes, Progress, RouteForm, UnitForm, Why, aside, departed, heal, heal_of, surprise,
+    DoneForm, Fields, Form, MIGRATION, Note, Notes, OF, OWNER, Progress, Reading, RouteForm, UnitForm, Why,
+    aside, departed, heal, heal_of, surprise,
 };
-use forms::{Fields, MIGRATION, OF, OWNER, Reading, ranges};
+pub(crate) use swept::Swept;
 
 /// How many notes go into one transaction, beside the check of the owner. DynamoDB takes 100 parts and 4 MB; a note has some 8 KB
 /// at most, of keys that Postgres' indexes take.
@@ -29,12 +33,6 @@ const NOTES_AT_ONCE: usize = 99;
 
 /// How often a claim is tried again because another one came between.
 const CLAIMS_MOST: u32 = 8;
-
-/// How long a table that we create may take until it can be used.
-const CREATION: Duration = Duration::from_secs(120);
-
-/// How often it is asked after.
-const CREATION_POLL: Duration = Duration::from_millis(500);
 
 /// The state of one migration, for one instance.
 #[derive(Debug, Clone)]
@@ -87,7 +85,7 @@ impl State {
         for _ in 0..CLAIMS_MOST {
             let owner = match calls.get(&self.table, self.key(OWNER)).await {
                 Err(Error::NoTable { .. }) if !reclaim => {
-                    self.create(calls).await?;
+                    definition(&self.table).make(calls.client()).await?;
                     continue;
                 }
                 owner => owner?,
@@ -98,8 +96,8 @@ impl State {
             }
             let before = owner.as_ref().map_or(Some(0), |owner| Reading(owner).number::<u32>("epoch"));
             let before = before.ok_or_else(|| self.unreadable("the run's number"))?;
-            // A state table that was lost does not take the versions of items with it: time goes on where it began.
-            let epoch = before.saturating_add(1).max(minutes_now());
+            // A state that was lost or forgotten does not take the versions of items with it: time goes on where it began.
+            let epoch = before.saturating_add(1).max(seconds_now());
             let mut item = owner.unwrap_or_else(|| self.key(OWNER));
             let progress = Reading(&item).progress().map_err(|what| self.unreadable(what))?;
             let ours = Fields::default().text("token", &self.token).number("epoch", u64::from(epoch)).0;
@@ -117,7 +115,8 @@ impl State {
         Err(Error::Unsteady { table: self.table.clone(), item: OWNER.to_owned() })
     }
 
-    async fn forms(&self, calls: &Calls) -> Result<Vec<(String, Form)>, Error> {
+    /// What is remembered, by what each tells of; without the owner.
+    pub(crate) async fn forms(&self, calls: &Calls) -> Result<Vec<(String, Form)>, Error> {
         let (mut forms, mut from) = (Vec::new(), None);
         loop {
             let this = AttributeValue::S(self.migration.clone());
@@ -167,6 +166,23 @@ impl State {
         let removed: &[&str] =
             if lineage.publication.is_some() { &["unseen"] } else { &["unseen", "publication"] };
         self.move_on(calls, (fields.0, removed), (from, checkpoint)).await
+    }
+
+    /// Records the version of the publication that is counted on from now on, at the checkpoint where green stands.
+    pub(crate) async fn publish(
+        &self,
+        calls: &Calls,
+        publication: &str,
+        at: Checkpoint,
+    ) -> Result<(), Error> {
+        let fields = Fields::default().text("publication", publication);
+        self.move_on(calls, (fields.0, &[]), (Some(at), at)).await
+    }
+
+    /// How far the migration is, whoever owns it; `None`: it has not begun.
+    pub(crate) async fn progress(&self, calls: &Calls) -> Result<Option<Progress>, Error> {
+        let Some(owner) = calls.get(&self.table, self.key(OWNER)).await? else { return Ok(None) };
+        Reading(&owner).progress().map_err(|what| self.unreadable(what))
     }
 
     /// Moves the checkpoint, while this instance owns the migration and nobody else has moved it.
@@ -285,42 +301,17 @@ impl State {
         let code = "not sent".to_owned();
         Error::Invalid { operation: "TransactWriteItems", table: self.table.clone(), code }
     }
+}
 
-    /// Creates the table, and waits until it can be used. Others may be doing the same.
-    async fn create(&self, calls: &Calls) -> Result<(), Error> {
-        let client = calls.client();
-        let mut creation =
-            client.create_table().table_name(&self.table).billing_mode(BillingMode::PayPerRequest);
-        for (name, kind) in [(MIGRATION, KeyType::Hash), (OF, KeyType::Range)] {
-            let key = KeySchemaElement::builder().attribute_name(name).key_type(kind).build();
-            let attribute = AttributeDefinition::builder()
-                .attribute_name(name)
-                .attribute_type(ScalarAttributeType::S)
-                .build();
-            creation = creation
-                .key_schema(key.map_err(|_| self.unsent())?)
-                .attribute_definitions(attribute.map_err(|_| self.unsent())?);
-        }
-        let created = Box::pin(creation.send()).await;
-        let failed = |error| match crate::error::fault(error, ("CreateTable", &self.table)) {
-            crate::error::Fault::Failed(error) => error,
-            _ => Error::NoAnswer { why: "the state table could not be created".to_owned() },
-        };
-        if let Err(error) = created
-            && !error.as_service_error().is_some_and(|error| error.is_resource_in_use_exception())
-        {
-            return Err(failed(&error));
-        }
-        let until = std::time::Instant::now() + CREATION;
-        while std::time::Instant::now() < until {
-            let found = Box::pin(client.describe_table().table_name(&self.table).send()).await;
-            let status = found.ok().and_then(|found| found.table?.table_status);
-            if status == Some(TableStatus::Active) {
-                return Ok(());
-            }
-            tokio::time::sleep(CREATION_POLL).await;
-        }
-        Err(Error::NoAnswer { why: "the state table that was created cannot be used yet".to_owned() })
+/// The table that keeps the state of migrations.
+pub(crate) fn definition(table: &str) -> TableDefinition {
+    let text = |name: &str| (name.to_owned(), KeyKind::S);
+    TableDefinition {
+        name: table.to_owned(),
+        key: TableKey { pk: text(MIGRATION), sk: Some(text(OF)) },
+        indexes: Vec::new(),
+        ttl: None,
+        billing: Billing::OnDemand,
     }
 }
 
@@ -343,8 +334,9 @@ fn whole(former: Option<&str>, checkpoint: Option<Checkpoint>) -> Guard {
     Guard { condition, names: names(&["token", "checkpoint"]), values }
 }
 
-/// Minutes since 1970.
-fn minutes_now() -> u32 {
+/// Seconds since 1970, of which this has enough until 2106. So a migration that is begun anew does not fall behind versions of one
+/// that was forgotten, unless that was claimed more than once a second all its life.
+fn seconds_now() -> u32 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u32::try_from(since.as_secs() / 60).unwrap_or(u32::MAX)
+    u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
 }

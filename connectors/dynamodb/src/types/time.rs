@@ -1,5 +1,7 @@
 //! Dates and timestamps: from the ISO style of Postgres to texts of ISO-8601 that sort, and to seconds.
 
+use understudy_model::CivilDate;
+
 use super::NotFit;
 
 /// Which of the types a text is of.
@@ -10,15 +12,12 @@ pub(super) enum Kind {
     Date,
 }
 
-const MICROS_PER_SECOND: i128 = 1_000_000;
-const SECONDS_PER_DAY: i128 = 86_400;
-const MICROS_PER_DAY: i128 = SECONDS_PER_DAY * MICROS_PER_SECOND;
+const SECONDS_PER_DAY: i64 = 86_400;
 
 /// The text that is stored: UTC with `Z` for what has a zone, always six digits of a second, four of a year.
 pub(super) fn iso(kind: Kind, text: &str) -> Result<String, NotFit> {
-    let micros = micros(kind, text)?;
-    let (days, in_day) = (micros.div_euclid(MICROS_PER_DAY), micros.rem_euclid(MICROS_PER_DAY));
-    let (year, month, day) = civil(days);
+    let Moment { seconds, micros } = moment(kind, text)?;
+    let CivilDate { year, month, day } = CivilDate::from_unix_days(seconds.div_euclid(SECONDS_PER_DAY));
     if !(1..=9999).contains(&year) {
         return Err(NotFit::new(
             "a time before the year 1 or after 9999 does not sort as text: `form: text` keeps it",
@@ -28,15 +27,15 @@ pub(super) fn iso(kind: Kind, text: &str) -> Result<String, NotFit> {
     if kind == Kind::Date {
         return Ok(date);
     }
-    let (seconds, fraction) = (in_day / MICROS_PER_SECOND, in_day % MICROS_PER_SECOND);
+    let seconds = seconds.rem_euclid(SECONDS_PER_DAY);
     let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     let zone = if kind == Kind::TimestampTz { "Z" } else { "" };
-    Ok(format!("{date}T{hour:02}:{minute:02}:{second:02}.{fraction:06}{zone}"))
+    Ok(format!("{date}T{hour:02}:{minute:02}:{second:02}.{micros:06}{zone}"))
 }
 
 /// Whole seconds since 1970 in UTC, as TTL counts them; a fraction is cut off.
-pub(super) fn epoch_seconds(kind: Kind, text: &str) -> Result<i128, NotFit> {
-    Ok(micros(kind, text)?.div_euclid(MICROS_PER_SECOND))
+pub(super) fn epoch_seconds(kind: Kind, text: &str) -> Result<i64, NotFit> {
+    Ok(moment(kind, text)?.seconds)
 }
 
 /// A text of [`iso`] as Postgres writes the same moment in UTC.
@@ -50,8 +49,15 @@ pub(super) fn as_postgres(kind: Kind, iso: &str) -> String {
     format!("{}{zone}", text.replacen('T', " ", 1))
 }
 
-/// Microseconds since 1970 in UTC.
-fn micros(kind: Kind, text: &str) -> Result<i128, NotFit> {
+/// A point in time.
+struct Moment {
+    /// Whole seconds since 1970 in UTC.
+    seconds: i64,
+    /// Microseconds after those, less than a million.
+    micros: i64,
+}
+
+fn moment(kind: Kind, text: &str) -> Result<Moment, NotFit> {
     if text.ends_with("infinity") {
         return Err(NotFit::new("infinity has no place among times: `form: text` keeps it"));
     }
@@ -65,13 +71,13 @@ struct Reader<'t> {
 }
 
 impl<'t> Reader<'t> {
-    fn moment(&mut self, kind: Kind) -> Option<i128> {
+    fn moment(&mut self, kind: Kind) -> Option<Moment> {
         let year = self.digits(4, 7)?;
         self.expect("-")?;
         let month = self.between(1, 12)?;
         self.expect("-")?;
         let day = self.between(1, 31)?;
-        let in_day = if kind == Kind::Date { 0 } else { self.time_of_day()? };
+        let (of_day, micros) = if kind == Kind::Date { (0, 0) } else { self.time_of_day()? };
         let zone = if kind == Kind::TimestampTz { self.zone()? } else { 0 };
         let year = match self.rest.strip_suffix(" BC") {
             Some(rest) => {
@@ -80,12 +86,13 @@ impl<'t> Reader<'t> {
             }
             None => year,
         };
-        let days = days_from_civil(year, month, day);
-        (civil(days) == (year, month, day))
-            .then_some(days * MICROS_PER_DAY + in_day - zone * MICROS_PER_SECOND)
+        let date = CivilDate { year, month, day };
+        let seconds = date.unix_days() * SECONDS_PER_DAY + of_day - zone;
+        date.exists().then_some(Moment { seconds, micros })
     }
 
-    fn time_of_day(&mut self) -> Option<i128> {
+    /// Seconds since midnight, and microseconds after those.
+    fn time_of_day(&mut self) -> Option<(i64, i64)> {
         self.expect(" ").or_else(|| self.expect("T"))?;
         let hour = self.between(0, 23)?;
         self.expect(":")?;
@@ -96,13 +103,13 @@ impl<'t> Reader<'t> {
         if self.expect(".").is_some() {
             let digits = self.span();
             fraction =
-                format!("{digits:0<6}").parse::<i128>().ok().filter(|_| (1..=6).contains(&digits.len()))?;
+                format!("{digits:0<6}").parse::<i64>().ok().filter(|_| (1..=6).contains(&digits.len()))?;
         }
-        Some(((hour * 60 + minute) * 60 + second) * MICROS_PER_SECOND + fraction)
+        Some(((hour * 60 + minute) * 60 + second, fraction))
     }
 
     /// Seconds east of Greenwich.
-    fn zone(&mut self) -> Option<i128> {
+    fn zone(&mut self) -> Option<i64> {
         if self.expect("Z").is_some() {
             return Some(0);
         }
@@ -130,39 +137,15 @@ impl<'t> Reader<'t> {
         digits
     }
 
-    fn digits(&mut self, least: usize, most: usize) -> Option<i128> {
+    fn digits(&mut self, least: usize, most: usize) -> Option<i64> {
         let digits = self.span();
         (least..=most).contains(&digits.len()).then(|| digits.parse().ok()).flatten()
     }
 
     /// Two digits within bounds.
-    fn between(&mut self, least: i128, most: i128) -> Option<i128> {
+    fn between(&mut self, least: i64, most: i64) -> Option<i64> {
         self.digits(2, 2).filter(|number| (least..=most).contains(number))
     }
-}
-
-/// Days since 1970-01-01 in the calendar that Postgres uses for all times.
-fn days_from_civil(year: i128, month: i128, day: i128) -> i128 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    era * 146_097 + day_of_era - 719_468
-}
-
-/// Year, month and day; the year before 1 is 0.
-fn civil(days: i128) -> (i128, i128, i128) {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + i128::from(month <= 2);
-    (year, month, day)
 }
 
 #[cfg(test)]
@@ -233,11 +216,9 @@ mod tests {
     proptest! {
         /// Blue is asked by the very text that it would write.
         #[test]
-        fn the_way_back_is_what_postgres_writes(days in -719_162_i128..2_932_896, micros in 0_i128..MICROS_PER_DAY) {
-            let (year, month, day) = civil(days);
-            prop_assert_eq!(days_from_civil(year, month, day), days);
-            let seconds = micros / MICROS_PER_SECOND;
-            let fraction = format!("{:06}", micros % MICROS_PER_SECOND);
+        fn the_way_back_is_what_postgres_writes(days in -719_162_i64..2_932_896, seconds in 0..SECONDS_PER_DAY, micros in 0_i64..1_000_000) {
+            let CivilDate { year, month, day } = CivilDate::from_unix_days(days);
+            let fraction = format!("{micros:06}");
             let fraction = fraction.trim_end_matches('0');
             let point = if fraction.is_empty() { "" } else { "." };
             let clock = format!("{:02}:{:02}:{:02}{point}{fraction}", seconds / 3600, seconds / 60 % 60, seconds % 60);

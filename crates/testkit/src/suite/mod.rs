@@ -6,6 +6,7 @@
 mod aside;
 mod changes;
 mod chunks;
+mod ledger;
 mod owners;
 mod progress;
 mod renewal;
@@ -13,6 +14,8 @@ mod routes;
 
 #[cfg(test)]
 mod tests;
+
+pub use ledger::{LedgerUnderTest, run_ledger_suite};
 
 use std::collections::BTreeMap;
 use std::fmt::Display;

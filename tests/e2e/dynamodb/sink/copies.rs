@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use understudy_contract::{ChangeSink, Class, Failure, LedgerEntry, PlacedChunk, PlacedKind, Unit};
-use understudy_dynamodb::{Batches, OnError};
+use understudy_dynamodb::{Batches, OnError, SinkSettings};
 use understudy_model::{Before, BlockRange, ChunkId, Ctid, ReplicaIdentity, RowChange, TableName, UnitId};
 use understudy_tests::{Dynamo, DynamoProxy, Fault, When};
 
+use super::forgotten::set;
 use super::script::{ITEMS, checkpoint, heal, key, lineage, partial, row, transaction};
 use super::tagged::Tagged;
 use super::{Shape, Store};
@@ -125,4 +127,47 @@ async fn batches_are_finished_whatever_fails() {
     let batches = Batches::FirstCopy { in_doubt: Duration::from_millis(50) };
     let faults = [(Fault::Unprocessed, 2), (Fault::Throttled, 6), (Fault::ResetAfter, 10)];
     survives("batches", batches, &faults).await;
+}
+
+/// What is there under a key and has no tag of ours is not written over, until somebody says that it is blue's.
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_are_written_over_on_request_only() {
+    let Some(dynamo) = Dynamo::shared() else { return };
+    let store = Store::new(dynamo, "strangers", Shape::Items, OnError::Stop).await;
+    set(&store, "5", "n").await;
+    let failure = copy(&mut store.connect().await).await.expect_err("somebody else's item");
+    assert_eq!(failure.class(), Class::Data, "{failure}");
+    assert!(failure.remedy_text().is_some_and(|remedy| remedy.contains("existing_rows")), "{failure}");
+    let n = async || {
+        let items = store.items(&store.table("items")).await;
+        let item = items.into_iter().find(|item| item["id"] == AttributeValue::S("5".to_owned()));
+        item.expect("it")["n"].as_s().expect("a text").clone()
+    };
+    assert_eq!(n().await, "theirs");
+    let settings = SinkSettings { adopts: true, ..store.settings() };
+    copy(&mut store.connect_as(settings).await).await.expect("a copy");
+    assert_eq!((n().await.as_str(), store.rows(ITEMS).await.len() as u32), ("copied", CHUNKS * ROWS));
+}
+
+/// Batches know no conditions: where the table holds anything, whosever it is, rows are put one by one.
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_are_for_empty_tables() {
+    let Some(dynamo) = Dynamo::shared() else { return };
+    for (is_empty, adopts) in [(true, false), (false, false), (false, true)] {
+        let proxy = DynamoProxy::start(dynamo, 3).await;
+        let store = Store::new(dynamo, "batched", Shape::Items, OnError::Stop).await;
+        let batches = Batches::FirstCopy { in_doubt: Duration::ZERO };
+        let store = Store { endpoint: proxy.endpoint(), batches, ..store };
+        if !is_empty {
+            set(&store, "5", "_t").await;
+        }
+        let mut sink = store.connect_as(SinkSettings { adopts, ..store.settings() }).await;
+        let copied = copy(&mut sink).await;
+        let failure = copied.err().map(|failure| failure.class());
+        assert_eq!(failure, (!is_empty).then_some(Class::Data), "another migration's item");
+        assert_eq!(proxy.calls("BatchWriteItem").came > 0, is_empty);
+        let items = store.items(&store.table("items")).await;
+        let theirs = AttributeValue::S("theirs".to_owned());
+        assert_eq!(items.iter().filter(|item| item.get("_t") == Some(&theirs)).count() == 0, is_empty);
+    }
 }

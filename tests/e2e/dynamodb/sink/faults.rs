@@ -11,10 +11,10 @@ use super::script::{ITEMS, Script, key, partial, row, start, transaction};
 use super::{Shape, Store};
 
 /// How long sinks wait for answers that never come.
-const SHORT: Duration = Duration::from_millis(500);
+pub(super) const SHORT: Duration = Duration::from_millis(500);
 
 /// A store behind a proxy, where nothing goes wrong yet.
-async fn behind_proxy(test: &str, shape: Shape) -> Option<(Store, DynamoProxy)> {
+pub(super) async fn behind_proxy(test: &str, shape: Shape) -> Option<(Store, DynamoProxy)> {
     let dynamo = Dynamo::shared()?;
     let proxy = DynamoProxy::start(dynamo, 11).await;
     let store = Store::new(dynamo, test, shape, OnError::Stop).await;
@@ -23,14 +23,18 @@ async fn behind_proxy(test: &str, shape: Shape) -> Option<(Store, DynamoProxy)> 
     Some((Store { endpoint: proxy.endpoint(), timeout: SHORT, ..store }, proxy))
 }
 
-/// A script is run while this goes wrong with about one call of so many.
 async fn survives(test: &str, shape: Shape, faults: &[(Fault, u32)]) {
     let Some((store, proxy)) = behind_proxy(test, shape).await else { return };
+    stays_right(&store, &proxy, faults).await;
+}
+
+/// A script is run while this goes wrong with about one call of so many.
+pub(super) async fn stays_right(store: &Store, proxy: &DynamoProxy, faults: &[(Fault, u32)]) {
     let script = Script::draw(7, 25, 12);
     for (fault, one_in) in faults {
         proxy.fail(None, *fault, When::OneIn(*one_in));
     }
-    let seen = script.run(&store).await;
+    let seen = script.run(store).await;
     proxy.heal();
     for (fault, _) in faults {
         assert!(proxy.faults(fault.name()) > 0, "{} never happened", fault.name());

@@ -1,13 +1,20 @@
 //! The sink on a real server: it keeps the contract, and what it writes ends right whatever goes wrong with calls.
 
+mod buried;
 mod copies;
 mod faults;
+mod figures;
+mod forgotten;
 mod leaves;
+mod ledger;
 mod owners;
+mod reading;
 mod refusals;
 mod script;
 mod suite;
+mod swept;
 mod tagged;
+mod whole;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +28,7 @@ use understudy_dynamodb::layout::{
     Beginning, Item, ItemLayout, KeyAttribute, KeyKind, LayoutPlan, NullForm, Part, Path, Placed,
 };
 use understudy_dynamodb::types::ColumnType;
-use understudy_dynamodb::{Batches, DynamoSink, DynamoTable, Leaves, OnError, SinkSettings};
+use understudy_dynamodb::{Batches, DynamoSink, DynamoTable, Leaves, OnError, SinkSettings, Transactions};
 use understudy_model::{Key, RouteId, TableName};
 use understudy_testkit::suite::{SuiteRows, suite_tables};
 use understudy_tests::Dynamo;
@@ -49,6 +56,7 @@ struct Store {
     shape: Shape,
     on_error: OnError,
     batches: Batches,
+    transactions: Transactions,
     leaves: Arc<dyn Leaves>,
     /// Whether items tell the keys of blue.
     tells_blue: bool,
@@ -63,8 +71,18 @@ impl Store {
         let prefix = Dynamo::prefix(test);
         let (endpoint, batches, timeout) = (dynamo.endpoint(), Batches::Never, TIMEOUT);
         let leaves = Arc::new(Conditions);
-        let tells_blue = false;
-        let store = Store { direct, endpoint, prefix, shape, on_error, batches, leaves, tells_blue, timeout };
+        let store = Store {
+            direct,
+            endpoint,
+            prefix,
+            shape,
+            on_error,
+            batches,
+            transactions: Transactions::Rows,
+            leaves,
+            tells_blue: false,
+            timeout,
+        };
         for name in ["items", "places", "merged"] {
             store.create(name).await;
         }
@@ -94,6 +112,7 @@ impl Store {
             state_table: self.table("state"),
             on_error: self.on_error,
             batches: self.batches,
+            transactions: self.transactions,
             ..SinkSettings::new("suite")
         }
     }
@@ -105,9 +124,12 @@ impl Store {
 
     async fn connect_as(&self, settings: SinkSettings) -> Tagged {
         let client = Box::pin(client(self.endpoint.clone(), self.timeout)).await;
-        let tables = suite_tables().into_iter().map(|green| self.routed(green)).collect();
-        let sink = DynamoSink::new(client, settings, tables, Arc::clone(&self.leaves));
+        let sink = DynamoSink::new(client, settings, self.tables(), Arc::clone(&self.leaves));
         Tagged { sink: sink.expect("a sink"), parts: tags() }
+    }
+
+    fn tables(&self) -> Vec<DynamoTable> {
+        suite_tables().into_iter().map(|green| self.routed(green)).collect()
     }
 
     fn routed(&self, green: GreenTable) -> DynamoTable {

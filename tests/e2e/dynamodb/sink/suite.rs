@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use understudy_dynamodb::{Batches, OnError};
+use understudy_dynamodb::{Batches, OnError, Transactions};
 use understudy_model::RouteId;
 use understudy_testkit::suite::{SinkUnderTest, SuiteRows, run_sink_suite};
 use understudy_tests::Dynamo;
@@ -27,10 +27,14 @@ impl SinkUnderTest for Store {
 }
 
 async fn run(shape: Shape, policy: OnError, batches: Batches) {
+    run_with(shape, policy, (batches, Transactions::Rows)).await;
+}
+
+async fn run_with(shape: Shape, policy: OnError, (batches, transactions): (Batches, Transactions)) {
     let Some(dynamo) = Dynamo::shared() else { return };
     let make = async |case: &'static str| {
         let name = case.chars().take(60).collect::<String>();
-        Store { batches, ..Store::new(dynamo, &name, shape, policy).await }
+        Store { batches, transactions, ..Store::new(dynamo, &name, shape, policy).await }
     };
     Box::pin(run_sink_suite(make)).await.unwrap();
 }
@@ -58,4 +62,16 @@ async fn every_sentence_is_kept_where_rows_share_items() {
 async fn every_sentence_is_kept_where_copies_come_in_batches() {
     let batches = Batches::FirstCopy { in_doubt: Duration::from_millis(10) };
     run(Shape::Items, OnError::Quarantine, batches).await;
+}
+
+/// The same where transactions are visible all at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_sentence_is_kept_where_transactions_are_whole() {
+    run_with(Shape::Items, OnError::Stop, (Batches::Never, Transactions::Whole)).await;
+}
+
+/// The same where rows are parts of items, and are set aside.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_sentence_is_kept_where_transactions_of_parts_are_whole() {
+    run_with(Shape::Parts, OnError::Quarantine, (Batches::Never, Transactions::Whole)).await;
 }

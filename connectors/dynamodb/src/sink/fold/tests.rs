@@ -62,6 +62,7 @@ fn op(at: usize, first: First, body: Option<Tuple>) -> Op {
         key,
         part: None,
         first,
+        is_new: false,
         from: place,
         body,
         upto: place,
@@ -139,4 +140,29 @@ fn parts_of_a_row_are_gathered() {
     wave.add(op(3, First::There, Some(row(None, Some("z"))))).unwrap();
     let (op, texts) = only(&mut wave);
     assert_eq!((op.first, texts), (First::There, Some(["c", "z"].map(str::to_owned))));
+}
+
+/// What DynamoDB would refuse, or what depends on rows that are not written yet, is not put into one transaction.
+#[test]
+fn a_transaction_takes_what_dynamodb_does() {
+    let of = |id: usize, part: Option<&str>| {
+        let key = Key::from_texts([id.to_string().as_bytes(), b"items"]);
+        let item = layout().item_key(&key).unwrap();
+        Op { key, item, part: part.map(str::to_owned), ..op(id, First::Any, Some(row(Some("a"), Some("x")))) }
+    };
+    let wave = |ops: Vec<Op>| {
+        let mut wave = Wave::default();
+        ops.into_iter().for_each(|op| assert!(matches!(wave.add(op).unwrap(), Fold::Fits)));
+        wave
+    };
+    let many = |from: usize, to: usize| wave((from..to).map(|id| of(id, None)).collect());
+    assert!(many(0, 100).fits() && !many(0, 101).fits());
+    assert!(many(0, 60).takes(&many(60, 100)) && !many(0, 60).takes(&many(60, 101)));
+    assert!(many(0, 60).takes(&many(0, 60)), "rows that are changed again count once");
+    let parts = |names: &[&str]| wave(names.iter().map(|name| of(1, Some(name))).collect());
+    assert!(parts(&["a"]).fits() && !parts(&["a", "b"]).fits(), "one item is written once");
+    assert!(parts(&["a"]).takes(&parts(&["a"])) && !parts(&["a"]).takes(&parts(&["b"])));
+    let patched = wave(vec![op(1, First::There, Some(row(Some("a"), None)))]);
+    let inserted = wave(vec![op(2, First::Free, Some(row(Some("b"), Some("y"))))]);
+    assert!(!patched.takes(&inserted), "whether the row was there is not known yet");
 }

@@ -53,6 +53,7 @@ fn forms_come_back() {
             fingerprint: "as it is".to_owned(),
             complete: true,
             renewed: false,
+            alone: true,
             published,
         };
         assert_eq!(Reading(&stored(route.note())).form(), Some(Form::Route(route)));
