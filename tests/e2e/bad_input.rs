@@ -224,7 +224,8 @@ async fn a_slot_that_another_program_holds() {
         case.pair.blue.password()
     );
     let options = ["-o", "proto_version=1", "-o", &format!("publication_names={slot}")].map(str::to_owned);
-    let mut args: Vec<&str> = vec!["-S", &slot, "--start", "-f", "/dev/null", "-d", &connection];
+    // What it does not flush it does not confirm: the slot stays where it is.
+    let mut args: Vec<&str> = vec!["-S", &slot, "--start", "-F", "0", "-f", "/dev/null", "-d", &connection];
     args.extend(options.iter().map(String::as_str));
     let program = std::path::Path::new("/usr/lib/postgresql/15/bin/pg_recvlogical");
     let mut stranger =

@@ -223,9 +223,12 @@ async fn the_last_moment_counts() {
     case.give_up().await;
 }
 
-/// Whether the sidecar tells of something that it waits for.
+/// Whether the sidecar tells of something on blue that it waits for.
 fn waits(status: &serde_json::Value) -> bool {
-    let is_blue = |what: &serde_json::Value| what.as_str().is_some_and(|what| !what.starts_with("Kafka"));
+    let others = ["Kafka", "the capture"];
+    let is_blue = |what: &serde_json::Value| {
+        what.as_str().is_some_and(|what| !others.iter().any(|other| what.starts_with(other)))
+    };
     status["waiting_for"].as_array().is_some_and(|waiting| waiting.iter().any(is_blue))
 }
 

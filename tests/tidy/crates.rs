@@ -37,6 +37,7 @@ const ALLOWED: [(&str, &[&str]); 16] = [
             "understudy-control",
             "understudy-postgres",
             "understudy-kafka",
+            "understudy-dynamodb",
         ],
     ),
     (

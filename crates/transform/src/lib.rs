@@ -20,7 +20,7 @@ pub use columns::{condition, map_columns};
 
 pub use route::{
     BlueTable, ColumnSource, Computed, GreenColumn, GreenShape, Mapping, MappingError, Requested,
-    RouteColumn, RouteSpec,
+    RouteColumn, RouteSpec, Stored,
 };
 
 pub use binding::{BindError, Binding, Mapped, fill_unchanged};

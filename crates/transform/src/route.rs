@@ -1,6 +1,6 @@
 //! A route: one table of blue into one table of green, column by column.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use understudy_model::{RouteId, TableName};
@@ -233,6 +233,17 @@ pub struct RouteSpec {
     /// Columns of blue that the mapping leaves out on purpose; `None` when it takes every column there is,
     /// so that a column added later does not fit.
     pub left_out: Option<HashSet<String>>,
+    /// How values are stored where green's types do not tell it: stored otherwise, it is another mapping.
+    pub stored: Stored,
+}
+
+/// How values are stored where the types of green do not tell it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// What holds for whole rows, a sentence each.
+    pub rows: Vec<String>,
+    /// What holds for the values of a column, by its name.
+    pub columns: BTreeMap<String, String>,
 }
 
 impl RouteSpec {
@@ -262,6 +273,7 @@ impl RouteSpec {
             filter,
             source_types: None,
             left_out: None,
+            stored: Stored::default(),
         };
         if spec.narrows_key() && !table.identity_is_full {
             let filter = spec.filter.iter().flat_map(|filter| &filter.inputs);
@@ -384,16 +396,13 @@ impl RouteSpec {
     }
 
     /// Whether an earlier mapping, given by its fingerprint, is this one without some of its columns. One without its condition
-    /// is another: rows would have to go.
+    /// is another, since rows would have to go, and so is one whose rows are stored otherwise.
     pub fn extends(&self, earlier: &str) -> bool {
         let mut rest = earlier;
         for entry in self.entries() {
             rest = rest.strip_prefix(entry.as_str()).unwrap_or(rest);
         }
-        let condition = self.filter.as_ref().map(where_entry);
-        rest.is_empty()
-            && earlier != self.fingerprint()
-            && condition.is_none_or(|condition| earlier.ends_with(&condition))
+        rest.is_empty() && earlier != self.fingerprint() && earlier.ends_with(&self.whole_entries().concat())
     }
 
     /// Whether this mapping is an earlier one, given by its fingerprint, without some of its columns.
@@ -420,10 +429,18 @@ impl RouteSpec {
                     format!("({}) as {}", computed.expression.identity(), computed.expression.ty())
                 }
             };
-            entries.push(format!("{key}{:?}: {from}; ", column.name));
+            let stored = self.stored.columns.get(&column.name);
+            let stored = stored.map_or_else(String::new, |stored| format!(" stored {stored}"));
+            entries.push(format!("{key}{:?}: {from}{stored}; ", column.name));
         }
-        entries.extend(self.filter.as_ref().map(where_entry));
+        entries.extend(self.whole_entries());
         entries
+    }
+
+    /// What holds for whole rows.
+    fn whole_entries(&self) -> Vec<String> {
+        let stored = self.stored.rows.iter().map(|stored| format!("stored {stored}; "));
+        stored.chain(self.filter.as_ref().map(where_entry)).collect()
     }
 }
 
@@ -537,6 +554,25 @@ mod tests {
         assert!(!wide.extends(&renamed.fingerprint()));
         assert!(narrow.narrows(&wide.fingerprint()) && !narrow.narrows(&narrow.fingerprint()));
         assert!(!wide.narrows(&narrow.fingerprint()) && !renamed.narrows(&wide.fingerprint()));
+    }
+
+    /// Rows that are there already would stay as they were stored.
+    #[test]
+    fn another_way_to_store_a_column_is_no_column_more() {
+        let plain = compile(None).unwrap();
+        let with = |rows: &[&str], columns: &[(&str, &str)]| {
+            let columns = columns.iter().map(|(name, how)| ((*name).to_owned(), (*how).to_owned())).collect();
+            let rows = rows.iter().map(|row| (*row).to_owned()).collect();
+            RouteSpec { stored: Stored { rows, columns }, ..plain.clone() }
+        };
+        for other in [with(&["nulls kept"], &[]), with(&[], &[("age", "as S")])] {
+            assert!(!other.extends(&plain.fingerprint()) && !plain.extends(&other.fingerprint()));
+        }
+        let narrow = compile(Some(&[column("id", "id"), column("age", "age")])).unwrap();
+        let stored =
+            |spec: RouteSpec| RouteSpec { stored: with(&["nulls kept"], &[("age", "as S")]).stored, ..spec };
+        assert!(stored(plain.clone()).extends(&stored(narrow.clone()).fingerprint()));
+        assert!(with(&[], &[("name", "as S")]).extends(&narrow.fingerprint()));
     }
 
     /// Promise 2: rows under keys that the mapping no longer gives are noticed.

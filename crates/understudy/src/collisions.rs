@@ -1,9 +1,8 @@
 //! Rows of blue that come to one and the same row of green, or to none that has a name: asked of blue before anything moves.
 
-use understudy_contract::{Class, Failure};
+use understudy_contract::{Class, Failure, Finding, Severity};
 use understudy_postgres::error::server_error;
 use understudy_postgres::ident::quote_ident;
-use understudy_postgres::preflight::{Finding, Severity};
 use understudy_postgres::wire::Client;
 use understudy_transform::ColumnSource;
 use understudy_transform::expr::MaskKey;

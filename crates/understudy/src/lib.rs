@@ -13,6 +13,7 @@ mod collisions;
 pub mod comparing;
 pub mod faults;
 pub mod gate;
+mod green;
 pub mod guard;
 pub mod mapping;
 mod monitor;

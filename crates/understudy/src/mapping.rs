@@ -12,6 +12,7 @@ use understudy_transform::{
     condition, map_columns, told_apart,
 };
 
+use crate::green::items::{self, Asked};
 use crate::routes::Taken;
 use crate::scope::Catalog;
 use crate::settings::{Problem, Settings};
@@ -47,6 +48,14 @@ pub struct Both {
     pub green: Described,
 }
 
+impl Both {
+    /// Blue alone, where green has no catalog.
+    pub(crate) fn of_blue(blue: Described) -> Both {
+        let green = Described { tables: Vec::new(), catalog: blue.catalog.clone() };
+        Both { blue, green }
+    }
+}
+
 /// A route, and what it was compiled from.
 #[derive(Debug, Clone)]
 pub struct Drawn<'a> {
@@ -77,9 +86,21 @@ impl Against {
         if let Some(scope) = &mut blue.scope {
             scope.mask_key = settings.mask_key.as_ref().map(|key| MaskKey::new(key.expose()));
         }
+        if let Some(items) = &one.entry.items {
+            return Against { blue, green: Some(items::shape(items)), green_scope: None };
+        }
         let table = both.green.table(&one.target);
         let green = table.map(|table| both.green.catalog.green_shape(table, &both.blue.catalog));
         Against { blue, green, green_scope: table.map(|table| both.green.catalog.scope(table)) }
+    }
+
+    /// What the entry asks for, column by column; `None`: every column of blue under its own name.
+    fn requested(&self, one: &Taken<'_>) -> Result<Option<Vec<Requested>>, Problem> {
+        let Some(items) = &one.entry.items else { return Ok(one.entry.columns.clone()) };
+        items::requested(one.entry, items, &self.blue).map(Some).map_err(|asked| match asked {
+            Asked::Told(told) => *told,
+            Asked::Mapping(error) => problem(one, *error),
+        })
     }
 }
 
@@ -91,8 +112,8 @@ pub fn columns(
 ) -> Result<Vec<Vec<RouteColumn>>, Failure> {
     let one = |one: &Taken<'_>| {
         let against = Against::of(settings, one, both);
-        let requested = one.entry.columns.as_deref().unwrap_or(&[Requested::Rest]);
-        map_columns(&against.blue, (&one.target, against.green.as_ref()), requested)
+        let requested = against.requested(one)?.unwrap_or_else(|| vec![Requested::Rest]);
+        map_columns(&against.blue, (&one.target, against.green.as_ref()), &requested)
             .map_err(|error| problem(one, error))
     };
     gathered(&settings.file, taken.iter().map(one))
@@ -118,11 +139,14 @@ pub fn draw<'a>(settings: &Settings, taken: &[Taken<'a>], both: &Both) -> Result
     }
     let shared = |one: &Taken<'_>| taken.iter().filter(|other| other.target == one.target).count() > 1;
     let one = |(at, one): (usize, &Taken<'a>)| {
-        let Against { blue, green, green_scope } = Against::of(settings, one, both);
-        let mapping = Mapping { columns: one.entry.columns.as_deref(), filter: one.entry.filter_text() };
+        let against = Against::of(settings, one, both);
+        let requested = against.requested(one)?;
+        let Against { blue, green, green_scope } = against;
+        let mapping = Mapping { columns: requested.as_deref(), filter: one.entry.filter_text() };
         let id = RouteId(at as u16);
-        let spec = RouteSpec::compile(id, &blue, (one.target.clone(), green.as_ref()), mapping)
+        let mut spec = RouteSpec::compile(id, &blue, (one.target.clone(), green.as_ref()), mapping)
             .map_err(|error| problem(one, error))?;
+        spec.stored = one.entry.items.as_ref().map(items::stored).unwrap_or_default();
         let back = one.entry.back.iter().map(|(column, sql)| (column.clone(), sql.text.clone()));
         let inverse = spec
             .inverse(&blue, green_scope.as_ref(), &back.collect::<Vec<_>>())
@@ -130,7 +154,10 @@ pub fn draw<'a>(settings: &Settings, taken: &[Taken<'a>], both: &Both) -> Result
         Ok(Drawn { taken: one.clone(), spec, blue, green, inverse, shared: shared(one) })
     };
     let drawn = gathered(&settings.file, taken.iter().enumerate().map(one))?;
-    apart(&settings.file, &drawn)?;
+    // Items are told apart by their keys and parts, of which their layouts know.
+    if settings.green_dynamo().is_none() {
+        apart(&settings.file, &drawn)?;
+    }
     Ok(drawn)
 }
 

@@ -1,7 +1,6 @@
 //! Blue's opinion of the file's expressions: whether it reads them as we do.
 
-use understudy_contract::Failure;
-use understudy_postgres::preflight::{Finding, Severity};
+use understudy_contract::{Failure, Finding, Severity};
 use understudy_postgres::wire::Client;
 use understudy_transform::{ColumnSource, Computed};
 

@@ -1,9 +1,9 @@
 //! The publication before the stream starts: made, compared with what green counts on, and brought in line with the file.
 
-use understudy_contract::{Class, Failure, Lineage, Saved, SavedRoute, Unit};
+use understudy_contract::{Class, Failure, Finding, Lineage, Saved, SavedRoute, Severity, Unit};
 use understudy_model::RouteId;
 use understudy_postgres::ident::quote_table;
-use understudy_postgres::preflight::{self, Finding, Known, PlannedTable, PreflightPlan, TableDescription};
+use understudy_postgres::preflight::{self, Known, PlannedTable, PreflightPlan, TableDescription};
 use understudy_postgres::source::followed::{Followed, FollowedTable};
 use understudy_postgres::source::publication::{self, PublicationState, PublishedTable};
 use understudy_postgres::wire::Client;
@@ -29,7 +29,7 @@ impl Attempt<'_> {
         plan: &PreflightPlan,
         drawn: &[Drawn<'_>],
     ) -> Result<(), Failure> {
-        let green = Client::connect(&self.green("control")).await;
+        let green = Client::connect(&self.green("control")?).await;
         let mut green = green.map_err(|failure| failure.while_doing("connect to green"))?;
         let mut known = preflight::known(&mut green, &plan.migration).await?;
         let findings = if known.started {
@@ -56,7 +56,7 @@ impl Attempt<'_> {
 
     /// Tables whose changes were missed join anew, so they are looked at like new ones. A refusal comes later, once it is
     /// known that blue is the server that green knows.
-    async fn forget_missed(
+    pub(crate) async fn forget_missed(
         &self,
         blue: &mut Client,
         plan: &PreflightPlan,
@@ -123,9 +123,9 @@ impl Attempt<'_> {
         // Rows that blue has deleted meanwhile would stay for ever, whatever the file says of rows that are there. A log has those
         // who read it remove them.
         if K::HOLDS_ROWS {
-            self.must_be_empty((saved, routes), &anew, JOINS).await?;
+            self.must_be_empty(sink, (saved, routes), (&anew, JOINS)).await?;
         }
-        sink.forget_routes(&anew, &version).await?;
+        self.recording::<K, _>(sink.forget_routes(&anew, &version)).await?;
         prepare::forget(saved, &anew);
         saved.lineage.publication = Some(version);
         Ok(())
@@ -165,8 +165,9 @@ impl Attempt<'_> {
     }
 
     /// A table that joins later starts empty on green, or rows that blue has deleted before would stay there for ever.
-    pub(crate) async fn may_join(
+    pub(crate) async fn may_join<K: Keeper>(
         &self,
+        sink: &mut K,
         (saved, routes): (&Saved, &[RouteSpec]),
         added: &[RouteId],
     ) -> Result<(), Failure> {
@@ -174,7 +175,7 @@ impl Attempt<'_> {
             return Ok(());
         }
         let adopt = "or set `existing_rows: adopt` if they are blue's, then run again";
-        self.must_be_empty((saved, routes), added, JOINS).await.map_err(|failure| {
+        self.must_be_empty(sink, (saved, routes), (added, JOINS)).await.map_err(|failure| {
             match failure.remedy_text() {
                 Some(remedy) => {
                     Failure::new(failure.class(), failure.to_string()).remedy(format!("{remedy}, {adopt}"))
@@ -185,28 +186,44 @@ impl Attempt<'_> {
     }
 
     /// Where an operator asks for a new copy because rows had to be removed first, it is seen to that they are.
-    pub(crate) async fn may_copy_again(
+    pub(crate) async fn may_copy_again<K: Keeper>(
         &self,
-        saved: &Saved,
-        routes: &[RouteSpec],
+        sink: &mut K,
+        (saved, routes): (&Saved, &[RouteSpec]),
         (recopied, units): (&[RouteId], &[Unit]),
     ) -> Result<(), Failure> {
         let by_hand = |id: &&RouteId| self.options.recopy.contains(&routes[id.index()].source);
         let asked = recopied.iter().filter(by_hand).copied().collect::<Vec<_>>();
         let full = prepare::to_be_emptied(saved, (routes, units), &asked, self.settings.on_detach);
-        self.must_be_empty((saved, routes), &full, STALE).await
+        self.must_be_empty(sink, (saved, routes), (&full, STALE)).await
     }
 
-    async fn must_be_empty(
+    async fn must_be_empty<K: Keeper>(
         &self,
+        sink: &mut K,
         (saved, routes): (&Saved, &[RouteSpec]),
-        which: &[RouteId],
-        why: &str,
+        (which, why): (&[RouteId], &str),
     ) -> Result<(), Failure> {
+        let mut unasked = Vec::new();
+        for route in which {
+            match sink.holds_rows(*route).await? {
+                None => unasked.push(*route),
+                Some(false) => {}
+                Some(true) => {
+                    let route = &routes[route.index()];
+                    let what =
+                        format!("{} {why}, but {} already holds items of it", route.source, route.target);
+                    return Err(
+                        Failure::new(Class::Configuration, what).remedy("remove those items on DynamoDB")
+                    );
+                }
+            }
+        }
+        let which = unasked;
         if which.is_empty() {
             return Ok(());
         }
-        let mut green = Client::connect(&self.green("control")).await?;
+        let mut green = Client::connect(&self.green("control")?).await?;
         for route in which.iter().map(|id| &routes[id.index()]) {
             let own = prepare::rows_in_the_way(saved, routes, route);
             let own = own.map_or_else(String::new, |own| format!(" WHERE {own}"));
@@ -235,7 +252,7 @@ impl Attempt<'_> {
 
 /// Fails when an error is among the findings.
 pub(crate) fn refuse(findings: Vec<Finding>) -> Result<(), Failure> {
-    let errors = findings.iter().filter(|finding| finding.severity == preflight::Severity::Error);
+    let errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
     let errors = errors.map(|f| format!("{}: {} ({})", f.subject, f.what, f.remedy)).collect::<Vec<_>>();
     if errors.is_empty() {
         return Ok(());

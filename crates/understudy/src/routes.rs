@@ -95,8 +95,11 @@ fn twice(taken: &[Taken<'_>]) -> Vec<String> {
     for one in taken {
         if !pairs.insert((&one.table.name, &one.target)) {
             let (name, target) = (&one.table.name, &one.target);
-            problems
-                .push(format!("{}: {name} goes to {target} twice; keep one of the two", place(one.entry)));
+            let remedy = match one.entry.items {
+                Some(_) => "keep one of the two, or give one another `item` or `part`",
+                None => "keep one of the two",
+            };
+            problems.push(format!("{}: {name} goes to {target} twice; {remedy}", place(one.entry)));
         }
     }
     problems

@@ -133,8 +133,9 @@ impl<B: BlueRows, G: GreenRows, C: Clock> Worker<B, G, C> {
         let which = Which::Range(range);
         let green = read!(self.green_rows(route, &which, Detail::Digests, Lsn::ZERO).await?);
         let mut blue = Vec::new();
-        if thorough {
-            // One search of all of blue, however many keys: each costs a look at every row.
+        if thorough && green.value.iter().any(|row| row.name.blue.is_none()) {
+            // One search of all of blue, however many keys: each costs a look at every row. What is found under the name on
+            // blue that green's row tells needs none; what is not is settled row by row.
             let keys: Vec<Key> = green.value.iter().map(|row| row.name.green.clone()).collect();
             blue.push(read!(self.blue_rows(route, &Which::Thorough(keys), Detail::Digests).await?));
         } else {

@@ -129,7 +129,7 @@ impl Attempt<'_> {
             awaited: ready.awaited,
         };
         let shown = (self.shared, self.status.clone(), self.recorder);
-        let beside = Some(Beside::start(self.settings, ready.subject, shown, rereads));
+        let beside = Some(Beside::start(self.settings, ready.subject, shown, rereads)?);
         let way = Way { sink: ready.sink, sight: ready.sight, start };
         let company = Company { observer, rereads: wanted, beside, watching };
         self.map_log((way, set_up), (log, ask), company, shutdown).await
@@ -196,7 +196,7 @@ impl Attempt<'_> {
         let routes = drawn.into_iter().map(|one| one.spec).collect::<Vec<_>>();
         self.show_tables(&routes);
         if self.kafka()?.debezium.is_none() {
-            let mut books = LaneBooks::new(&self.green("lanes"), self.settings.name.as_str());
+            let mut books = LaneBooks::new(&self.green("lanes")?, self.settings.name.as_str());
             self.may_share(&mut books, None).await?;
         }
         let mut sink = self.connect_green(&routes).await?;
@@ -227,7 +227,7 @@ impl Attempt<'_> {
 
     /// Whether green has taken anything of this migration.
     pub(super) async fn has_begun(&self) -> Result<bool, Failure> {
-        let green = Client::connect(&self.green("control")).await;
+        let green = Client::connect(&self.green("control")?).await;
         let mut green = green.map_err(|failure| failure.while_doing("connect to green"))?;
         let known = preflight::known(&mut green, self.settings.name.as_str()).await?;
         green.close().await;
@@ -273,7 +273,7 @@ impl Attempt<'_> {
     ) -> Result<Vec<RouteId>, Failure> {
         let changes = prepare::compare_routes(saved, routes, &self.options.recopy)?;
         if saved.checkpoint != Checkpoint::default() {
-            self.may_join((saved, routes), &changes.added).await?;
+            self.may_join(sink, (saved, routes), &changes.added).await?;
         }
         // An attempt after the first finds what was asked for recorded, and may find rows of the new copy.
         let is_recorded = |id: &RouteId| self.options.recopy_recorded && self.is_asked(&routes[id.index()]);
@@ -285,13 +285,16 @@ impl Attempt<'_> {
             let listed = routes.iter().map(listed).collect::<Vec<_>>();
             let blue = self.blue("catalog");
             let units = PostgresCatalog::connect(&blue, self.prefix(), &listed).await?.units().await?;
-            self.may_copy_again(saved, routes, (&anew, &units)).await?;
+            self.may_copy_again(sink, (saved, routes), (&anew, &units)).await?;
         }
         if !anew.is_empty() && !self.is_alone() {
             // A capture that refuses to copy must not leave green waiting for rows that nobody reads.
             let mut in_order = self.log_in_order.subscribe();
             let gone = |_| Failure::new(Class::Transient, "the capture has ended");
-            in_order.wait_for(|in_order| *in_order).await.map_err(gone)?;
+            let found = in_order.wait_for(|in_order| *in_order);
+            self.awaiting(Role::Apply, ("the capture", "find blue and the log in order"), found)
+                .await
+                .map_err(gone)?;
         }
         let unasked = anew.iter().copied().filter(|id| !self.is_asked(&routes[id.index()]));
         let unasked = self.ask_for_columns(saved, routes, unasked.collect()).await?;
@@ -323,7 +326,8 @@ impl Attempt<'_> {
         if !asked.is_empty() {
             let since = saved.cursor.as_ref().and_then(understudy_kafka::group_of);
             let mut ask = KafkaRequests::new(self.kafka()?, self.settings.name.as_str())?;
-            ask.ask_copies(asked.iter().cloned().collect(), since).await?;
+            let asking = ask.ask_copies(asked.iter().cloned().collect(), since);
+            self.awaiting_kafka(Role::Apply, "take the request for a new copy", asking).await?;
         }
         for table in &asked {
             tracing::info!(%table, "columns have come in: the capture is asked to copy the table anew");
@@ -343,7 +347,7 @@ impl Attempt<'_> {
         plan: &PreflightPlan,
         drawn: &[Drawn<'_>],
     ) -> Result<(), Failure> {
-        let green = Client::connect(&self.green("control")).await;
+        let green = Client::connect(&self.green("control")?).await;
         let mut green = green.map_err(|failure| failure.while_doing("connect to green"))?;
         let known = preflight::known(&mut green, &plan.migration).await?;
         let ids = if known.started {

@@ -92,7 +92,8 @@ impl Attempt<'_> {
         let routes = as_they_are(&tables, &described)?;
         let captured = tables.iter().zip(&routes).map(|(one, route)| captured(one.table, route)).collect();
         self.reach_kafka(Role::Capture).await?;
-        let sink = KafkaSink::connect(kafka, self.claimant(&mut blue).await?, captured).await?;
+        let connecting = KafkaSink::connect(kafka, self.claimant(&mut blue).await?, captured);
+        let sink = self.awaiting_kafka(Role::Capture, "answer", connecting).await?;
         self.make_ready(blue, sink, (routes, published(&tables), &described.tables[..])).await
     }
 

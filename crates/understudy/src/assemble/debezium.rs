@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
-use understudy_contract::{ChunkOutcome, ChunkReader, ChunkRequest, ChunkScope, Class, Failure};
+use understudy_contract::{
+    ChunkOutcome, ChunkReader, ChunkRequest, ChunkScope, Class, Failure, Finding, Severity,
+};
 use understudy_kafka::{
     BlueLook, BlueRows, DebeziumLog, DebeziumSettings, DebeziumStart, DebeziumTable, KafkaSettings, Kind,
     Progress, RowsRead,
@@ -15,7 +17,6 @@ use understudy_kafka::{
 use understudy_model::{
     ChunkId, Column, Key, Lsn, Relation, RelationId, ReplicaIdentity, RouteId, TableName, Tuple, UnitId,
 };
-use understudy_postgres::preflight::{Finding, Severity};
 use understudy_postgres::source::chunk_reader::PostgresChunkReader;
 use understudy_postgres::wire::{Client, ConnectOptions};
 use understudy_replicate::{End, LogCore};

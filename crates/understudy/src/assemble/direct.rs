@@ -18,6 +18,9 @@ use crate::verifying::{Beside, Subject};
 impl Attempt<'_> {
     /// Runs until asked to end, or until something fails.
     pub(crate) async fn direct(&self, mut shutdown: Shutdown) -> Result<End, Failure> {
+        if let Some(dynamo) = self.settings.green_dynamo() {
+            return Box::pin(self.follow_into_items(dynamo, shutdown)).await;
+        }
         let (ready, subject) = tokio::select! {
             () = shutdown.requested() => return Ok(End::InOrder),
             ready = Box::pin(self.prepare()) => ready?,
@@ -27,9 +30,10 @@ impl Attempt<'_> {
         let reporting = self.reporting(&ready.routes, ready.saved.checkpoint);
         let (rereads, wanted) = mpsc::channel(REREADS_MAX);
         let shown = (self.shared, self.status.clone(), self.recorder);
-        let beside = Beside::start(self.settings, subject, shown, rereads);
+        let beside = Beside::start(self.settings, subject, shown, rereads)?;
         let plant = |sink, routes: &[RouteSpec]| self.shared.faults.sink(sink, routes);
-        self.follow((ready, reading), plant, (reporting, wanted), (shutdown, beside.stop())).await
+        let ends = (shutdown, beside.stop());
+        Box::pin(self.follow((ready, reading), plant, (reporting, wanted), ends)).await
     }
 
     async fn prepare(&self) -> Result<(Ready<PostgresSink>, Subject), Failure> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use understudy_contract::{Blocker, BlueCatalog, ChangeSink, Class, Failure, Lineage, Saved, Unit};
+use understudy_dynamodb::Judge as ItemsJudge;
 use understudy_kafka::{KafkaSink, LogJudge};
 use understudy_model::{Checkpoint, RouteId, Snapshot};
 use understudy_postgres::preflight::TableDescription;
@@ -27,7 +28,10 @@ use crate::monitor::{Monitor, Watched};
 use crate::prepare::{self, Beginning, Memory};
 use crate::publishing;
 use crate::routes;
-use crate::supervise::{Role, Shutdown};
+use crate::supervise::Shutdown;
+
+/// What Kafka is waited for to do when something has failed.
+const TELL_WHOSE: &str = "tell whose its topics are";
 
 /// What a start asks of whoever remembers how far blue was followed, beyond what the pipeline asks of a sink.
 pub(crate) trait Keeper: ChangeSink + Sized + 'static {
@@ -50,6 +54,9 @@ pub(crate) trait Keeper: ChangeSink + Sized + 'static {
     /// Records that a route is to be copied again from the start.
     fn start_again(&mut self, route: RouteId) -> impl Future<Output = Result<(), Failure>> + Send;
 
+    /// Whether green has rows of a route; `None`: whoever asks has to look by SQL.
+    fn holds_rows(&mut self, route: RouteId) -> impl Future<Output = Result<Option<bool>, Failure>> + Send;
+
     /// Tells a failure from being superseded by a later instance.
     fn judged(&self, failure: Failure) -> impl Future<Output = Failure> + Send;
 
@@ -61,6 +68,7 @@ pub(crate) trait Keeper: ChangeSink + Sized + 'static {
 pub(crate) enum Judge {
     Green(GreenJudge),
     Log(LogJudge),
+    Items(ItemsJudge),
 }
 
 impl Judge {
@@ -68,6 +76,7 @@ impl Judge {
         match self {
             Judge::Green(green) => green.judge(failure).await,
             Judge::Log(log) => log.judge(failure).await,
+            Judge::Items(items) => items.judge(failure).await,
         }
     }
 }
@@ -90,6 +99,10 @@ impl Keeper for KafkaSink {
 
     async fn start_again(&mut self, route: RouteId) -> Result<(), Failure> {
         KafkaSink::start_again(self, route).await
+    }
+
+    async fn holds_rows(&mut self, _: RouteId) -> Result<Option<bool>, Failure> {
+        Ok(None)
     }
 
     async fn judged(&self, failure: Failure) -> Failure {
@@ -120,6 +133,10 @@ impl Keeper for PostgresSink {
         PostgresSink::start_again(self, route).await
     }
 
+    async fn holds_rows(&mut self, _: RouteId) -> Result<Option<bool>, Failure> {
+        Ok(None)
+    }
+
     async fn judged(&self, failure: Failure) -> Failure {
         self.judge(failure).await
     }
@@ -130,14 +147,14 @@ impl Keeper for PostgresSink {
 }
 
 /// Blue and a sink, compared and made ready.
-pub(super) struct Ready<K> {
-    pub(super) routes: Vec<RouteSpec>,
+pub(crate) struct Ready<K> {
+    pub(crate) routes: Vec<RouteSpec>,
     pub(super) published: Vec<PublishedTable>,
     /// What of the publication the sink counts on from now on.
     followed: Followed,
     pub(super) sink: K,
     catalog: PostgresCatalog,
-    pub(super) saved: Saved,
+    pub(crate) saved: Saved,
     units: Vec<Unit>,
     units_before: Vec<Unit>,
     snapshot: Snapshot,
@@ -147,7 +164,7 @@ pub(super) struct Ready<K> {
 }
 
 /// Connections on which blue is read.
-pub(super) struct Reading {
+pub(crate) struct Reading {
     stream: PostgresStream,
     confirm: PostgresConfirm,
     feedback: FeedbackTask,
@@ -156,7 +173,7 @@ pub(super) struct Reading {
 
 impl Attempt<'_> {
     /// Takes the migration over and brings publication, slot and what is remembered in line with each other.
-    pub(super) async fn make_ready<K: Keeper>(
+    pub(crate) async fn make_ready<K: Keeper>(
         &self,
         mut blue: Client,
         mut sink: K,
@@ -168,7 +185,7 @@ impl Attempt<'_> {
         let resumed = self.resume(&mut blue, &mut sink, (&routes, &published, on_blue)).await;
         let (saved, slot_is_new) = match resumed {
             Ok(resumed) => resumed,
-            Err(failure) => return Err(sink.judged(failure).await),
+            Err(failure) => return Err(self.judged(&sink, failure).await),
         };
         let changes = if K::HOLDS_ROWS {
             prepare::compare_routes(&saved, &routes, &self.options.recopy)?
@@ -176,22 +193,22 @@ impl Attempt<'_> {
             captured::compare_tables(&saved, &routes, &self.options.recopy)?
         };
         if K::HOLDS_ROWS {
-            self.may_join((&saved, &routes), &changes.added).await?;
+            self.may_join(&mut sink, (&saved, &routes), &changes.added).await?;
         }
         let in_line = self.publish(&mut blue, &mut sink, (&saved, &routes, &published)).await;
         let (tables_added, followed) = match in_line {
             Ok(in_line) => in_line,
-            Err(failure) => return Err(sink.judged(failure).await),
+            Err(failure) => return Err(self.judged(&sink, failure).await),
         };
         let publication_changed = tables_added || !changes.added.is_empty();
         let units = catalog.units().await?;
         let snapshot = catalog.snapshot().await?;
         if K::HOLDS_ROWS {
-            self.may_copy_again(&saved, &routes, (&changes.recopied, &units)).await?;
+            self.may_copy_again(&mut sink, (&saved, &routes), (&changes.recopied, &units)).await?;
         }
         // Recorded at once and as one, so that a stop before the copy starts does not forget that it was asked for.
         for route in &changes.recopied {
-            sink.start_again(*route).await?;
+            self.recording::<K, _>(sink.start_again(*route)).await?;
         }
         let recopied = changes.recopied;
         blue.close().await;
@@ -212,7 +229,7 @@ impl Attempt<'_> {
     }
 
     /// Opens the connections on which blue is read.
-    pub(super) async fn read_blue<K: Keeper>(&self, ready: &Ready<K>) -> Result<Reading, Failure> {
+    pub(crate) async fn read_blue<K: Keeper>(&self, ready: &Ready<K>) -> Result<Reading, Failure> {
         let (stream, confirm, feedback) = self.start_stream(ready).await?;
         self.status.source_connected(true);
         let readers = self.chunk_readers().await?;
@@ -221,7 +238,7 @@ impl Attempt<'_> {
 
     /// Follows blue until asked to end, or until something fails. `plant` is between the pipeline and the sink; `beside`
     /// is awaited as soon as the pipeline has ended.
-    pub(super) async fn follow<K: Keeper, S: ChangeSink + 'static, O: Observer + 'static>(
+    pub(crate) async fn follow<K: Keeper, S: ChangeSink + 'static, O: Observer + 'static>(
         &self,
         (ready, reading): (Ready<K>, Reading),
         plant: impl FnOnce(K, &[RouteSpec]) -> S,
@@ -282,7 +299,7 @@ impl Attempt<'_> {
         };
         match looked {
             Ok(()) => ended,
-            Err(failure) => Err(judge.judge(failure).await),
+            Err(failure) => Err(self.keeping::<K, _>(TELL_WHOSE, judge.judge(failure)).await),
         }
     }
 
@@ -309,7 +326,7 @@ impl Attempt<'_> {
         };
         match PostgresStream::start(&self.blue(routes::STREAM_ROLE), start).await {
             Ok(started) => Ok(started),
-            Err(failure) => Err(ready.sink.judged(failure).await),
+            Err(failure) => Err(self.judged(&ready.sink, failure).await),
         }
     }
 
@@ -331,10 +348,7 @@ impl Attempt<'_> {
         sink: &mut K,
         (routes, tables, on_blue): (&[RouteSpec], &[PublishedTable], &[TableDescription]),
     ) -> Result<(Saved, bool), Failure> {
-        let saved = match K::HOLDS_ROWS {
-            true => sink.claim().await?,
-            false => self.awaiting_kafka(Role::Capture, "hand its topics over", sink.claim()).await?,
-        };
+        let saved = self.keeping::<K, _>("hand its topics over", sink.claim()).await?;
         self.has_owned.store(true, Ordering::Relaxed);
         if saved.is_some() {
             // The stream confirms this checkpoint to blue as soon as it starts.
@@ -356,7 +370,7 @@ impl Attempt<'_> {
         if let Some(saved) = &saved {
             self.tell_of_left(blue, on_blue, saved).await?;
         }
-        sink.forget_absent().await?;
+        self.recording::<K, _>(sink.forget_absent()).await?;
         match (found, saved) {
             (Beginning::GoOn, Some(mut saved)) => {
                 self.go_on(&saved, &now, sink).await?;
@@ -378,7 +392,7 @@ impl Attempt<'_> {
         now: Lineage,
     ) -> Result<Saved, Failure> {
         let name = now.slot.as_str();
-        sink.begin(&now, Checkpoint::default()).await?;
+        self.recording::<K, _>(sink.begin(&now, Checkpoint::default())).await?;
         slot::drop(blue, name, &self.prefix()).await?;
         let made = self.make_publication(blue, sink, (routes, tables)).await?;
         tracing::info!(slot = name, "creating the slot; it waits for transactions that are writing now");
@@ -398,13 +412,18 @@ impl Attempt<'_> {
         let request = slot::CreateSlot { slot: name, patience, on_wait: &mut on_wait };
         let checkpoint = slot::create(&self.blue("control"), request).await?;
         let lineage = Lineage { publication: Some(made.version.clone()), ..now };
-        sink.begin(&lineage, checkpoint).await?;
+        self.recording::<K, _>(sink.begin(&lineage, checkpoint)).await?;
         Ok(publishing::begun(lineage, checkpoint, (routes, &made)))
+    }
+
+    /// Tells a failure from being superseded by a later instance, which whoever remembers is asked for.
+    async fn judged<K: Keeper>(&self, sink: &K, failure: Failure) -> Failure {
+        self.keeping::<K, _>(TELL_WHOSE, sink.judged(failure)).await
     }
 
     async fn go_on<K: Keeper>(&self, saved: &Saved, now: &Lineage, sink: &mut K) -> Result<(), Failure> {
         if saved.lineage.timeline != now.timeline {
-            sink.begin(now, saved.checkpoint).await?;
+            self.recording::<K, _>(sink.begin(now, saved.checkpoint)).await?;
         }
         if K::HOLDS_ROWS {
             self.status.update(|report| report.quarantined = sink.aside());

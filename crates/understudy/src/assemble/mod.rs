@@ -20,7 +20,7 @@ use std::time::Duration;
 use rand::Rng as _;
 use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior};
-use understudy_contract::{ChangeSink, Class, Failure};
+use understudy_contract::{Class, Failure};
 use understudy_control::{StatusHandle, TableStatus};
 use understudy_model::Checkpoint;
 use understudy_observe::Recorder;
@@ -39,7 +39,7 @@ use crate::routes::Taken;
 use crate::settings::{self, Settings};
 use crate::supervise::{Role, RunOptions};
 use crate::verifying::Shared;
-pub(crate) use following::Keeper;
+pub(crate) use following::{Judge, Keeper, Ready};
 pub(crate) use replaying::Replaying;
 
 /// The pipeline's beat.
@@ -50,6 +50,9 @@ const REREADS_MAX: usize = 64;
 
 /// Heap blocks of any server that matters are this large; the catalog tells the true size of each table's.
 const BLOCK_BYTES: u64 = 8192;
+
+/// Whom to wait for, as it is told.
+const KAFKA: &str = "Kafka";
 
 /// Everything an attempt needs.
 pub(crate) struct Attempt<'a> {
@@ -74,7 +77,7 @@ pub(crate) struct Attempt<'a> {
 }
 
 /// The tables to be published, each once however many routes take it.
-fn published(taken: &[Taken<'_>]) -> Vec<PublishedTable> {
+pub(crate) fn published(taken: &[Taken<'_>]) -> Vec<PublishedTable> {
     let mut tables: Vec<PublishedTable> = Vec::with_capacity(taken.len());
     for one in taken {
         if tables.iter().all(|table| table.name != one.table.name) {
@@ -156,11 +159,10 @@ impl Attempt<'_> {
         self.settings.blue.clone().with_application_name(&self.settings.name.application_name(role))
     }
 
-    pub(crate) fn green(&self, role: &str) -> ConnectOptions {
-        self.settings
-            .green_postgres()
-            .clone()
-            .with_application_name(&self.settings.name.application_name(role))
+    /// Fails where green is DynamoDB.
+    pub(crate) fn green(&self, role: &str) -> Result<ConnectOptions, Failure> {
+        let green = self.settings.green_postgres()?.clone();
+        Ok(green.with_application_name(&self.settings.name.application_name(role)))
     }
 
     /// Whether this process runs one part of a migration that has two.
@@ -181,6 +183,11 @@ impl Attempt<'_> {
     /// Awaits what Kafka has to do, on behalf of a capture or of an apply, and is seen to wait: brokers that are away are waited
     /// for longer than anything may be silent.
     async fn awaiting_kafka<T>(&self, part: Role, to: &str, what: impl Future<Output = T>) -> T {
+        self.awaiting(part, (KAFKA, to), what).await
+    }
+
+    /// Awaits what somebody has to do, on behalf of a capture or of an apply, and is seen to be alive and what it waits for.
+    async fn awaiting<T>(&self, part: Role, (whom, to): (&str, &str), what: impl Future<Output = T>) -> T {
         let is_capture = part == Role::Capture;
         let shown = |waits: Vec<String>| match is_capture {
             true => self.status.capture_waits_for(waits),
@@ -189,7 +196,7 @@ impl Attempt<'_> {
         let mut beats = 0;
         let on_wait = || {
             beats += 1;
-            shown(vec![format!("Kafka, to {to}")]);
+            shown(vec![format!("{whom}, to {to}")]);
             if is_capture {
                 self.capture_lives()
             } else {
@@ -197,12 +204,26 @@ impl Attempt<'_> {
             }
             // From then on every attempt that fails tells of it.
             if beats == REMARKABLE && self.status.report().last_error.is_none() {
-                tracing::warn!("waiting for Kafka to {to}: brokers that are needed may be away");
+                let perhaps = if whom == KAFKA { ": brokers that are needed may be away" } else { "" };
+                tracing::warn!("waiting for {whom} to {to}{perhaps}");
             }
         };
         let done = attended(what, WAIT_BEAT, on_wait).await;
         shown(Vec::new());
         done
+    }
+
+    /// Awaits whoever remembers how far blue was followed: a log is seen to be waited for.
+    async fn keeping<K: Keeper, T>(&self, to: &str, what: impl Future<Output = T>) -> T {
+        match K::HOLDS_ROWS {
+            true => what.await,
+            false => self.awaiting_kafka(Role::Capture, to, what).await,
+        }
+    }
+
+    /// The same for what is recorded there.
+    pub(crate) async fn recording<K: Keeper, T>(&self, what: impl Future<Output = T>) -> T {
+        self.keeping::<K, T>("take what the capture records", what).await
     }
 
     /// Sees that brokers of the log answer, once in the life of this process.
@@ -229,14 +250,14 @@ impl Attempt<'_> {
 
     /// What both catalogs say.
     async fn describe(&self, blue: &mut Client) -> Result<Both, Failure> {
-        let green = Client::connect(&self.green("control")).await;
+        let green = Client::connect(&self.green("control")?).await;
         let mut green = green.map_err(|failure| failure.while_doing("connect to green"))?;
         let both = Both { blue: Described::read(blue).await?, green: Described::read(&mut green).await? };
         green.close().await;
         Ok(both)
     }
 
-    fn show_tables(&self, routes: &[RouteSpec]) {
+    pub(crate) fn show_tables(&self, routes: &[RouteSpec]) {
         let tables = routes.iter().map(|route| TableStatus {
             source: route.source.to_string(),
             target: route.target.to_string(),
@@ -251,11 +272,11 @@ impl Attempt<'_> {
     }
 
     /// What tells of the way into green from a checkpoint on.
-    fn reporting(&self, routes: &[RouteSpec], checkpoint: Checkpoint) -> Reporting {
+    pub(crate) fn reporting(&self, routes: &[RouteSpec], checkpoint: Checkpoint) -> Reporting {
         // What an earlier attempt knew of its copy counts no more, nor do its numbers of routes.
         self.shared.circumstances.send_modify(|circumstances| circumstances.incomplete = None);
         self.shared.changed.begin_anew();
-        let shared = self.settings.verify.enabled.then(|| self.shared.clone());
+        let shared = self.settings.verifies().then(|| self.shared.clone());
         let tables = routes.iter().map(|route| route.source.to_string()).collect();
         let to = (self.status.clone(), self.recorder.clone(), shared);
         Reporting::new(to, tables, checkpoint).with_beats(self.beats.clone())
@@ -263,12 +284,16 @@ impl Attempt<'_> {
 
     async fn connect_green(&self, routes: &[RouteSpec]) -> Result<PostgresSink, Failure> {
         let tables = mapping::green_tables(routes);
-        let sink = PostgresSink::connect(&self.green("apply"), self.sink_settings(), tables).await;
+        let sink = PostgresSink::connect(&self.green("apply")?, self.sink_settings(), tables).await;
         sink.map_err(|failure| failure.while_doing("connect to green"))
     }
 
-    /// Waits until what green holds survives a crash, and is seen to wait.
-    async fn await_durable(&self, sink: &mut impl ChangeSink) -> Result<(), Failure> {
+    /// Waits until what is remembered survives a crash, on green or in a log, and is seen to wait.
+    async fn await_durable<K: Keeper>(&self, sink: &mut K) -> Result<(), Failure> {
+        if !K::HOLDS_ROWS {
+            self.awaiting_kafka(Role::Capture, "show what it holds", sink.persist()).await?;
+            return Ok(());
+        }
         let status = self.status;
         let on_wait = || {
             status.waiting_for(vec!["green or a standby of it, to flush what green holds".to_owned()]);

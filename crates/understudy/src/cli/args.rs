@@ -385,6 +385,9 @@ pub struct PlanArgs {
     /// Show no row values at all
     #[arg(long, conflicts_with = "samples")]
     pub no_samples: bool,
+    /// Show the definitions of DynamoDB's tables, and create those that are missing
+    #[arg(long)]
+    pub create_tables: bool,
 }
 
 /// How `run` behaves.

@@ -36,7 +36,7 @@ impl Books {
     pub(super) async fn open(file: &Path, verb: &str) -> Result<Books, CliError> {
         let settings = load(file)?;
         let file = file.display().to_string();
-        let options = settings.green_postgres();
+        let options = settings.green_postgres().map_err(|failure| CliError::of(&failure, &file))?;
         let name = settings.name.application_name(verb);
         let green = Client::connect(&options.clone().with_application_name(&name)).await;
         let green = green.map_err(|failure| {

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use understudy_contract::Failure;
+use understudy_contract::{Failure, Finding, Severity};
 use understudy_kafka::{Consistency, DebeziumSettings, KafkaSettings};
-use understudy_postgres::preflight::{self, Finding, PlannedTable, PreflightPlan, Severity};
+use understudy_postgres::preflight::{self, PlannedTable, PreflightPlan};
 use understudy_postgres::sink::{LaneBooks, SinkSettings};
 use understudy_postgres::source::followed::{Fate, Followed, FollowedTable, Left};
 use understudy_postgres::source::publication::{self, PublicationState};
@@ -13,6 +13,7 @@ use understudy_postgres::wire::Client;
 
 use super::args::FileArgs;
 use super::exit::{CliError, Exit};
+use super::items::Looked;
 use super::output::Output;
 use super::sides::{Sides, load};
 use crate::assemble::{self, lanes::fit};
@@ -54,6 +55,12 @@ pub(super) async fn check(args: &FileArgs, output: Output) -> Result<(), CliErro
 
 /// What stands in a migration's way.
 pub(super) async fn look(settings: &Settings) -> Result<Vec<Finding>, Failure> {
+    if let Some(dynamo) = settings.green_dynamo() {
+        let looked = Box::pin(Looked::at(settings, dynamo, "check")).await?;
+        let findings = looked.findings;
+        looked.blue.close().await;
+        return Ok(findings);
+    }
     let mut sides = Sides::connect(settings, "check").await?;
     let both = sides.describe_both().await?;
     let to_make = ToMake::look(&mut sides.green, settings).await?;
@@ -109,7 +116,7 @@ pub(super) async fn findings(
                 replica_role: assemble::replica_role(settings),
                 ..SinkSettings::new(settings.name.as_str())
             };
-            findings.extend(fit::findings(settings.green_postgres(), sink, &specs).await?);
+            findings.extend(fit::findings(settings.green_postgres()?, sink, &specs).await?);
             findings.extend(crowded(kafka.partitions, free_connections(&mut sides.green).await?));
         }
     }
@@ -166,22 +173,20 @@ async fn topics_of_debezium(
 ) -> Vec<Finding> {
     let drawn = drawn.iter().map(|one| (*one).clone()).collect::<Vec<_>>();
     let tables = crate::assemble::debezium::tables(&drawn, &both.blue);
-    let found = understudy_kafka::debezium_preflight::preflight(kafka, debezium, &tables).await;
-    found.into_iter().map(of_kafka).collect()
+    understudy_kafka::debezium_preflight::preflight(kafka, debezium, &tables).await
 }
 
 /// What is said of the log between blue and green.
 async fn log(kafka: &KafkaSettings, tables: &[PlannedTable]) -> Vec<Finding> {
     let tables = tables.iter().map(|table| table.source.clone()).collect::<BTreeSet<_>>();
     let tables = tables.into_iter().collect::<Vec<_>>();
-    let found = understudy_kafka::preflight::preflight(kafka, &tables).await;
-    found.into_iter().map(of_kafka).collect()
+    understudy_kafka::preflight::preflight(kafka, &tables).await
 }
 
 /// What is against going on with a green that was begun through a log: as it was, a run refuses it.
 async fn begun_otherwise(settings: &Settings, kafka: &KafkaSettings) -> Result<Option<Finding>, Failure> {
     let lanes = (kafka.consistency == Consistency::Key).then(|| u32::from(kafka.partitions));
-    let mut books = LaneBooks::new(settings.green_postgres(), settings.name.as_str());
+    let mut books = LaneBooks::new(settings.green_postgres()?, settings.name.as_str());
     let places = books.look().await?.map(|seen| seen.places).unwrap_or_default();
     let refused = understudy_kafka::may_go_on(kafka, &places, lanes).err();
     Ok(refused.map(|failure| Finding {
@@ -191,20 +196,6 @@ async fn begun_otherwise(settings: &Settings, kafka: &KafkaSettings) -> Result<O
         what: failure.to_string(),
         remedy: failure.remedy_text().unwrap_or_default().to_owned(),
     }))
-}
-
-fn of_kafka(found: understudy_kafka::preflight::Finding) -> Finding {
-    Finding {
-        severity: match found.severity {
-            understudy_kafka::preflight::Severity::Error => Severity::Error,
-            understudy_kafka::preflight::Severity::Warning => Severity::Warning,
-            understudy_kafka::preflight::Severity::Info => Severity::Info,
-        },
-        code: found.code,
-        subject: found.subject,
-        what: found.what,
-        remedy: found.remedy,
-    }
 }
 
 /// The compiled routes. Those into tables that expand.sql is yet to make or change are compiled where that can be done without
@@ -244,7 +235,7 @@ pub(super) fn draw<'a>(
 }
 
 /// A followed table that the next run forgets.
-fn forgotten(left: &Left) -> Finding {
+pub(super) fn forgotten(left: &Left) -> Finding {
     Finding {
         severity: Severity::Warning,
         code: TABLE_LEFT,

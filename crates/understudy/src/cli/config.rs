@@ -3,14 +3,13 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use understudy_contract::Failure;
-use understudy_postgres::preflight::{Finding, Severity};
+use understudy_contract::{Failure, Finding, Severity};
 
 use super::args::{ConfigCheckArgs, ConfigVerb};
 use super::check::{finding_json, look, text};
 use super::exit::{CliError, Exit};
 use super::output::Output;
-use crate::settings::{self, Problem, Secrets, Settings};
+use crate::settings::{self, GreenSettings, Problem, Secrets, Settings};
 
 /// Carries out a verb of `config`.
 pub(super) async fn config(verb: &ConfigVerb, output: Output) -> Result<(), CliError> {
@@ -116,9 +115,20 @@ fn meet(one: &Settings, other: &Settings) -> bool {
     let place = |side: &understudy_postgres::wire::ConnectOptions| {
         (side.host.clone(), side.port, side.database.clone())
     };
-    one.name == other.name
-        && (place(&one.blue) == place(&other.blue)
-            || place(one.green_postgres()) == place(other.green_postgres()))
+    one.name == other.name && (place(&one.blue) == place(&other.blue) || meet_on_green(one, other))
+}
+
+/// Whether both keep their books in the same place on green.
+fn meet_on_green(one: &Settings, other: &Settings) -> bool {
+    match (&one.green, &other.green) {
+        (GreenSettings::Postgres(one), GreenSettings::Postgres(other)) => {
+            (&one.host, one.port, &one.database) == (&other.host, other.port, &other.database)
+        }
+        (GreenSettings::Dynamo(one), GreenSettings::Dynamo(other)) => {
+            (&one.client, &one.state_table) == (&other.client, &other.state_table)
+        }
+        _ => false,
+    }
 }
 
 impl Checked {

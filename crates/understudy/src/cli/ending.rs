@@ -2,6 +2,8 @@
 //!
 //! Both may be repeated: what is already gone is no failure.
 
+mod items;
+
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
@@ -70,6 +72,9 @@ impl Ending<'_> {
     async fn carry_out(&self, output: Output) -> Result<(), CliError> {
         let file = self.file.display().to_string();
         let settings = load(self.file)?;
+        if let Some(dynamo) = settings.green_dynamo() {
+            return Box::pin(self.carry_out_items(&settings, dynamo, output)).await;
+        }
         let failed = |failure: Failure| CliError::of(&failure, &file);
         let mut sides = Sides::connect(&settings, self.verb()).await.map_err(failed)?;
         let log = Log::look(&settings).await;
@@ -189,11 +194,16 @@ impl Ending<'_> {
             Kind::Finish => "ends the migration: blue's later changes no longer reach green",
             Kind::Abort => "gives the migration up: everything that it created is removed, green's rows stay",
         };
-        output.message(format!(
-            "This {purpose}.\nBlue:  {}\nGreen: {}",
-            settings.blue,
-            settings.green_postgres()
-        ));
+        let stays = match settings.green_dynamo() {
+            Some(dynamo) => format!(
+                ". On DynamoDB these stay: the tables with their items and what marks them (`_v`, `_t`, `_h`), tombstones of \
+                 deleted rows until their time to live ends, and the state table {}",
+                dynamo.state_table
+            ),
+            None => String::new(),
+        };
+        output
+            .message(format!("This {purpose}{stays}.\nBlue:  {}\nGreen: {}", settings.blue, settings.green));
         // A prompt that cannot be shown shows in the answer that does not come.
         let _ = write!(std::io::stderr().lock(), "Type the migration's name to go on: ");
         let mut typed = String::new();
@@ -228,7 +238,7 @@ impl Ending<'_> {
         if publication::drop(&mut sides.blue, &name).await? {
             removed.push(format!("publication {name} on blue"));
         }
-        let (green, sink) = (settings.green_postgres(), SinkSettings::new(settings.name.as_str()));
+        let (green, sink) = (settings.green_postgres()?, SinkSettings::new(settings.name.as_str()));
         removed.extend(forget(green, &sink, self.books == Books::Keep).await?);
         Ok(removed)
     }

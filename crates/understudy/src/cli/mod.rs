@@ -14,6 +14,7 @@ mod status;
 mod check;
 mod draft;
 mod init;
+mod items;
 mod plan;
 mod sides;
 

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Value as Json, json};
 use tokio::time::{Instant, sleep};
-use understudy_contract::{Ask, MismatchId, MismatchKind, Resolution};
-use understudy_postgres::verify_ledger::{self, KnownMismatch, Which};
+use understudy_contract::{Ask, KnownMismatch, MismatchId, MismatchKind, Resolution, WhichMismatches};
+use understudy_postgres::verify_ledger::{self};
 
 use super::args::RepairArgs;
 use super::asking::{Books, GLANCE, Progress};
@@ -60,7 +60,8 @@ fn ids(chosen: &[KnownMismatch]) -> Vec<String> {
 /// are named.
 async fn chosen(books: &mut Books, args: &RepairArgs) -> Result<Vec<KnownMismatch>, CliError> {
     let standing =
-        verify_ledger::mismatches(&mut books.green, books.settings.name.as_str(), Which::Standing).await;
+        verify_ledger::mismatches(&mut books.green, books.settings.name.as_str(), WhichMismatches::Standing)
+            .await;
     let mut standing = standing.map_err(|failure| books.failed(&failure))?;
     let file = &books.file;
     if args.all {
@@ -92,7 +93,7 @@ async fn awaited(
     let (started, mut told) = (Instant::now(), Progress::new());
     loop {
         let name = books.settings.name.as_str();
-        let all = verify_ledger::mismatches(&mut books.green, name, Which::All).await;
+        let all = verify_ledger::mismatches(&mut books.green, name, WhichMismatches::All).await;
         let mut all = all.map_err(|failure| books.failed(&failure))?;
         all.retain(|one| asked.contains(&one.id));
         let left = all.iter().filter(|one| is_left(one)).count();

@@ -80,6 +80,7 @@ async fn carry_out(
     };
     let outcome = Arc::new(Mutex::new(None));
     let progress = Progress::new(&settings, kafka, look, (follow, reached));
+    let progress = progress.map_err(|failure| CliError::of(&failure, file))?;
     let told = Arc::clone(&outcome);
     let done = async move {
         let ended = progress.watch().await;

@@ -18,7 +18,7 @@ impl Sides {
     /// Connects to both.
     pub(super) async fn connect(settings: &Settings, role: &str) -> Result<Sides, Failure> {
         let name = settings.name.application_name(role);
-        Sides::connect_to(&settings.blue, settings.green_postgres(), &name).await
+        Sides::connect_to(&settings.blue, settings.green_postgres()?, &name).await
     }
 
     /// Connects to both under an application name.

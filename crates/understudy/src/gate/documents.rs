@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use understudy_contract::{KeyRelation, MismatchRecord};
+use understudy_contract::{KeyRelation, MismatchRecord, key_hash};
 use understudy_control::{
     ByEnd, ByKind, GateCheck, GateDocument, GateLag, GateMismatches, GateSoak, GateVerdict, MismatchEntry,
     StatusReport, VerifyChanged, VerifyDocument, VerifyRule, VerifyTable, rfc3339,
@@ -11,7 +11,6 @@ use understudy_cutover::{
     Check, ComparedTable, Evidence, GateName, Millis, Policy, Status, Verdict, Verification, fresh_for,
 };
 
-use understudy_postgres::sink::key_hash;
 use understudy_verify::{RouteReport, RouteState, VerifyReport};
 
 /// What a moment is on both clocks.

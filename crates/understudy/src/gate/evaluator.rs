@@ -54,7 +54,8 @@ impl Evaluator {
         let interval_ms = u64::try_from(INTERVAL.as_millis()).unwrap_or(u64::MAX);
         let judge = Judge {
             policy: policy(settings),
-            verifying: settings.verify.enabled,
+            // Where nothing can be compared, the board says so whether or not it was asked for.
+            verifying: settings.verify.enabled || settings.green_dynamo().is_some(),
             gates: GATES.map(|name| Gate::new(name, interval_ms)),
             clock: GateClock::start(Instant::now(), SystemTime::now()),
             verify_shown: None,

@@ -17,7 +17,7 @@ const ROLE: &str = "expand";
 pub async fn bring_up(settings: &Settings) -> Result<(), Failure> {
     let Some(version) = &settings.project else { return Ok(()) };
     let green =
-        settings.green_postgres().clone().with_application_name(&settings.name.application_name(ROLE));
+        settings.green_postgres()?.clone().with_application_name(&settings.name.application_name(ROLE));
     tracing::info!(version = version.number, directory = %version.directory, "{}", show::line(version));
     if let Some(script) = &version.expand {
         runnable(script)?;

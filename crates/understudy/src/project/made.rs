@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use understudy_contract::Failure;
+use understudy_contract::{Failure, Finding, Severity};
 use understudy_model::TableName;
-use understudy_postgres::preflight::{Finding, PlannedTable, Severity};
+use understudy_postgres::preflight::PlannedTable;
 use understudy_postgres::wire::Client;
 
 use super::expand::pending;

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use serde_json::{Value as Json, json};
+use understudy_contract::{Finding, Severity};
 use understudy_control::ProjectStatus;
-use understudy_postgres::preflight::{Finding, Severity};
 
 use super::lint::{Finding as Lint, Moment, lint};
 use super::script::Script;

@@ -4,10 +4,13 @@
 //! `resolve` and `tables` turn what is left into [`Settings`]. Every problem is reported at once, with line and column.
 
 mod debezium;
+mod dynamo;
 mod gate;
+mod items;
 mod probes;
 mod problem;
 mod raw;
+mod raw_items;
 mod resolve;
 mod scalar;
 mod shape;
@@ -20,6 +23,8 @@ mod warnings;
 mod yaml;
 
 #[cfg(test)]
+mod items_tests;
+#[cfg(test)]
 mod sql_tests;
 #[cfg(test)]
 mod tests;
@@ -30,6 +35,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use understudy_contract::{Class, Failure};
 use understudy_kafka::KafkaSettings;
 use understudy_model::TableName;
 use understudy_postgres::wire::{ConnectOptions, Secret};
@@ -37,7 +43,10 @@ use understudy_transform::ColumnSource;
 
 use crate::project::{self, Located};
 
+pub use dynamo::{DynamoSettings, IndexSettings, ItemTable, KeyName};
 pub use gate::{GateSettings, PrometheusCheck};
+pub(crate) use items::PART;
+pub use items::{Filled, FilledFrom, Forms, ItemSettings, PartSettings};
 pub use probes::ProbeSettings;
 pub use problem::{Caret, Place, Problem, SettingsError};
 pub use sql::Sql;
@@ -94,6 +103,17 @@ pub struct Settings {
 pub enum GreenSettings {
     /// Another Postgres, with its password.
     Postgres(ConnectOptions),
+    /// Tables of DynamoDB.
+    Dynamo(Box<DynamoSettings>),
+}
+
+impl fmt::Display for GreenSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            GreenSettings::Postgres(options) => options.fmt(f),
+            GreenSettings::Dynamo(dynamo) => f.write_str(&dynamo.place()),
+        }
+    }
 }
 
 /// What to do with rows that green's tables already hold before the first copy.
@@ -244,10 +264,30 @@ impl Settings {
         self.tables.iter().filter(|entry| Some(&entry.from) == from).collect()
     }
 
-    /// Green's connection.
-    pub fn green_postgres(&self) -> &ConnectOptions {
-        let GreenSettings::Postgres(options) = &self.green;
-        options
+    /// Green's connection. Fails where green is DynamoDB, for what is done with SQL alone.
+    pub fn green_postgres(&self) -> Result<&ConnectOptions, Failure> {
+        match &self.green {
+            GreenSettings::Postgres(options) => Ok(options),
+            GreenSettings::Dynamo(_) => {
+                let cause = "green is DynamoDB, and this is not part of this version for it";
+                Err(Failure::new(Class::Configuration, cause).remedy(
+                    "`understudy run`, `check`, `plan`, `status`, `abort` and `finish` know DynamoDB",
+                ))
+            }
+        }
+    }
+
+    /// Whether both sides are compared. Green is not yet where it is DynamoDB.
+    pub fn verifies(&self) -> bool {
+        self.verify.enabled && self.green_dynamo().is_none()
+    }
+
+    /// How green is reached where it is DynamoDB.
+    pub fn green_dynamo(&self) -> Option<&DynamoSettings> {
+        match &self.green {
+            GreenSettings::Postgres(_) => None,
+            GreenSettings::Dynamo(dynamo) => Some(dynamo),
+        }
     }
 }
 
@@ -285,8 +325,22 @@ impl Surroundings {
 /// Reads and checks a migration file, or that of a version of a project.
 pub fn load(path: &Path, secrets: Secrets) -> Result<Settings, SettingsError> {
     let Located { file, text, version } = locate(path, secrets)?;
-    let settings = parse(&file.display().to_string(), &text, &Surroundings::of(&file, secrets))?;
-    Ok(Settings { project: version, ..settings })
+    let name = file.display().to_string();
+    let settings = parse(&name, &text, &Surroundings::of(&file, secrets))?;
+    let settings = Settings { project: version, ..settings };
+    match unrun(&settings) {
+        Some(problem) => Err(SettingsError::new(&name, vec![problem])),
+        None => Ok(settings),
+    }
+}
+
+/// A script of the project that nothing would run.
+fn unrun(settings: &Settings) -> Option<Problem> {
+    let version = settings.project.as_ref().filter(|_| settings.green_dynamo().is_some())?;
+    let script = version.expand.as_ref().or(version.contract.as_ref())?;
+    let what = format!("{} is SQL, of which DynamoDB runs none", script.file);
+    let remedy = "remove it; tables of DynamoDB are created by `understudy plan --create-tables`";
+    Some(Problem::at(None, "green.dynamodb", what).remedy(remedy))
 }
 
 /// Checks the text of a migration file; `file` is the name used in messages.

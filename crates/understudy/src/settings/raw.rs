@@ -11,8 +11,10 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde::ser::{SerializeMap as _, Serializer};
 use serde::{Deserialize as DeriveDeserialize, Serialize};
 
+use super::dynamo::RawDynamo;
 use super::gate::RawGate;
 use super::probes::RawProbe;
+use super::raw_items::RawItems;
 use super::through::RawThrough;
 use super::verify::{RawCompare, RawVerify};
 use super::yaml::Placed;
@@ -98,13 +100,17 @@ pub(super) struct RawSecret {
     pub(super) env: Option<Placed<String>>,
 }
 
-/// The store that is to take over.
+/// The store that is to take over: exactly one of these.
 #[derive(Debug, Clone, DeriveDeserialize, Serialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[schemars(deny_unknown_fields, extend("minProperties" = 1, "maxProperties" = 1))]
 #[schemars(rename = "Green")]
 pub(super) struct RawGreen {
     /// Another Postgres.
-    pub(super) postgres: RawGreenPostgres,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) postgres: Option<RawGreenPostgres>,
+    /// DynamoDB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) dynamodb: Option<RawDynamo>,
 }
 
 /// Green as a Postgres server.
@@ -154,6 +160,9 @@ pub(super) struct RawTable {
         { "first_name": "split_part(name, ' ', 1)", "last_name": "split_part(name, ' ', 2)" },
     ]))]
     pub(super) back: Option<Placed<RawColumns>>,
+    /// Where the rows lie, where green is DynamoDB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) dynamodb: Option<RawItems>,
     /// Green column: when two values of it count as equal. Left out: when their texts are the same.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("examples" = [{ "price": { "tolerance": 0.01 }, "note": "ignore" }]))]

@@ -27,11 +27,10 @@ pub(super) fn resolve(
     let mut to = Resolver { surroundings, lines: &lines, problems: Vec::new() };
     let name = to.name(&raw.name);
     let blue = to.server(&raw.blue.url, raw.blue.password.as_ref(), "blue");
-    let green = &raw.green.postgres;
     let through = raw.through.as_ref().zip(name.as_ref()).map(|(through, name)| to.through(through, name));
-    let green_server = to.server(&green.url, green.password.as_ref(), "green.postgres");
+    let green = to.green(&raw, name.as_ref());
     let mask_key = raw.mask.as_ref().and_then(|mask| to.mask_key(mask));
-    let tables = to.tables(&raw.tables.value, raw.mask.is_some());
+    let tables = to.tables(&raw.tables.value, (raw.mask.is_some(), green.as_ref()));
     let copy = to.copy(&raw.copy);
     let apply = to.apply(&raw.apply);
     let stream = to.stream(&raw.stream);
@@ -41,11 +40,9 @@ pub(super) fn resolve(
     let verify = to.verify(&raw.verify);
     let gate = to.gate(&raw.gate);
     let probes = to.probes(&raw.probes);
-    let standby =
-        |(at, name): (usize, &Placed<String>)| to.filled(name, &format!("green.postgres.standbys[{at}]"));
-    let standbys = green.standbys.iter().enumerate().filter_map(standby).collect();
+    let standbys = to.standbys(&raw);
     let ready = (copy, apply, stream, verify, gate);
-    match (name, blue, green_server, ready, listen) {
+    match (name, blue, green, ready, listen) {
         (
             Some(name),
             Some(blue),
@@ -53,7 +50,7 @@ pub(super) fn resolve(
             (Some(copy), Some(apply), Some(stream), Some(verify), Some(gate)),
             Some(listen),
         ) if to.problems.is_empty() => {
-            let (green, control) = (GreenSettings::Postgres(green), ControlSettings { listen });
+            let control = ControlSettings { listen };
             let wal = WalSettings { budget, waiver };
             Ok(Settings {
                 file: String::new(),
@@ -144,6 +141,29 @@ impl Resolver<'_> {
             self.report(name.place, "name", what, remedy);
         }
         parsed
+    }
+
+    /// The store that is to take over. What does not go with it is refused.
+    fn green(&mut self, raw: &RawSettings, name: Option<&MigrationName>) -> Option<GreenSettings> {
+        match (&raw.green.postgres, &raw.green.dynamodb) {
+            (Some(green), None) => {
+                let server = self.server(&green.url, green.password.as_ref(), "green.postgres");
+                server.map(GreenSettings::Postgres)
+            }
+            (None, Some(green)) => {
+                self.beside_dynamo(raw);
+                self.dynamo(green, name).map(|green| GreenSettings::Dynamo(Box::new(green)))
+            }
+            // Neither or both: the shape has been reported.
+            _ => None,
+        }
+    }
+
+    fn standbys(&mut self, raw: &RawSettings) -> Vec<String> {
+        let standbys = raw.green.postgres.iter().flat_map(|green| &green.standbys).enumerate();
+        standbys
+            .filter_map(|(at, name)| self.filled(name, &format!("green.postgres.standbys[{at}]")))
+            .collect()
     }
 
     fn server(

@@ -8,7 +8,7 @@ use super::problem::{Place, Problem};
 use super::yaml::{Node, Placed};
 
 /// Keys of the file's full format that this version does not carry out: where they stand, and what they are for.
-const LATER: [(&str, &str, &str); 2] = [("", "flip", "the flip"), ("green", "dynamodb", "DynamoDB as green")];
+const LATER: [(&str, &str, &str); 1] = [("", "flip", "the flip")];
 
 /// How alike a key must be to a known one to be suggested.
 const LIKENESS_MIN: f64 = 0.75;
@@ -99,8 +99,14 @@ impl<'a> Walk<'a> {
             let what = format!("must be a mapping of keys, not {}", kind(&node.value));
             return self.report(node.place, path, what, known_keys(schema));
         };
+        let is_choice = schema["maxProperties"] == 1;
         for (key, value) in entries {
             let below = join(path, &key.value);
+            // Nothing is a choice of nothing, however well each alone could be left out.
+            if is_choice && value.value == Node::Null && !schema["properties"][&key.value].is_null() {
+                self.report(value.place, &below, "is empty".to_owned(), "give a value");
+                continue;
+            }
             match schema["properties"].get(&key.value) {
                 Some(schema) => self.node(value, schema, &below),
                 None if schema["additionalProperties"] == false => self.unknown_key(key, schema, path),

@@ -5,6 +5,8 @@ use understudy_model::TableName;
 use understudy_postgres::wire::Secret;
 use understudy_transform::{Requested, expr};
 
+use super::GreenSettings;
+use super::items::{FilledFrom, ItemSettings, PART, ReadItems};
 use super::problem::{Place, Problem};
 use super::raw::{RawColumns, RawMask, RawSql, RawTable};
 use super::resolve::Resolver;
@@ -33,17 +35,30 @@ pub struct TableSettings {
     pub back: Vec<(String, Sql)>,
     /// Columns of green, and when two values of each count as equal.
     pub compare: Vec<(String, CompareRule)>,
+    /// Where its rows lie on DynamoDB; `None` where green is Postgres. `columns` are the attributes then.
+    pub items: Option<ItemSettings>,
     /// Where `from` stands in the file.
     pub place: Option<Place>,
-    /// The value of each of `columns` as it stands in the file, by the column of green.
+    /// The value of each of `columns`, and of what makes the key of an item, as it stands in the file, by the column of green.
     pub(super) values: Vec<(String, Sql)>,
     /// Which entry of the file it is, counted from zero.
     pub(super) at: usize,
 }
 
+/// What fills an entry's table on green, or its items.
+#[derive(Default)]
+struct Filling {
+    items: Option<ItemSettings>,
+    columns: Option<Vec<Requested>>,
+    values: Vec<(String, Sql)>,
+}
+
 impl TableSettings {
     /// Where a table of blue that this entry takes goes on green.
     pub fn target_of(&self, table: &TableName) -> TableName {
+        if let Some(items) = &self.items {
+            return crate::green::items::target(items);
+        }
         match &self.to {
             None => table.clone(),
             Some(Target::Table(target)) => target.clone(),
@@ -66,6 +81,10 @@ impl TableSettings {
     pub fn problem_at(&self, column: Option<&str>, problem: &expr::Problem) -> Problem {
         let (path, sql) = self.sql_of(column);
         match sql {
+            // What is compiled of a template is another text.
+            Some(sql) if column.is_some_and(|column| self.is_template(column)) => {
+                Problem { remedy: problem.remedy.clone(), ..sql.problem_of_all(&path, problem.what.clone()) }
+            }
             Some(sql) => sql.problem(&path, problem),
             None => {
                 let told = Problem::at(self.place, path, problem.what.clone());
@@ -86,8 +105,8 @@ impl TableSettings {
     /// Every piece of SQL in the entry with its path.
     pub(super) fn each_sql(&self) -> impl Iterator<Item = (String, &Sql)> {
         let at = self.at;
-        let columns =
-            self.values.iter().map(move |(name, sql)| (format!("tables[{at}].columns.{name}"), sql));
+        let is_sql = |(name, _): &&(String, Sql)| !self.is_template(name);
+        let columns = self.values.iter().filter(is_sql).map(|(name, sql)| (self.path_of(name), sql));
         let filter = self.filter.iter().map(move |sql| (format!("tables[{at}].where"), sql));
         let back = self.back.iter().map(move |(name, sql)| (format!("tables[{at}].back.{name}"), sql));
         columns.chain(filter).chain(back)
@@ -100,26 +119,60 @@ impl TableSettings {
             return (format!("{entry}.where"), self.filter.as_ref());
         };
         if let Some(at) = named(&self.values, name) {
-            return (format!("{entry}.columns.{name}"), Some(&self.values[at].1));
+            return (self.path_of(name), Some(&self.values[at].1));
         }
         let given_back = name.strip_prefix("back.").and_then(|name| named(&self.back, name));
         if let Some(at) = given_back {
             return (format!("{entry}.{name}"), Some(&self.back[at].1));
         }
-        (format!("{entry}.columns.{name}"), None)
+        (self.path_of(name), None)
+    }
+
+    /// A problem with a template, at its place in the file.
+    pub(crate) fn problem_in_template(&self, column: &str, problem: &expr::Problem) -> Problem {
+        match self.sql_of(Some(column)) {
+            (path, Some(sql)) => sql.problem(&path, problem),
+            (path, None) => Problem::at(self.place, path, problem.what.clone()),
+        }
+    }
+
+    /// Whether a column of the route is filled by a template.
+    fn is_template(&self, column: &str) -> bool {
+        let filled = self.items.iter().flat_map(ItemSettings::filled);
+        filled
+            .filter(|filled| filled.name == column)
+            .any(|filled| matches!(filled.from, FilledFrom::Template(_)))
+    }
+
+    /// Where what fills a column of the route stands in the file.
+    fn path_of(&self, column: &str) -> String {
+        let entry = format!("tables[{}]", self.at);
+        match &self.items {
+            None => format!("{entry}.columns.{column}"),
+            Some(_) if column == PART => format!("{entry}.dynamodb.part.name"),
+            Some(items) if items.filled().any(|filled| filled.name == column) => {
+                format!("{entry}.dynamodb.key.{column}")
+            }
+            Some(_) => format!("{entry}.dynamodb.attributes.{column}"),
+        }
     }
 }
 
 impl Resolver<'_> {
-    pub(super) fn tables(&mut self, raw: &[RawTable], has_mask_key: bool) -> Vec<TableSettings> {
+    pub(super) fn tables(
+        &mut self,
+        raw: &[RawTable],
+        (has_mask_key, green): (bool, Option<&GreenSettings>),
+    ) -> Vec<TableSettings> {
         let mut tables: Vec<TableSettings> = Vec::new();
         for (at, entry) in raw.iter().enumerate() {
-            let Some(table) = self.table(entry, at) else {
+            let Some(table) = self.table(entry, at, green) else {
                 continue;
             };
             // Two routes between the same tables are told apart by what they fill; the very same one twice never is.
             let same = |other: &&TableSettings| {
-                (&other.from, &other.to, &other.columns) == (&table.from, &table.to, &table.columns)
+                (&other.from, &other.to, &other.columns, &other.items)
+                    == (&table.from, &table.to, &table.columns, &table.items)
                     && other.filter_text() == table.filter_text()
             };
             if let Some(first) = tables.iter().find(same) {
@@ -147,17 +200,14 @@ impl Resolver<'_> {
         }
     }
 
-    fn table(&mut self, raw: &RawTable, at: usize) -> Option<TableSettings> {
+    fn table(&mut self, raw: &RawTable, at: usize, green: Option<&GreenSettings>) -> Option<TableSettings> {
         let path = format!("tables[{at}]");
         let from_path = format!("{path}.from");
         let from = self.accept(text::table_pattern(&raw.from.value), raw.from.place, &from_path);
         let to_path = format!("{path}.to");
         let to =
             raw.to.as_ref().map(|to| (self.accept(text::target(&to.value), to.place, &to_path), to.place));
-        let (columns, values) = match &raw.columns {
-            Some(columns) => self.columns(&columns.value, &format!("{path}.columns")),
-            None => (None, Vec::new()),
-        };
+        let Filling { items, columns, values } = self.filled_by(raw, (from.as_ref(), green), &path);
         let filter = raw.filter.as_ref().and_then(|sql| self.condition(sql, &format!("{path}.where")));
         let back = raw.back.as_ref().map(|back| self.back(&back.value, &format!("{path}.back")));
         let compare = self.compare(&raw.compare, &format!("{path}.compare"));
@@ -172,7 +222,33 @@ impl Resolver<'_> {
         // A target that could not be read has been reported: the entry is kept for the other checks.
         let to = to.and_then(|(target, _)| target);
         let back = back.unwrap_or_default();
-        Some(TableSettings { from, to, columns, filter, back, compare, place: raw.from.place, values, at })
+        let place = raw.from.place;
+        Some(TableSettings { from, to, columns, filter, back, compare, items, place, values, at })
+    }
+
+    /// What fills the entry's table on green, or its items.
+    fn filled_by(
+        &mut self,
+        raw: &RawTable,
+        (from, green): (Option<&TablePattern>, Option<&GreenSettings>),
+        path: &str,
+    ) -> Filling {
+        if let Some(GreenSettings::Dynamo(dynamo)) = green {
+            return match self.items(raw, (dynamo, from), path) {
+                Some(ReadItems { items, attributes, values }) => {
+                    Filling { items: Some(items), columns: attributes, values }
+                }
+                None => Filling::default(),
+            };
+        }
+        if green.is_some() {
+            self.no_items(raw, path);
+        }
+        let (columns, values) = match &raw.columns {
+            Some(columns) => self.columns(&columns.value, &format!("{path}.columns")),
+            None => (None, Vec::new()),
+        };
+        Filling { items: None, columns, values }
     }
 
     fn columns(&mut self, raw: &RawColumns, path: &str) -> (Option<Vec<Requested>>, Vec<(String, Sql)>) {
@@ -243,7 +319,7 @@ impl Resolver<'_> {
     }
 
     /// The SQL of a value, or `None` and a problem.
-    fn sql(&mut self, text: &str, place: Option<Place>, path: &str) -> Option<Sql> {
+    pub(super) fn sql(&mut self, text: &str, place: Option<Place>, path: &str) -> Option<Sql> {
         if text.trim().is_empty() {
             self.report(
                 place,

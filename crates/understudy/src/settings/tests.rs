@@ -158,8 +158,6 @@ fn keys_of_later_versions_are_not_unknown() {
         )
     };
     assert_eq!(refused(&text), later("7:1", "", "flip", "the flip"));
-    let dynamodb = "version: 1\nname: a\nblue: { url: postgres://u@b/d }\ngreen: { dynamodb: {} }\ntables: [{ from: a.b }]\n";
-    assert_eq!(refused(dynamodb), later("4:10", "green: ", "dynamodb", "DynamoDB as green"));
 }
 
 #[test]

@@ -201,6 +201,13 @@ const LANES_MAX: u64 = 64;
 /// The shortest retention: brokers remove records by the segment, and an apply must outlive a restart.
 const RETENTION_MIN: Duration = Duration::from_secs(60 * 60);
 
+impl RawThrough {
+    /// Where it stands in the file.
+    pub(super) fn place(&self) -> Option<Place> {
+        self.kafka.brokers.place
+    }
+}
+
 impl Resolver<'_> {
     /// The way to Kafka. `name` is the migration's.
     pub(super) fn through(&mut self, raw: &RawThrough, name: &MigrationName) -> Option<KafkaSettings> {

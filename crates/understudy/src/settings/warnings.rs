@@ -15,9 +15,10 @@ use super::{Settings, TableSettings, through};
 impl Settings {
     /// What somebody should look at before the file is used, in the order of the file.
     pub fn warnings(&self) -> Vec<Problem> {
-        let servers = [("blue.url", &self.blue), ("green.postgres.url", self.green_postgres())];
+        let green = self.green_postgres().ok().map(|green| ("green.postgres.url", green));
+        let servers = std::iter::once(("blue.url", &self.blue)).chain(green);
         let mut warnings =
-            servers.iter().filter_map(|(path, server)| open_to_readers(path, server)).collect::<Vec<_>>();
+            servers.filter_map(|(path, server)| open_to_readers(path, server)).collect::<Vec<_>>();
         warnings.extend(self.through.as_ref().and_then(through::open_to_readers));
         take_nothing(&self.tables, &mut warnings);
         warnings.extend(self.tables.iter().filter_map(decides_nothing));

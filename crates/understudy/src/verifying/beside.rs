@@ -7,9 +7,11 @@ use rand::Rng as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
+use understudy_contract::Failure;
 use understudy_control::StatusHandle;
 use understudy_observe::Recorder;
 use understudy_postgres::probes::ProbeLimits;
+use understudy_postgres::wire::ConnectOptions;
 use understudy_replicate::Reread;
 
 use super::surroundings::Surroundings;
@@ -20,6 +22,10 @@ use crate::settings::Settings;
 
 /// How often what is known of the probes is put up.
 const SHOW_EVERY: Duration = Duration::from_secs(1);
+
+/// Why a green of items keeps the gate held.
+pub(crate) const UNPROVED: &str =
+    "comparing blue with DynamoDB is not part of this version, so nothing proves that they agree";
 
 /// All of it, while it runs.
 pub(crate) struct Beside {
@@ -34,12 +40,13 @@ impl Beside {
         subject: Subject,
         (shared, status, recorder): (&Shared, StatusHandle, &Recorder),
         rereads: mpsc::Sender<Reread>,
-    ) -> Beside {
+    ) -> Result<Beside, Failure> {
+        let green = settings.green_postgres()?;
         let role = settings.name.application_name("gate");
         let surroundings = Surroundings {
             log: settings.own_log().map(|kafka| (kafka.clone(), settings.name.slot())),
             blue: settings.blue.clone().with_application_name(&role),
-            green: settings.green_postgres().clone().with_application_name(&role),
+            green: green.clone().with_application_name(&role),
             plan: subject.readiness.clone(),
             status,
             circumstances: shared.circumstances.clone(),
@@ -48,11 +55,28 @@ impl Beside {
         let mut others = JoinSet::new();
         others.spawn(surroundings.watch());
         if !settings.probes.is_empty() {
-            others.spawn(Box::pin(ask_probes(settings.clone(), (shared.board.clone(), recorder.clone()))));
+            let shown = (shared.board.clone(), recorder.clone());
+            others.spawn(Box::pin(ask_probes(settings.clone(), green.clone(), shown)));
         }
         let verifies = settings.verify.enabled;
-        let verifying = verifies.then(|| Verifying::new(settings, subject, shared.clone()).start(rereads));
-        Beside { verifying, others }
+        let verifying =
+            verifies.then(|| Verifying::new(settings, green.clone(), subject, shared.clone()).start(rereads));
+        Ok(Beside { verifying, others })
+    }
+
+    /// What runs where green cannot be compared yet: whoever asks the gate is told so, every time.
+    pub(crate) fn without_proof(shared: &Shared) -> Beside {
+        let board = shared.board.clone();
+        let mut others = JoinSet::new();
+        others.spawn(async move {
+            let mut tick = tokio::time::interval(SHOW_EVERY);
+            tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                tick.tick().await;
+                board.unverified(UNPROVED);
+            }
+        });
+        Beside { verifying: None, others }
     }
 
     /// Ends it in order: what verification knows is written down first.
@@ -65,11 +89,15 @@ impl Beside {
 }
 
 /// Asks the probes and puts up what is known of them, until it is dropped.
-async fn ask_probes(settings: Settings, (shown, recorder): (Arc<VerifyBoard>, Recorder)) {
+async fn ask_probes(
+    settings: Settings,
+    green: ConnectOptions,
+    (shown, recorder): (Arc<VerifyBoard>, Recorder),
+) {
     let role = settings.name.application_name("probe");
     let probing = ProbingSettings {
         blue: settings.blue.clone().with_application_name(&role),
-        green: settings.green_postgres().clone().with_application_name(&role),
+        green: green.with_application_name(&role),
         migration: settings.name.as_str().to_owned(),
         prefix: format!("understudy/{}", settings.name),
         probes: settings.probes.clone(),

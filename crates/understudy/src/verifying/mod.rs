@@ -32,7 +32,7 @@ use crate::faults::TestFaults;
 use crate::gate::VerifyBoard;
 use crate::mapping::Drawn;
 use crate::settings::{MigrationName, Settings, VerifySettings};
-pub(crate) use beside::Beside;
+pub(crate) use beside::{Beside, UNPROVED};
 use evaluate::Evaluator;
 
 /// First pause after a failure; each further one is twice as long.
@@ -159,12 +159,17 @@ pub(crate) struct Running {
 }
 
 impl Verifying {
-    pub(crate) fn new(settings: &Settings, subject: Subject, shared: Shared) -> Verifying {
+    pub(crate) fn new(
+        settings: &Settings,
+        green: ConnectOptions,
+        subject: Subject,
+        shared: Shared,
+    ) -> Verifying {
         Verifying {
             name: settings.name.clone(),
             settings: settings.verify.clone(),
             blue: settings.blue.clone(),
-            green: settings.green_postgres().clone(),
+            green,
             subject,
             shared,
         }

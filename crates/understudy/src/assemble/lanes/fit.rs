@@ -1,7 +1,6 @@
 //! What stands in the way of several lanes: whatever lets the order of changes to different rows be told on green.
 
-use understudy_contract::{Class, Failure};
-use understudy_postgres::preflight::{Finding, Severity};
+use understudy_contract::{Class, Failure, Finding, Severity};
 use understudy_postgres::sink::{SinkSettings, lane_obstacles};
 use understudy_postgres::wire::ConnectOptions;
 use understudy_transform::{ColumnSource, RouteSpec};

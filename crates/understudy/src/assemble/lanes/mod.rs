@@ -114,13 +114,13 @@ impl Attempt<'_> {
             self.check_apply(&mut blue, &plan, &drawn).await?;
         }
         let specs = drawn.iter().map(|one| one.spec.clone()).collect::<Vec<_>>();
-        let green = self.green("control");
+        let green = self.green("control")?;
         publishing::refuse(fit::findings(&green, self.sink_settings(), &specs).await?)?;
         let compared = comparing::compared_routes(self.settings, &drawn, &both)?;
         let subject = Subject::of(self.settings, &drawn, compared);
         let keys = keys_in_log(&both, drawn.iter().map(|one| one.taken.clone()).collect())?;
         self.show_tables(&specs);
-        let mut books = LaneBooks::new(&self.green("lanes"), self.settings.name.as_str());
+        let mut books = LaneBooks::new(&self.green("lanes")?, self.settings.name.as_str());
         self.may_share(&mut books, Some(of)).await?;
         books.lay_out(of).await?;
         let mut catalog = PostgresCatalog::connect(&self.blue("sight"), self.prefix(), &[]).await?;

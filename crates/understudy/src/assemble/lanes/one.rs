@@ -56,7 +56,7 @@ impl Attempt<'_> {
             ..self.sink_settings()
         };
         let tables = mapping::green_tables(&work.routes);
-        let sink = PostgresSink::connect(&self.green("apply"), settings, tables).await;
+        let sink = PostgresSink::connect(&self.green("apply")?, settings, tables).await;
         let mut sink = sink.map_err(|failure| failure.while_doing("connect to green"))?;
         sink.set_published(work.routes.iter().map(|route| (route.id, BY_LOG.to_owned())).collect());
         let saved = match self.take_over(&mut sink).await {
@@ -114,7 +114,7 @@ impl Attempt<'_> {
                 watching.spawn(changed::tell((kafka.clone(), tables), told, seen));
             }
             let shown = (self.shared, self.status.clone(), self.recorder);
-            beside = Some(Beside::start(self.settings, work.subject.clone(), shown, rereads));
+            beside = Some(Beside::start(self.settings, work.subject.clone(), shown, rereads)?);
         }
         let start = LogStart {
             routes: work.routes.clone(),

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use understudy_contract::{
-    Answer, BlueRows as _, Class, ComparedRoute, Detail, Failure, GreenRows as _, NotRead, RowName, Which,
+    Answer, BlueRows as _, Class, ComparedRoute, Detail, Failure, GreenRows as _, KnownMismatch, NotRead,
+    RowName, Which,
 };
 use understudy_model::Lsn;
 use understudy_postgres::verify::{PostgresBlueRows, PostgresGreenRows, ReadLimits};
-use understudy_postgres::verify_ledger::{KnownMismatch, range_of};
+use understudy_postgres::verify_ledger::range_of;
 
 use super::explanation::{Explanation, Side};
 use crate::cli::args::MismatchArgs;
@@ -84,7 +85,7 @@ async fn read(
         None => Which::Thorough(vec![row.green.clone()]),
     };
     let on_blue = blue.rows(route.route, &which, Detail::Values).await?;
-    let options = settings.green_postgres().clone().with_application_name(&name);
+    let options = settings.green_postgres()?.clone().with_application_name(&name);
     let mut green =
         PostgresGreenRows::connect(&options, settings.name.as_str(), routes.clone(), limits).await?;
     let names = Which::Names(vec![row]);

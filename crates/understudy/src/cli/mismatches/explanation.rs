@@ -3,9 +3,8 @@
 use std::fmt::Write as _;
 
 use serde_json::{Value as Json, json};
-use understudy_contract::{Awaits, CompareRule, ComparedRoute, RowSeen, SeenValue};
+use understudy_contract::{Awaits, CompareRule, ComparedRoute, KnownMismatch, RowSeen, SeenValue};
 use understudy_model::{Key, Lsn};
-use understudy_postgres::verify_ledger::KnownMismatch;
 
 use super::{json_of, key_text, words};
 use crate::cli::asking::{seconds, span};

@@ -7,9 +7,9 @@ mod words;
 use std::fmt::Write as _;
 
 use serde_json::{Value as Json, json};
-use understudy_contract::{Ask, MismatchId, Waiver};
+use understudy_contract::{Ask, KnownMismatch, MismatchId, Waiver, WhichMismatches};
 use understudy_model::Key;
-use understudy_postgres::verify_ledger::{self, KnownMismatch, Which};
+use understudy_postgres::verify_ledger::{self};
 
 use super::args::{MismatchArgs, MismatchListArgs, MismatchesVerb, WaiveArgs};
 use super::asking::{Books, is_wanted, os_user, seconds, span, tables};
@@ -30,7 +30,7 @@ async fn list(args: &MismatchListArgs, output: Output) -> Result<(), CliError> {
     let file = args.file.file.display().to_string();
     let wanted = tables(&args.table, &file, "mismatches list")?;
     let mut books = Books::open(&args.file.file, "mismatches").await?;
-    let which = if args.all { Which::All } else { Which::Standing };
+    let which = if args.all { WhichMismatches::All } else { WhichMismatches::Standing };
     let found = verify_ledger::mismatches(&mut books.green, books.settings.name.as_str(), which).await;
     let mut found = found.map_err(|failure| books.failed(&failure))?;
     let migration = books.migration().to_owned();

@@ -1,7 +1,6 @@
 //! Mismatches in words: what a kind and a cause mean, and what is done about them.
 
-use understudy_contract::{Cause, MismatchKind};
-use understudy_postgres::verify_ledger::KnownMismatch;
+use understudy_contract::{Cause, KnownMismatch, MismatchKind};
 
 /// What a kind means.
 pub(super) const fn kind(kind: MismatchKind) -> &'static str {

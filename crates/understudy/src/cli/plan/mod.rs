@@ -1,20 +1,20 @@
 //! `understudy plan`: what a run would create and move, table by table. Looks, and creates nothing.
 
+mod items;
 mod layout;
 mod route;
-mod sample;
+pub(super) mod sample;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use serde_json::{Value as Json, json};
-use understudy_contract::Failure;
+use understudy_contract::{Failure, Finding, Severity};
 use understudy_kafka::TopicNames;
-use understudy_postgres::preflight::{Finding, Severity};
 
 use super::args::PlanArgs;
 use super::check::{TABLE_LEFT, UNDRAWN, draw, findings};
-use super::exit::CliError;
+use super::exit::{CliError, Exit};
 use super::output::{Output, bytes, known, table};
 use super::sides::{Sides, load};
 use crate::comparing;
@@ -33,6 +33,13 @@ pub(super) async fn plan(args: &PlanArgs, output: Output) -> Result<(), CliError
     let file = args.file.file.display().to_string();
     let settings = load(&args.file.file)?;
     let samples = (!args.no_samples).then_some(args.samples);
+    if let Some(dynamo) = settings.green_dynamo() {
+        return Box::pin(items::plan(&settings, dynamo, args, output)).await;
+    }
+    if args.create_tables {
+        let what = "--create-tables: green is Postgres, where tables are made with its own tools";
+        return Err(CliError::new(Exit::Configuration, what, format!("understudy plan {file}")));
+    }
     let failed = |failure| CliError::of(&failure, &file);
     let mut sides = Sides::connect(&settings, "plan").await.map_err(failed)?;
     let both = sides.describe_both().await.map_err(failed)?;
@@ -103,7 +110,7 @@ impl<'a> Plan<'a> {
         for object in self.in_log(settings) {
             let _ = writeln!(text, "  {object}");
         }
-        let _ = writeln!(text, "Created on green ({}):", settings.green_postgres());
+        let _ = writeln!(text, "Created on green ({}):", settings.green);
         for object in on_green(settings, self.to_make) {
             let _ = writeln!(text, "  {object}");
         }

@@ -16,28 +16,28 @@ const COMPARED_ROWS: u32 = 1_000;
 
 /// One row, with names, before and after.
 #[derive(Debug)]
-pub(super) struct Sample {
-    pub(super) before: Vec<(String, Option<String>)>,
-    pub(super) after: Vec<(String, Option<String>)>,
+pub(in crate::cli) struct Sample {
+    pub(in crate::cli) before: Vec<(String, Option<String>)>,
+    pub(in crate::cli) after: Vec<(String, Option<String>)>,
 }
 
 /// What came of the sampled rows of a route.
 #[derive(Debug, Default)]
-pub(super) struct Samples {
+pub(in crate::cli) struct Samples {
     /// Those to be shown.
-    pub(super) shown: Vec<Sample>,
+    pub(in crate::cli) shown: Vec<Sample>,
     /// Rows compared.
-    pub(super) rows: u64,
+    pub(in crate::cli) rows: u64,
     /// Columns of green that blue itself computes differently, each with how many rows.
-    pub(super) differ: Vec<(String, u64)>,
+    pub(in crate::cli) differ: Vec<(String, u64)>,
     /// Rows that an expression fails on, by what fails.
-    pub(super) refused: Vec<(String, u64)>,
+    pub(in crate::cli) refused: Vec<(String, u64)>,
     /// Columns of blue whose value is another after the way there and back, each with how many rows.
-    pub(super) not_returned: Vec<(String, u64)>,
+    pub(in crate::cli) not_returned: Vec<(String, u64)>,
 }
 
 /// Lets a session evaluate `mask`.
-pub(super) async fn set_mask_key(blue: &mut Client, key: Option<&MaskKey>) -> Result<(), Failure> {
+pub(in crate::cli) async fn set_mask_key(blue: &mut Client, key: Option<&MaskKey>) -> Result<(), Failure> {
     let Some(key) = key else { return Ok(()) };
     for (name, value) in key.settings() {
         blue.query_with("SELECT set_config($1, $2, false)", &[Some(name), Some(&value)]).await?;
@@ -46,7 +46,7 @@ pub(super) async fn set_mask_key(blue: &mut Client, key: Option<&MaskKey>) -> Re
 }
 
 /// Reads the first rows by key under one snapshot, as they are and as blue maps them, and maps them here beside it.
-pub(super) async fn read(blue: &mut Client, one: &Drawn<'_>, shown: u32) -> Result<Samples, Failure> {
+pub(in crate::cli) async fn read(blue: &mut Client, one: &Drawn<'_>, shown: u32) -> Result<Samples, Failure> {
     let doing = || format!("read sample rows of {}", one.spec.source);
     blue.batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     let read = both(blue, one).await;

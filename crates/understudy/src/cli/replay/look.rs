@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use understudy_contract::{Class, Cursor, Failure};
+use understudy_contract::{Class, Cursor, Failure, Finding, Severity};
 use understudy_kafka::{KafkaSettings, Mark, ReplayFrom, Survey};
 use understudy_model::TableName;
-use understudy_postgres::preflight::{self, Finding, Severity};
+use understudy_postgres::preflight::{self};
 use understudy_postgres::wire::Client;
 
 use crate::cli::check::finding_json;

@@ -100,10 +100,10 @@ impl Progress {
         kafka: KafkaSettings,
         look: Look,
         (follow, reached): (bool, watch::Sender<bool>),
-    ) -> Progress {
+    ) -> Result<Progress, Failure> {
         let name = settings.name.application_name("replay");
-        Progress {
-            green: settings.green_postgres().clone().with_application_name(&name),
+        Ok(Progress {
+            green: settings.green_postgres()?.clone().with_application_name(&name),
             name: settings.name.as_str().to_owned(),
             kafka,
             look,
@@ -111,7 +111,7 @@ impl Progress {
             reached,
             capture_look: capture_look(settings),
             began: Instant::now(),
-        }
+        })
     }
 
     /// Comes back once green has what the log held, or cannot get it. What follows on never does.

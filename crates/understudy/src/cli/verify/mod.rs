@@ -5,9 +5,9 @@ mod outcome;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
-use understudy_contract::Ask;
+use understudy_contract::{Ask, TableProgress};
 use understudy_model::TableName;
-use understudy_postgres::verify_ledger::{self, TableProgress};
+use understudy_postgres::verify_ledger::{self};
 
 use super::args::VerifyArgs;
 use super::asking::{Books, GLANCE, Progress, control_address, is_wanted, tables};

@@ -4,9 +4,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
-use understudy_contract::CompareRule;
+use understudy_contract::{CompareRule, TableProgress};
 use understudy_control::{VerifyDocument, VerifyTable};
-use understudy_postgres::verify_ledger::TableProgress;
 
 use crate::cli::asking::{seconds, span};
 use crate::cli::output::{known, table};
