@@ -153,7 +153,8 @@ impl Node {
         let protocols: Vec<String> = protocols.chain(["CONTROLLER:PLAINTEXT".to_owned()]).collect();
         let offered = offered.join(",");
         let controller = format!("CONTROLLER://127.0.0.1:{}", self.controller.number());
-        // Nobody takes over from a node that is alone: one that a loaded machine holds up must not be taken for dead.
+        // Nobody takes over from a node that is alone: one that a loaded machine holds up must not be taken for dead. After a kill
+        // it is let in again only once its former session is over, and its start waits a minute for that.
         let missed_ms = if plan.count > 1 { "4000" } else { "15000" };
         let own = [
             ("broker.session.timeout.ms", missed_ms.to_owned()),
