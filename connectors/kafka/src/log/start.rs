@@ -25,13 +25,13 @@ pub(crate) type LogConsumer = StreamConsumer<Watcher>;
 pub(crate) type Queue = StreamPartitionQueue<Watcher>;
 
 /// Bytes that all queues of fetched records of a process may hold together, those of all lanes, as far as [`QUEUE_BYTES_MIN`] allows.
-const QUEUES_BYTES: usize = 32 * 1024 * 1024;
+const QUEUES_BYTES: usize = 16 * 1024 * 1024;
 
 /// A queue smaller than this would be refilled all the time.
 const QUEUE_BYTES_MIN: usize = 64 * 1024;
 
 /// A queue larger than this makes nothing faster.
-const QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
+const QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// The client asks for no less.
 const ANSWER_BYTES_MIN: usize = 1_000_000;
