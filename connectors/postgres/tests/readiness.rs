@@ -14,6 +14,8 @@ mod support;
 #[path = "readiness/harness.rs"]
 mod harness;
 
+#[path = "readiness/alone.rs"]
+mod alone;
 #[path = "readiness/constraints.rs"]
 mod constraints;
 #[path = "readiness/indexes.rs"]

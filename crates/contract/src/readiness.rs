@@ -89,6 +89,8 @@ pub enum Found {
     Lacks(Vec<Lack>),
     /// It could not be told, and why.
     Unknown(String),
+    /// Such a migration has nothing to check here, and why.
+    Inapplicable(String),
 }
 
 /// One check and what it found.

@@ -22,32 +22,56 @@ pub fn compared_routes(
     gathered(&settings.file, drawn.iter().map(|one| compared(one, both, verifies)))
 }
 
+/// Routes into items as they are compared, in their order. Blue tells its values as they are; whoever reads the items puts both into
+/// one form, and reads green in its own way.
+pub(crate) fn compared_into_items(
+    settings: &Settings,
+    drawn: &[Drawn<'_>],
+) -> Result<Vec<ComparedRoute>, Failure> {
+    let compared = |one: &Drawn<'_>| {
+        let rules = rules(one)?;
+        let as_it_is = vec![CompareRule::Exact; rules.len()];
+        let order = Order::into_items(&one.spec);
+        let blue = blue_side(one, &as_it_is, &order);
+        Ok(route(one, rules, order.relation, (blue.clone(), blue)))
+    };
+    gathered(&settings.file, drawn.iter().map(compared))
+}
+
 fn compared(one: &Drawn<'_>, both: &Both, verifies: bool) -> Result<ComparedRoute, Problem> {
-    let spec = &one.spec;
     let rules = rules(one)?;
     let order = Order::of(one, both);
     if verifies && order.relation != KeyRelation::Computed {
         same_texts(one)?;
     }
-    let (blue, green) = (blue_side(one, &rules, &order), green_side(one, both, &rules, &order));
-    let columns = spec.columns.iter().zip(&rules);
-    let columns: Vec<_> = columns
-        .map(|(column, rule)| ComparedColumn { name: column.name.clone(), rule: rule.clone() })
-        .collect();
+    let sides = (blue_side(one, &rules, &order), green_side(one, both, &rules, &order));
+    Ok(route(one, rules, order.relation, sides))
+}
+
+fn route(
+    one: &Drawn<'_>,
+    rules: Vec<CompareRule>,
+    relation: KeyRelation,
+    (blue, green): (SideQuery, SideQuery),
+) -> ComparedRoute {
+    let spec = &one.spec;
+    let columns = spec.columns.iter().zip(rules);
+    let columns: Vec<_> =
+        columns.map(|(column, rule)| ComparedColumn { name: column.name.clone(), rule }).collect();
     let told = columns.iter().map(|column| format!("{:?}: {}; ", column.name, column.rule));
-    let fingerprint = format!("{:?} {}{}", order.relation, spec.fingerprint(), told.collect::<String>());
-    Ok(ComparedRoute {
+    let fingerprint = format!("{relation:?} {}{}", spec.fingerprint(), told.collect::<String>());
+    ComparedRoute {
         route: spec.id,
         source: spec.source.clone(),
         target: spec.target.clone(),
-        keys: order.relation,
+        keys: relation,
         columns,
         key: spec.key.clone(),
         blue,
         green,
         rows_estimate: one.taken.table.rows_estimate,
         fingerprint,
-    })
+    }
 }
 
 /// The rule of each column: the one that the file gives, or what its type asks for.
@@ -130,6 +154,14 @@ struct Order {
 }
 
 impl Order {
+    /// Items have an order that nothing on blue has.
+    fn into_items(spec: &RouteSpec) -> Order {
+        let placed =
+            |names: Vec<String>| names.into_iter().enumerate().map(|(at, name)| (name, at)).collect();
+        let green = spec.key.iter().map(|at| spec.columns[*at].name.clone()).collect();
+        Order { relation: KeyRelation::Computed, blue: placed(spec.key_source.clone()), green: placed(green) }
+    }
+
     fn of(one: &Drawn<'_>, both: &Both) -> Order {
         let spec = &one.spec;
         let green_names = spec.key.iter().map(|at| spec.columns[*at].name.clone()).collect::<Vec<_>>();

@@ -6,6 +6,7 @@ mod proxy;
 mod shop;
 mod sink;
 mod store;
+mod verified;
 
 use std::collections::HashMap;
 use std::time::Duration;

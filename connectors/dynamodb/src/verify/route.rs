@@ -26,6 +26,23 @@ pub struct StoredRoute {
     pub layout: ItemLayout,
 }
 
+impl StoredRoute {
+    /// The values of a row, in the order of its columns and in Postgres' texts, as reading it back would show them: a value that
+    /// does not fit as the reason why.
+    pub fn shown(&self, values: Vec<Option<Box<str>>>) -> Vec<Option<Box<str>>> {
+        let value = |((ty, form), value): ((ColumnType, Form), Option<Box<str>>)| {
+            let text = value.map(|text| canonical(&ty, form, &text))?;
+            Some(text.unwrap_or_else(|not_fit| told(&not_fit.reason)).into_boxed_str())
+        };
+        stored(self.layout.plan()).into_iter().zip(values).map(value).collect()
+    }
+}
+
+/// Why there is no value, where people look for one.
+fn told(why: &str) -> String {
+    format!("({why})")
+}
+
 /// A route, ready for comparison.
 #[derive(Debug)]
 pub(super) struct Route {
@@ -133,7 +150,7 @@ impl Route {
             }
             Err(why) => {
                 let compared = (*rule != CompareRule::Ignore).then(|| format!("{NO_VALUE}{why}").into());
-                SeenValue { text: Some(format!("({why})").into()), compared }
+                SeenValue { text: Some(told(&why).into()), compared }
             }
         };
         rules.zip(&self.stored).zip(texts).map(value).collect()

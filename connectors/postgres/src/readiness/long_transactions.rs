@@ -2,15 +2,15 @@
 
 use understudy_contract::{Class, Failure};
 
-use super::Look;
+use super::ReadinessPlan;
 use super::lacks::Lacks;
 use crate::ident::{quote_ident, quote_literal};
 use crate::wire::{Client, Row};
 
-pub(super) async fn look(look: &mut Look<'_>, out: &mut Lacks) -> Result<(), Failure> {
-    let ours = format!("understudy/{}/", look.plan.migration);
-    check_rights(look.blue, &ours).await?;
-    let rows = look.blue.query(&sql(&ours, look.plan.max_transaction_age.as_secs_f64())).await?;
+pub(super) async fn look(blue: &mut Client, plan: &ReadinessPlan, out: &mut Lacks) -> Result<(), Failure> {
+    let ours = format!("understudy/{}/", plan.migration);
+    check_rights(blue, &ours).await?;
+    let rows = blue.query(&sql(&ours, plan.max_transaction_age.as_secs_f64())).await?;
     rows.iter().try_for_each(|row| tell(row, out))
 }
 

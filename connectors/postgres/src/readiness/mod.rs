@@ -112,13 +112,57 @@ pub async fn examine(blue: &mut Client, green: &mut Client, plan: &ReadinessPlan
 
 /// Whether the check compares tables.
 fn needs_scene(check: ReadinessCheck) -> bool {
-    !matches!(
-        check,
-        ReadinessCheck::Slot
-            | ReadinessCheck::LongTransactions
-            | ReadinessCheck::PreparedTransactions
-            | ReadinessCheck::Extensions
-    )
+    !is_of_blue(check) && check != ReadinessCheck::Extensions
+}
+
+/// Makes those checks that need nothing but blue, and tells of all others why they do not apply.
+///
+/// The connection must be outside a transaction, and is so again afterwards.
+pub async fn examine_blue(blue: &mut Client, plan: &ReadinessPlan, why_not: &str) -> Vec<Readiness> {
+    let mut examined = Vec::with_capacity(ReadinessCheck::ALL.len());
+    for check in ReadinessCheck::ALL {
+        let found = if is_of_blue(check) {
+            let found = Box::pin(within_transaction(blue, plan, check)).await;
+            found.unwrap_or_else(|failure| Found::Unknown(reason_of(&failure)))
+        } else {
+            Found::Inapplicable(why_not.to_owned())
+        };
+        examined.push(Readiness { check, found });
+    }
+    examined
+}
+
+/// Whether the check looks at blue alone.
+fn is_of_blue(check: ReadinessCheck) -> bool {
+    use ReadinessCheck::{LongTransactions, PreparedTransactions, Slot};
+    matches!(check, Slot | LongTransactions | PreparedTransactions)
+}
+
+async fn within_transaction(
+    blue: &mut Client,
+    plan: &ReadinessPlan,
+    check: ReadinessCheck,
+) -> Result<Found, Failure> {
+    blue.batch(BEGIN).await.map_err(|failure| failure.while_doing("look at blue"))?;
+    let mut lacks = Lacks::default();
+    let looked = look_at_blue(blue, plan, (check, &mut lacks)).await;
+    blue.batch("ROLLBACK").await?;
+    looked?;
+    Ok(lacks.found(check))
+}
+
+async fn look_at_blue(
+    blue: &mut Client,
+    plan: &ReadinessPlan,
+    (check, out): (ReadinessCheck, &mut Lacks),
+) -> Result<(), Failure> {
+    match check {
+        ReadinessCheck::Slot => slot::look(blue, &plan.feed, out).await,
+        ReadinessCheck::LongTransactions => long_transactions::look(blue, plan, out).await,
+        ReadinessCheck::PreparedTransactions => prepared_transactions::look(blue, out).await,
+        _ => Ok(()),
+    }
+    .map_err(|failure| failure.while_doing(format!("check {}", check.as_str())))
 }
 
 fn reason_of(failure: &Failure) -> String {
@@ -155,9 +199,12 @@ impl Look<'_> {
         let mut lacks = Lacks::default();
         let out = &mut lacks;
         match check {
-            ReadinessCheck::Slot => slot::look(self, out).await,
-            ReadinessCheck::LongTransactions => long_transactions::look(self, out).await,
-            ReadinessCheck::PreparedTransactions => prepared_transactions::look(self, out).await,
+            ReadinessCheck::Slot
+            | ReadinessCheck::LongTransactions
+            | ReadinessCheck::PreparedTransactions => {
+                look_at_blue(self.blue, self.plan, (check, out)).await?;
+                Ok(())
+            }
             ReadinessCheck::Sequences => sequences::look(self, out).await,
             ReadinessCheck::Indexes => indexes::look(self, out).await,
             ReadinessCheck::Constraints => constraints::look(self, out).await,

@@ -2,8 +2,8 @@
 
 use understudy_contract::{Class, Failure};
 
+use super::Feed;
 use super::lacks::Lacks;
-use super::{Feed, Look};
 use crate::ident::quote_literal;
 use crate::source::slot::{SlotState, inspect};
 use crate::wire::Client;
@@ -18,19 +18,19 @@ const ALL_ANEW: &str = "have whoever fills the log start over, with a log of ano
 /// Less room than this for more log is too little, whatever blue's limit is.
 const LEAST_ROOM_BYTES: i64 = 64 << 20;
 
-pub(super) async fn look(look: &mut Look<'_>, out: &mut Lacks) -> Result<(), Failure> {
-    let (name, anew, start) = match &look.plan.feed {
+pub(super) async fn look(blue: &mut Client, feed: &Feed, out: &mut Lacks) -> Result<(), Failure> {
+    let (name, anew, start) = match feed {
         Feed::Own(name) => (name, BEGIN_ANEW, "start `understudy run`"),
         Feed::Others(name) => (name, ALL_ANEW, "start whoever fills the log"),
         Feed::Untold => return Ok(()),
         Feed::Unknown(why) => return Err(Failure::new(Class::Transient, why.clone())),
     };
     let subject = format!("slot {name}");
-    let Some(slot) = inspect(look.blue, name).await? else {
+    let Some(slot) = inspect(blue, name).await? else {
         out.add(subject, "is not on blue: changes since its last use are not in the stream", anew);
         return Ok(());
     };
-    if slot.is_lost() || conflicts(look.blue, name).await? {
+    if slot.is_lost() || conflicts(blue, name).await? {
         let cause = slot.invalidation_reason.map_or(String::new(), |reason| format!(" ({reason})"));
         let reason = format!("is lost{cause}: blue has removed log that it needs");
         out.add(subject, reason, anew);
@@ -39,7 +39,7 @@ pub(super) async fn look(look: &mut Look<'_>, out: &mut Lacks) -> Result<(), Fai
     if slot.active_pid.is_none() {
         out.add(&subject, "is not being read", start);
     }
-    check_kept(&subject, &slot, budget(look.blue).await?, out);
+    check_kept(&subject, &slot, budget(blue).await?, out);
     Ok(())
 }
 

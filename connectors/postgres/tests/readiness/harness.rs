@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use understudy_contract::{Found, Lack, Readiness, ReadinessCheck};
 use understudy_model::TableName;
-use understudy_postgres::readiness::{Feed, ReadinessPlan, ReadyRoute, examine};
+use understudy_postgres::readiness::{Feed, ReadinessPlan, ReadyRoute, examine, examine_blue};
 use understudy_postgres::wire::{Client, ConnectOptions};
 
 use crate::databases::{connect, database, shared};
@@ -104,6 +104,12 @@ impl Case {
         examine(&mut blue, &mut green, &self.plan).await
     }
 
+    /// Blue by itself, where green is no server.
+    pub async fn examined_alone(&self, why_not: &str) -> Vec<Readiness> {
+        let mut blue = Client::connect(&self.blue).await.unwrap();
+        examine_blue(&mut blue, &self.plan, why_not).await
+    }
+
     pub async fn found(&self, check: ReadinessCheck) -> Found {
         self.examined().await.into_iter().find(|one| one.check == check).unwrap().found
     }
@@ -112,7 +118,7 @@ impl Case {
         match self.found(check).await {
             Found::Good => Vec::new(),
             Found::Lacks(lacks) => lacks,
-            Found::Unknown(reason) => panic!("{check:?} is unknown: {reason}"),
+            Found::Unknown(reason) | Found::Inapplicable(reason) => panic!("{check:?} is not told: {reason}"),
         }
     }
 

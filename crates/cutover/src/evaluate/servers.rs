@@ -22,6 +22,7 @@ fn server(moment: Moment<'_>, check: ReadinessCheck) -> Check {
         Err(why) => Check::unknown(name, why).figure(None, "==", 0.0, "findings"),
         Ok(Found::Unknown(why)) => Check::unknown(name, why.as_str()).figure(None, "==", 0.0, "findings"),
         Ok(Found::Good) => Check::pass(name, good(check)).none_of(0, "findings"),
+        Ok(Found::Inapplicable(why)) => Check::pass(name, why.as_str()).none_of(0, "findings"),
         Ok(Found::Lacks(lacks)) => found(name, lacks, &moment.policy.accepted),
     }
 }

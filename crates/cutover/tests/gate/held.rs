@@ -301,6 +301,9 @@ fn lacks_hold_until_accepted() {
         assert!(remedy.starts_with("CREATE INDEX PUBLIC.A; or say why it does no harm"), "{remedy}");
         evidence.readiness.insert(of, Dated::new(NOW, Found::Unknown("not permitted".to_owned())));
         assert_held(&evidence, of.as_str(), Status::Unknown, "not permitted");
+        evidence.readiness.insert(of, Dated::new(NOW, Found::Inapplicable("green holds items".to_owned())));
+        let passed = check(&evidence, of.as_str());
+        assert_eq!((passed.status, passed.reason.as_str()), (Status::Pass, "green holds items"));
     }
     let mut evidence = good(NOW);
     lacks(&mut evidence, ReadinessCheck::Roles, &["role batch", "role web"]);

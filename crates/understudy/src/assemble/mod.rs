@@ -46,7 +46,7 @@ pub(crate) use replaying::Replaying;
 const TICK: Duration = Duration::from_millis(50);
 
 /// Rows to be read again that may wait for the pipeline.
-const REREADS_MAX: usize = 64;
+pub(crate) const REREADS_MAX: usize = 64;
 
 /// Heap blocks of any server that matters are this large; the catalog tells the true size of each table's.
 const BLOCK_BYTES: u64 = 8192;
@@ -276,7 +276,7 @@ impl Attempt<'_> {
         // What an earlier attempt knew of its copy counts no more, nor do its numbers of routes.
         self.shared.circumstances.send_modify(|circumstances| circumstances.incomplete = None);
         self.shared.changed.begin_anew();
-        let shared = self.settings.verifies().then(|| self.shared.clone());
+        let shared = self.settings.verify.enabled.then(|| self.shared.clone());
         let tables = routes.iter().map(|route| route.source.to_string()).collect();
         let to = (self.status.clone(), self.recorder.clone(), shared);
         Reporting::new(to, tables, checkpoint).with_beats(self.beats.clone())

@@ -494,6 +494,9 @@ pub struct FinishArgs {
     /// Leave the bookkeeping on green, with its record of mismatches and quarantined rows
     #[arg(long)]
     pub keep_bookkeeping: bool,
+    /// Remove what marks items of DynamoDB as the migration's (`_v`, `_t`, `_h`) too: each is written once more
+    #[arg(long, conflicts_with = "keep_bookkeeping")]
+    pub strip_items: bool,
 }
 
 /// What `abort` may do.

@@ -8,10 +8,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use understudy_contract::{Ask, Failure};
 use understudy_model::TableName;
-use understudy_postgres::verify_ledger;
-use understudy_postgres::wire::Client;
 
 use super::exit::{CliError, Exit};
+use super::ledger::Ledger;
 use super::sides::load;
 use crate::settings::{self, Settings};
 
@@ -24,11 +23,11 @@ pub(super) const GLANCE: Duration = Duration::from_millis(250);
 /// How often progress is told where it cannot be written over.
 const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 
-/// The migration of a file, and a connection to its green.
+/// The migration of a file, and the ledger on its green.
 pub(super) struct Books {
     pub(super) file: String,
     pub(super) settings: Settings,
-    pub(super) green: Client,
+    pub(super) ledger: Ledger,
 }
 
 impl Books {
@@ -36,13 +35,10 @@ impl Books {
     pub(super) async fn open(file: &Path, verb: &str) -> Result<Books, CliError> {
         let settings = load(file)?;
         let file = file.display().to_string();
-        let options = settings.green_postgres().map_err(|failure| CliError::of(&failure, &file))?;
         let name = settings.name.application_name(verb);
-        let green = Client::connect(&options.clone().with_application_name(&name)).await;
-        let green = green.map_err(|failure| {
-            CliError::of(&failure.while_doing(format!("connect to green ({options})")), &file)
-        })?;
-        Ok(Books { file, settings, green })
+        let ledger = Ledger::connect(&settings, &name).await;
+        let ledger = ledger.map_err(|failure| CliError::of(&failure, &file))?;
+        Ok(Books { file, settings, ledger })
     }
 
     /// The migration's name.
@@ -58,11 +54,11 @@ impl Books {
     /// Leaves a request and waits for its answer. One that nobody takes is withdrawn, so that it is not carried out at some
     /// later time when nobody expects it any more.
     pub(super) async fn ask(&mut self, ask: &Ask) -> Result<String, CliError> {
-        let request = verify_ledger::ask(&mut self.green, self.settings.name.as_str(), ask, &os_user()).await;
+        let request = self.ledger.ask(ask, &os_user()).await;
         let request = request.map_err(|failure| self.failed(&failure))?;
         let deadline = Instant::now() + ANSWER_PATIENCE;
         loop {
-            let answer = verify_ledger::answer(&mut self.green, request).await;
+            let answer = self.ledger.answer(request).await;
             if let Some(answer) = answer.map_err(|failure| self.failed(&failure))? {
                 return Ok(answer);
             }
@@ -71,7 +67,7 @@ impl Books {
             }
             sleep(GLANCE).await;
         }
-        let withdrawn = verify_ledger::withdraw(&mut self.green, request).await;
+        let withdrawn = self.ledger.withdraw(request).await;
         if let Some(answer) = withdrawn.map_err(|failure| self.failed(&failure))? {
             return Ok(answer);
         }
@@ -86,7 +82,7 @@ impl Books {
 
     /// Ends the connection in order.
     pub(super) async fn close(self) {
-        self.green.close().await;
+        self.ledger.close().await;
     }
 }
 

@@ -3,6 +3,7 @@
 //! Both may be repeated: what is already gone is no failure.
 
 mod items;
+mod sweep;
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
@@ -32,14 +33,14 @@ const LINGER_LOOK: Duration = Duration::from_millis(100);
 /// Ends a migration that is complete.
 pub(super) async fn finish(args: &FinishArgs, output: Output) -> Result<(), CliError> {
     let books = if args.keep_bookkeeping { Books::Keep } else { Books::Remove };
-    Ending { kind: Kind::Finish, books, file: &args.file.file, args: args.ending }.carry_out(output).await
+    let (file, strips) = (&args.file.file, args.strip_items);
+    Ending { kind: Kind::Finish, books, file, args: args.ending, strips }.carry_out(output).await
 }
 
 /// Gives a migration up.
 pub(super) async fn abort(args: &AbortArgs, output: Output) -> Result<(), CliError> {
-    Ending { kind: Kind::Abort, books: Books::Remove, file: &args.file.file, args: args.ending }
-        .carry_out(output)
-        .await
+    let (file, args) = (&args.file.file, args.ending);
+    Ending { kind: Kind::Abort, books: Books::Remove, file, args, strips: false }.carry_out(output).await
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,6 +60,8 @@ struct Ending<'a> {
     books: Books,
     file: &'a std::path::Path,
     args: EndingArgs,
+    /// Whether items lose what is ours beside their rows.
+    strips: bool,
 }
 
 impl Ending<'_> {
@@ -194,14 +197,7 @@ impl Ending<'_> {
             Kind::Finish => "ends the migration: blue's later changes no longer reach green",
             Kind::Abort => "gives the migration up: everything that it created is removed, green's rows stay",
         };
-        let stays = match settings.green_dynamo() {
-            Some(dynamo) => format!(
-                ". On DynamoDB these stay: the tables with their items and what marks them (`_v`, `_t`, `_h`), tombstones of \
-                 deleted rows until their time to live ends, and the state table {}",
-                dynamo.state_table
-            ),
-            None => String::new(),
-        };
+        let stays = settings.green_dynamo().map_or(String::new(), |dynamo| self.stays(&dynamo.state_table));
         output
             .message(format!("This {purpose}{stays}.\nBlue:  {}\nGreen: {}", settings.blue, settings.green));
         // A prompt that cannot be shown shows in the answer that does not come.
@@ -212,6 +208,18 @@ impl Ending<'_> {
             Ok(_) if typed.trim() == settings.name.as_str() => Ok(()),
             Ok(_) | Err(_) => Err(refused("that is not the migration's name")),
         }
+    }
+
+    /// What stays on DynamoDB.
+    fn stays(&self, state_table: &str) -> String {
+        let marks = if self.strips { "" } else { " and what marks them (`_v`, `_t`, `_h`)" };
+        let tombstones = match (self.kind, self.books) {
+            (Kind::Finish, Books::Remove) => "",
+            _ => ", tombstones of deleted rows until their time to live ends",
+        };
+        format!(
+            ". On DynamoDB these stay: the tables with their items{marks}{tombstones}, and the state table {state_table}"
+        )
     }
 
     /// Whether the topics are those of another migration, which may only be read along here: they stay, whatever an operator

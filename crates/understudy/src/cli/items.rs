@@ -14,12 +14,12 @@ use understudy_transform::ColumnSource;
 
 use super::check;
 use super::plan::sample::{self, Samples};
+use crate::green::comparing::stored_routes;
 use crate::green::{items, look};
 use crate::mapping::{self, Both, Described, Drawn};
 use crate::opinion;
 use crate::routes;
 use crate::settings::{DynamoSettings, OnError, Settings};
-use crate::verifying::UNPROVED;
 
 /// So many rows of each table are read.
 const ROWS: u32 = 1_000;
@@ -76,22 +76,15 @@ impl Looked {
         if is_fit && !known.started {
             findings.extend(in_the_way(settings, (&green, dynamo), &drawn).await?);
         }
-        let layouts = items::layouts(settings, &drawn)?;
+        let stored = stored_routes(settings, &drawn)?;
         findings.extend(opinion::second_opinion(&mut blue, &drawn.iter().collect::<Vec<_>>()).await?);
         let key = drawn.first().and_then(|one| one.blue.scope.as_ref()?.mask_key.as_ref());
         sample::set_mask_key(&mut blue, key).await?;
         let mut routes = Vec::with_capacity(drawn.len());
-        for (one, layout) in drawn.iter().zip(layouts) {
+        for (one, stored) in drawn.iter().zip(stored) {
             let samples = sample::read(&mut blue, one, ROWS).await?;
-            routes.push(sampled(one, layout, &samples, (settings.apply.on_error, &mut findings)));
+            routes.push(sampled(one, stored.layout, &samples, (settings.apply.on_error, &mut findings)));
         }
-        findings.push(Finding {
-            severity: Severity::Warning,
-            code: "green-not-compared",
-            subject: "green".to_owned(),
-            what: format!("{UNPROVED}: the gate stays held"),
-            remedy: String::new(),
-        });
         findings.sort_by_key(|finding| finding.severity);
         Ok(Looked { blue, green, findings, routes })
     }

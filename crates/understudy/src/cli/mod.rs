@@ -19,6 +19,7 @@ mod plan;
 mod sides;
 
 mod asking;
+mod ledger;
 mod mismatches;
 mod repair;
 mod verify;

@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use serde_json::{Value as Json, json};
 use tokio::time::{Instant, sleep};
 use understudy_contract::{Ask, KnownMismatch, MismatchId, MismatchKind, Resolution, WhichMismatches};
-use understudy_postgres::verify_ledger::{self};
 
 use super::args::RepairArgs;
 use super::asking::{Books, GLANCE, Progress};
@@ -59,9 +58,7 @@ fn ids(chosen: &[KnownMismatch]) -> Vec<String> {
 /// The mismatches that are meant. Those that have come to an end already are left out, unless somebody waived them and they
 /// are named.
 async fn chosen(books: &mut Books, args: &RepairArgs) -> Result<Vec<KnownMismatch>, CliError> {
-    let standing =
-        verify_ledger::mismatches(&mut books.green, books.settings.name.as_str(), WhichMismatches::Standing)
-            .await;
+    let standing = books.ledger.mismatches(WhichMismatches::Standing).await;
     let mut standing = standing.map_err(|failure| books.failed(&failure))?;
     let file = &books.file;
     if args.all {
@@ -92,8 +89,7 @@ async fn awaited(
 ) -> Result<Vec<KnownMismatch>, CliError> {
     let (started, mut told) = (Instant::now(), Progress::new());
     loop {
-        let name = books.settings.name.as_str();
-        let all = verify_ledger::mismatches(&mut books.green, name, WhichMismatches::All).await;
+        let all = books.ledger.mismatches(WhichMismatches::All).await;
         let mut all = all.map_err(|failure| books.failed(&failure))?;
         all.retain(|one| asked.contains(&one.id));
         let left = all.iter().filter(|one| is_left(one)).count();

@@ -12,12 +12,13 @@ use understudy_postgres::wire::Client;
 use understudy_replicate::End;
 use understudy_transform::RouteSpec;
 
+use super::comparing::stored_routes;
 use super::{items, look};
-use crate::assemble::{Attempt, Judge, Keeper, Ready, published};
+use crate::assemble::{Attempt, Judge, Keeper, REREADS_MAX, Ready, published};
 use crate::mapping::{self, Both, Described, Drawn};
 use crate::settings::{self, DynamoSettings};
 use crate::supervise::Shutdown;
-use crate::verifying::Beside;
+use crate::verifying::{Beside, Items, Subject};
 use crate::{opinion, prepare, publishing, routes};
 
 impl Keeper for DynamoSink {
@@ -59,21 +60,22 @@ impl Attempt<'_> {
         dynamo: &DynamoSettings,
         mut shutdown: Shutdown,
     ) -> Result<End, Failure> {
-        let ready = tokio::select! {
+        let (ready, subject) = tokio::select! {
             () = shutdown.requested() => return Ok(End::InOrder),
             ready = Box::pin(self.prepare_items(dynamo)) => ready?,
         };
         self.status.target_connected(true);
         let reading = self.read_blue(&ready).await?;
         let reporting = self.reporting(&ready.routes, ready.saved.checkpoint);
-        // Nobody asks for rows to be read again but the sink.
-        let (_rereads, wanted) = mpsc::channel(1);
-        let beside = Beside::without_proof(self.shared);
+        let (rereads, wanted) = mpsc::channel(REREADS_MAX);
+        let shown = (self.shared, self.status.clone(), self.recorder);
+        let beside = Beside::start(self.settings, subject, shown, rereads)?;
         let plant = |sink, routes: &[RouteSpec]| self.shared.faults.sink(sink, routes);
-        self.follow((ready, reading), plant, (reporting, wanted), (shutdown, beside.stop())).await
+        let ends = (shutdown, beside.stop());
+        Box::pin(self.follow((ready, reading), plant, (reporting, wanted), ends)).await
     }
 
-    async fn prepare_items(&self, dynamo: &DynamoSettings) -> Result<Ready<DynamoSink>, Failure> {
+    async fn prepare_items(&self, dynamo: &DynamoSettings) -> Result<(Ready<DynamoSink>, Subject), Failure> {
         let mut blue =
             Client::connect(&self.blue("control")).await.map_err(|f| f.while_doing("connect to blue"))?;
         let both = Both::of_blue(Described::read(&mut blue).await?);
@@ -84,6 +86,13 @@ impl Attempt<'_> {
         let client = Box::pin(dynamodb::connect(&dynamo.client)).await;
         let client = client.map_err(|failure| failure.while_doing("connect to green"))?;
         let started = self.preflight_items(&mut blue, (&client, dynamo), (&plan, &drawn)).await?;
+        let items = Items {
+            client: client.clone(),
+            settings: dynamo.clone(),
+            stored: stored_routes(self.settings, &drawn)?.into(),
+            instance: self.instance,
+        };
+        let subject = Subject::of_items(self.settings, &drawn, items);
         let sink = DynamoSink::new(client, self.item_sink_settings(dynamo), tables, Arc::new(NoLeaves))?;
         let routes = drawn.into_iter().map(|one| one.spec).collect::<Vec<_>>();
         if !started {
@@ -93,7 +102,7 @@ impl Attempt<'_> {
         }
         self.show_tables(&routes);
         let drawn = (routes, published(&taken), &both.blue.tables[..]);
-        Box::pin(self.make_ready(blue, sink, drawn)).await
+        Ok((Box::pin(self.make_ready(blue, sink, drawn)).await?, subject))
     }
 
     /// Before anything is created, everything must be in place; later, what joins must be. Returns whether it is later.
@@ -132,6 +141,7 @@ impl Attempt<'_> {
             },
             writers: apply.writers,
             batches: dynamo.batches,
+            transactions: dynamo.transactions,
             adopts: self.settings.existing_rows == settings::ExistingRows::Adopt,
             tombstones: dynamo.tombstones,
             calls: dynamo.calls,

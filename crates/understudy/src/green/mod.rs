@@ -1,6 +1,7 @@
 //! Green where it is DynamoDB: entries of the file as items, what a start asks of its sink, and what a plan says of it.
 
 pub(crate) mod attempt;
+pub(crate) mod comparing;
 pub(crate) mod definitions;
 pub(crate) mod items;
 pub(crate) mod look;

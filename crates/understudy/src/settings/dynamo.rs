@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use understudy_dynamodb::estimate::{Billing, Projection};
 use understudy_dynamodb::layout::KeyKind;
-use understudy_dynamodb::{Batches, CallSettings, ClientSettings, Role, Secret};
+use understudy_dynamodb::{Batches, CallSettings, ClientSettings, Role, Secret, Transactions};
 
 use super::MigrationName;
 use super::raw::{RawReplicaRole, RawSecret, RawSettings, Span};
@@ -52,6 +52,9 @@ pub(super) struct RawDynamo {
     /// Whether rows of a first copy are put 25 at a time.
     #[serde(default)]
     first_copy: RawFirstCopy,
+    /// How transactions of blue become visible.
+    #[serde(default)]
+    transactions: RawTransactions,
     /// The tables that items go into.
     #[schemars(length(min = 1))]
     tables: Placed<Vec<RawDynamoTable>>,
@@ -69,6 +72,18 @@ struct RawRole {
     /// What the session is called in AWS's records. Left out: `understudy-` and the migration's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     session: Option<Placed<String>>,
+}
+
+/// How transactions of blue become visible on DynamoDB. `understudy plan` says what readers cannot rely on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "DynamoTransactions")]
+enum RawTransactions {
+    /// Row by row, many side by side.
+    #[default]
+    Rows,
+    /// All at once as far as DynamoDB's own transactions go, one after the other, for twice the capacity.
+    Whole,
 }
 
 /// How rows of a first copy are written.
@@ -266,6 +281,8 @@ pub struct DynamoSettings {
     pub tombstones: Duration,
     /// Whether rows of a first copy are put in batches.
     pub batches: Batches,
+    /// How transactions of blue become visible.
+    pub transactions: Transactions,
     /// The tables that items go into.
     pub tables: Vec<ItemTable>,
 }
@@ -375,6 +392,10 @@ impl Resolver<'_> {
             batches: match raw.first_copy {
                 RawFirstCopy::Conditional => Batches::Never,
                 RawFirstCopy::Batches => Batches::FirstCopy { in_doubt: IN_DOUBT },
+            },
+            transactions: match raw.transactions {
+                RawTransactions::Rows => Transactions::Rows,
+                RawTransactions::Whole => Transactions::Whole,
             },
             tables: tables?,
         })

@@ -168,10 +168,6 @@ impl Resolver<'_> {
             let what = "the way back from DynamoDB is not part of this version";
             self.report(back.place, &format!("{path}.back"), what, "leave it out");
         }
-        if let Some((column, rule)) = raw.compare.iter().next() {
-            let what = "comparing with DynamoDB is not part of this version";
-            self.report(rule.place, &format!("{path}.compare.{column}"), what, "leave it out");
-        }
     }
 
     fn item_table<'d>(

@@ -101,7 +101,6 @@ fn what_is_about_postgres_is_refused_beside_items() {
         ("to: a.c", "name the table under `dynamodb.table`"),
         ("columns: { a: b }", "fill attributes under `dynamodb.attributes`"),
         ("back: { a: b }", "the way back from DynamoDB is not part of this version"),
-        ("compare: { a: ignore }", "comparing with DynamoDB is not part of this version"),
     ] {
         let message = refused(&with(&format!("tables:\n  - from: a.b\n    {good}\n    {more}\n")));
         assert!(message.contains(told), "{more}: {message}");

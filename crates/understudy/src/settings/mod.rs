@@ -269,17 +269,11 @@ impl Settings {
         match &self.green {
             GreenSettings::Postgres(options) => Ok(options),
             GreenSettings::Dynamo(_) => {
-                let cause = "green is DynamoDB, and this is not part of this version for it";
-                Err(Failure::new(Class::Configuration, cause).remedy(
-                    "`understudy run`, `check`, `plan`, `status`, `abort` and `finish` know DynamoDB",
-                ))
+                let cause = "green is DynamoDB, and this asks green by SQL";
+                Err(Failure::new(Class::Configuration, cause)
+                    .remedy("see `understudy --help` for what else there is"))
             }
         }
-    }
-
-    /// Whether both sides are compared. Green is not yet where it is DynamoDB.
-    pub fn verifies(&self) -> bool {
-        self.verify.enabled && self.green_dynamo().is_none()
     }
 
     /// How green is reached where it is DynamoDB.

@@ -15,17 +15,13 @@ use understudy_postgres::wire::ConnectOptions;
 use understudy_replicate::Reread;
 
 use super::surroundings::Surroundings;
-use super::{Running, Shared, Subject, Verifying};
+use super::{Running, Shared, Subject};
 use crate::gate::VerifyBoard;
 use crate::probing::{self, ProbeBoard, ProbingSettings};
 use crate::settings::Settings;
 
 /// How often what is known of the probes is put up.
 const SHOW_EVERY: Duration = Duration::from_secs(1);
-
-/// Why a green of items keeps the gate held.
-pub(crate) const UNPROVED: &str =
-    "comparing blue with DynamoDB is not part of this version, so nothing proves that they agree";
 
 /// All of it, while it runs.
 pub(crate) struct Beside {
@@ -41,12 +37,16 @@ impl Beside {
         (shared, status, recorder): (&Shared, StatusHandle, &Recorder),
         rereads: mpsc::Sender<Reread>,
     ) -> Result<Beside, Failure> {
-        let green = settings.green_postgres()?;
         let role = settings.name.application_name("gate");
+        // Of items there is nothing to look at but the rows.
+        let green = match &subject.items {
+            Some(_) => None,
+            None => Some(settings.green_postgres()?.clone()),
+        };
         let surroundings = Surroundings {
             log: settings.own_log().map(|kafka| (kafka.clone(), settings.name.slot())),
             blue: settings.blue.clone().with_application_name(&role),
-            green: green.clone().with_application_name(&role),
+            green: green.clone().map(|green| green.with_application_name(&role)),
             plan: subject.readiness.clone(),
             status,
             circumstances: shared.circumstances.clone(),
@@ -54,29 +54,15 @@ impl Beside {
         };
         let mut others = JoinSet::new();
         others.spawn(surroundings.watch());
-        if !settings.probes.is_empty() {
+        if let Some(green) = green.filter(|_| !settings.probes.is_empty()) {
             let shown = (shared.board.clone(), recorder.clone());
-            others.spawn(Box::pin(ask_probes(settings.clone(), green.clone(), shown)));
+            others.spawn(Box::pin(ask_probes(settings.clone(), green, shown)));
         }
-        let verifies = settings.verify.enabled;
-        let verifying =
-            verifies.then(|| Verifying::new(settings, green.clone(), subject, shared.clone()).start(rereads));
+        let verifying = match settings.verify.enabled {
+            true => Some(super::start(settings, subject, shared.clone(), rereads)?),
+            false => None,
+        };
         Ok(Beside { verifying, others })
-    }
-
-    /// What runs where green cannot be compared yet: whoever asks the gate is told so, every time.
-    pub(crate) fn without_proof(shared: &Shared) -> Beside {
-        let board = shared.board.clone();
-        let mut others = JoinSet::new();
-        others.spawn(async move {
-            let mut tick = tokio::time::interval(SHOW_EVERY);
-            tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            loop {
-                tick.tick().await;
-                board.unverified(UNPROVED);
-            }
-        });
-        Beside { verifying: None, others }
     }
 
     /// Ends it in order: what verification knows is written down first.

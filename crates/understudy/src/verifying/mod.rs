@@ -3,6 +3,7 @@
 
 mod beside;
 mod evaluate;
+mod sides;
 mod surroundings;
 
 use std::collections::BTreeMap;
@@ -17,9 +18,7 @@ use understudy_contract::{Class, ComparedRoute, Failure, VerifyLedger as _};
 use understudy_model::{HealKey, Key, RouteId};
 use understudy_postgres::readiness::ReadinessPlan;
 use understudy_postgres::source::chunk_reader::PostgresChunkReader;
-use understudy_postgres::verify::{PostgresBlueRows, PostgresGreenRows, ReadLimits};
-use understudy_postgres::verify_ledger::PostgresVerifyLedger;
-use understudy_postgres::wire::ConnectOptions;
+use understudy_postgres::verify::ReadLimits;
 use understudy_replicate::Reread;
 use understudy_transform::RouteSpec;
 use understudy_transform::expr::SqlType;
@@ -31,9 +30,11 @@ use understudy_verify::{
 use crate::faults::TestFaults;
 use crate::gate::VerifyBoard;
 use crate::mapping::Drawn;
-use crate::settings::{MigrationName, Settings, VerifySettings};
-pub(crate) use beside::{Beside, UNPROVED};
+use crate::settings::{Settings, VerifySettings};
+pub(crate) use beside::Beside;
 use evaluate::Evaluator;
+use sides::{Blue, ItemSides, ServerSides, Sides};
+pub(crate) use sides::{Items, reader_settings};
 
 /// First pause after a failure; each further one is twice as long.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -71,6 +72,8 @@ pub(crate) struct Subject {
     large: BTreeMap<RouteId, Vec<bool>>,
     /// What both servers are examined for.
     readiness: ReadinessPlan,
+    /// Where green is DynamoDB.
+    items: Option<Items>,
 }
 
 impl Subject {
@@ -90,7 +93,14 @@ impl Subject {
             specs: drawn.iter().map(|one| (one.spec.clone(), one.taken.table.oid)).collect(),
             large: drawn.iter().map(large).collect(),
             readiness: surroundings::readiness_plan(settings, drawn),
+            items: None,
         }
+    }
+
+    /// Of an attempt whose green is DynamoDB.
+    pub(crate) fn of_items(settings: &Settings, drawn: &[Drawn<'_>], items: Items) -> Subject {
+        let routes = items.stored.iter().map(|stored| stored.compared.clone()).collect();
+        Subject { items: Some(items), ..Subject::of(settings, drawn, routes) }
     }
 }
 
@@ -143,11 +153,11 @@ impl Shared {
 }
 
 /// Verification of one attempt.
-pub(crate) struct Verifying {
-    name: MigrationName,
+struct Verifying<S> {
     settings: VerifySettings,
-    blue: ConnectOptions,
-    green: ConnectOptions,
+    /// Blue, for reading rows as replication reads them.
+    reading: Blue,
+    sides: Arc<S>,
     subject: Subject,
     shared: Shared,
 }
@@ -158,25 +168,36 @@ pub(crate) struct Running {
     task: JoinSet<()>,
 }
 
-impl Verifying {
-    pub(crate) fn new(
-        settings: &Settings,
-        green: ConnectOptions,
-        subject: Subject,
-        shared: Shared,
-    ) -> Verifying {
-        Verifying {
-            name: settings.name.clone(),
-            settings: settings.verify.clone(),
-            blue: settings.blue.clone(),
-            green,
-            subject,
-            shared,
+/// Starts verification. `rereads` takes rows that are to be read again.
+pub(crate) fn start(
+    settings: &Settings,
+    subject: Subject,
+    shared: Shared,
+    rereads: mpsc::Sender<Reread>,
+) -> Result<Running, Failure> {
+    let role = settings.name.application_name("verify");
+    let blue = Blue {
+        name: settings.name.clone(),
+        options: settings.blue.clone().with_application_name(&role),
+        routes: subject.routes.clone(),
+    };
+    let (own, reading) = (settings.verify.clone(), blue.clone());
+    Ok(match subject.items.clone() {
+        Some(items) => {
+            let sides = Arc::new(ItemSides { blue, items });
+            Verifying { settings: own, reading, sides, subject, shared }.start(rereads)
         }
-    }
+        None => {
+            let green = settings.green_postgres()?.clone();
+            let to_read = green.clone().with_application_name(&role);
+            let sides = Arc::new(ServerSides { blue, reading: to_read, green });
+            Verifying { settings: own, reading, sides, subject, shared }.start(rereads)
+        }
+    })
+}
 
-    /// Starts it. `rereads` takes rows that are to be read again.
-    pub(crate) fn start(self, rereads: mpsc::Sender<Reread>) -> Running {
+impl<S: Sides> Verifying<S> {
+    fn start(self, rereads: mpsc::Sender<Reread>) -> Running {
         let (stop, stopped) = watch::channel(false);
         let mut task = JoinSet::new();
         task.spawn(Arc::new(self).run(rereads, stopped));
@@ -243,24 +264,20 @@ impl Verifying {
         }
     }
 
-    async fn connect(&self) -> Result<(Driven, mpsc::Receiver<(RouteId, HealKey)>), Failure> {
+    async fn connect(&self) -> Result<(Driven<S>, mpsc::Receiver<(RouteId, HealKey)>), Failure> {
         let shared = &self.shared;
-        let (routes, name) = (&self.subject.routes, self.name.as_str());
-        let mut ledger = PostgresVerifyLedger::connect(&self.green, name, routes.clone()).await?;
+        let mut ledger = self.sides.ledger().await?;
         let saved = ledger.claim().await?;
         let specs = self.subject.specs.iter().map(|(spec, _)| spec.clone()).collect::<Vec<_>>();
-        let (limits, prefix) = (self.limits(), format!("understudy/{name}"));
         let mut readers = Vec::with_capacity(self.settings.workers);
         for _ in 0..self.settings.workers {
-            let (blue, green) = (self.role(&self.blue), self.role(&self.green));
-            let blue = PostgresBlueRows::connect(&blue, prefix.clone(), routes.clone(), limits).await?;
-            let green = PostgresGreenRows::connect(&green, name, routes.clone(), limits).await?;
+            let (blue, green) = self.sides.readers(self.limits()).await?;
             readers.push((blue, shared.faults.green(green, &specs)));
         }
-        let reader = PostgresChunkReader::connect(&self.role(&self.blue), prefix).await?;
+        let reader = PostgresChunkReader::connect(&self.reading.options, self.reading.prefix()).await?;
         let evaluator = Evaluator::new(reader, self.subject.specs.iter().cloned(), shared.faults.clone())?;
         let start = VerifyStart {
-            routes: routes.to_vec(),
+            routes: self.subject.routes.to_vec(),
             large: self.subject.large.clone(),
             saved,
             settings: self.pace(),
@@ -271,7 +288,7 @@ impl Verifying {
             core,
             readers,
             ledger,
-            explainer: Explaining(evaluator),
+            explainer: Explaining { evaluator, sides: self.sides.clone() },
             observer: Arc::new(Posting(shared.board.clone())),
             circumstances: shared.circumstances.subscribe(),
             rereads: wants,
@@ -279,10 +296,6 @@ impl Verifying {
             seed: u128::from(rand::rng().next_u64()) << 64,
         };
         Ok((drive, wanted))
-    }
-
-    fn role(&self, options: &ConnectOptions) -> ConnectOptions {
-        options.clone().with_application_name(&self.name.application_name("verify"))
     }
 
     fn limits(&self) -> ReadLimits {
@@ -324,12 +337,12 @@ impl Running {
     }
 }
 
-/// Verification over Postgres.
-type Driven = Drive<
-    PostgresBlueRows,
-    crate::faults::FaultyGreen<PostgresGreenRows>,
-    PostgresVerifyLedger,
-    Explaining,
+/// Verification over two sides.
+type Driven<S> = Drive<
+    <S as Sides>::Blue,
+    crate::faults::FaultyGreen<<S as Sides>::Green>,
+    <S as Sides>::Ledger,
+    Explaining<S>,
     Posting,
     TokioClock,
 >;
@@ -344,15 +357,19 @@ impl VerifyObserver for Posting {
 }
 
 /// Asks our own evaluator.
-struct Explaining(Evaluator);
+struct Explaining<S> {
+    evaluator: Evaluator,
+    sides: Arc<S>,
+}
 
-impl Explainer for Explaining {
+impl<S: Sides> Explainer for Explaining<S> {
     async fn evaluated(
         &mut self,
         route: RouteId,
         blue: &Key,
     ) -> Result<Option<Vec<Option<Box<str>>>>, Failure> {
-        self.0.evaluated(route, blue).await
+        let values = self.evaluator.evaluated(route, blue).await?;
+        Ok(values.map(|values| self.sides.shown(route, values)))
     }
 }
 

@@ -24,6 +24,9 @@ const LOAD_EVERY: Duration = Duration::from_secs(1);
 /// How often both servers are examined.
 const EXAMINE_EVERY: Duration = Duration::from_secs(10);
 
+/// Why what green could lack is not looked for.
+const ITEMS: &str = "green is DynamoDB, which takes nothing of this kind";
+
 /// How long any one look may take.
 const LOOK_MAX: Duration = Duration::from_secs(30);
 
@@ -69,12 +72,16 @@ fn feed_of(slot: Option<&str>, own: &str) -> Feed {
     }
 }
 
+/// Blue, and green where it is a server.
+type Connected = (Client, Option<Client>);
+
 /// Looks around until it is dropped.
 pub(super) struct Surroundings {
     /// The log that a capture of ours fills, and the name of our own slot; `None` without one.
     pub(super) log: Option<(KafkaSettings, String)>,
     pub(super) blue: ConnectOptions,
-    pub(super) green: ConnectOptions,
+    /// `None` where green is no server of Postgres.
+    pub(super) green: Option<ConnectOptions>,
     pub(super) plan: ReadinessPlan,
     pub(super) status: StatusHandle,
     pub(super) circumstances: Arc<watch::Sender<Circumstances>>,
@@ -84,7 +91,7 @@ pub(super) struct Surroundings {
 impl Surroundings {
     /// Looks around. A server that is away leaves what was known to grow old.
     pub(super) async fn watch(mut self) {
-        let mut sides: Option<(Client, Client)> = None;
+        let mut sides = None;
         let mut examined: Option<Instant> = None;
         let mut tick = tokio::time::interval(LOAD_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -116,10 +123,10 @@ impl Surroundings {
         }
     }
 
-    async fn look(&mut self, sides: &mut Option<(Client, Client)>, examine: bool) -> Result<(), Failure> {
+    async fn look(&mut self, sides: &mut Option<Connected>, examine: bool) -> Result<(), Failure> {
         let (blue, green) = match sides {
             Some(sides) => sides,
-            None => sides.insert((Client::connect(&self.blue).await?, Client::connect(&self.green).await?)),
+            None => sides.insert(self.connect().await?),
         };
         let load = server_load(blue).await?;
         let lag_ms = lag_ms(&self.status);
@@ -133,10 +140,21 @@ impl Surroundings {
         // What is said of a table depends on whether it is copied.
         if self.copied() || examine {
             self.find_feed().await;
-            let found = Box::pin(readiness::examine(blue, green, &self.plan)).await;
-            self.board.readiness(found);
+            self.board.readiness(match green {
+                Some(green) => Box::pin(readiness::examine(blue, green, &self.plan)).await,
+                None => Box::pin(readiness::examine_blue(blue, &self.plan, ITEMS)).await,
+            });
         }
         Ok(())
+    }
+
+    async fn connect(&self) -> Result<Connected, Failure> {
+        let blue = Client::connect(&self.blue).await?;
+        let green = match &self.green {
+            Some(green) => Some(Client::connect(green).await?),
+            None => None,
+        };
+        Ok((blue, green))
     }
 
     /// Asks the log whose slot fills it, until it has told: that stays so.
@@ -240,7 +258,7 @@ mod tests {
         let surroundings = Surroundings {
             log: None,
             blue: side.clone(),
-            green: side,
+            green: Some(side),
             plan,
             status: status.clone(),
             circumstances: circumstances.clone(),

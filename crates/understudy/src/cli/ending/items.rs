@@ -99,8 +99,10 @@ impl Ending<'_> {
         let sink = SinkSettings {
             state_table: dynamo.state_table.clone(),
             calls: dynamo.calls,
+            tombstones: dynamo.tombstones,
             ..SinkSettings::new(settings.name.as_str())
         };
+        removed.extend(self.sweep(blue, (&green, &sink), settings).await?);
         let what = Forget { rows: false, bookkeeping: self.books == Books::Remove };
         removed.extend(Box::pin(dynamodb::forget(green, &sink, &[], what)).await?);
         Ok(removed)

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use understudy_contract::{
-    Answer, BlueRows as _, Class, ComparedRoute, Detail, Failure, GreenRows as _, KnownMismatch, NotRead,
-    RowName, Which,
+    Answer, BlueRows, Class, ComparedRoute, Detail, Failure, GreenRows, KnownMismatch, NotRead, RowName,
+    Which,
 };
+use understudy_dynamodb::{self as dynamodb, DynamoGreenRows, StoredBlueRows, StoredRoute};
 use understudy_model::Lsn;
 use understudy_postgres::verify::{PostgresBlueRows, PostgresGreenRows, ReadLimits};
-use understudy_postgres::verify_ledger::range_of;
+use understudy_postgres::wire::Client;
 
 use super::explanation::{Explanation, Side};
 use crate::cli::args::MismatchArgs;
@@ -19,9 +20,12 @@ use crate::cli::exit::CliError;
 use crate::cli::output::Output;
 use crate::cli::sides::Sides;
 use crate::comparing;
+use crate::green::comparing::stored_routes;
+use crate::mapping::{self, Both, Described};
 use crate::project::ToMake;
 use crate::routes;
 use crate::settings::Settings;
+use crate::verifying::reader_settings;
 
 /// How long green may take to be where blue was when its row was read: beyond the next heartbeat, with time to apply it.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -44,16 +48,54 @@ pub(super) async fn explain(args: &MismatchArgs, output: Output) -> Result<(), C
 
 async fn look(books: &mut Books, known: KnownMismatch) -> Result<Explanation, Failure> {
     let settings = &books.settings;
-    let routes: Arc<[ComparedRoute]> = compared(settings).await?.into();
+    let (routes, items) = match settings.green_dynamo() {
+        Some(dynamo) => {
+            let stored = Box::pin(stored(settings)).await?;
+            let routes = stored.iter().map(|stored| stored.compared.clone()).collect();
+            (routes, Some((dynamo, stored)))
+        }
+        None => (compared(settings).await?, None),
+    };
+    let routes: Arc<[ComparedRoute]> = routes.into();
     let between = |one: &&ComparedRoute| one.source == known.source && one.target == known.target;
     let route = routes.iter().find(between).cloned().ok_or_else(|| {
         let what =
             format!("the migration file has no mapping of {} to {} any more", known.source, known.target);
         Failure::new(Class::Configuration, what).remedy("bring it back, or leave the mismatch as it is")
     })?;
-    let range = range_of(&mut books.green, settings.name.as_str(), &route, &known.key).await?;
-    let (blue, green) = read(settings, &routes, &route, &known).await?;
+    let limits = ReadLimits { green_patience: settings.stream.heartbeat + PATIENCE, ..ReadLimits::default() };
+    let name = settings.name.application_name("mismatches");
+    let options = settings.blue.clone().with_application_name(&name);
+    let blue = PostgresBlueRows::connect(&options, settings.name.slot(), routes.clone(), limits).await?;
+    let (blue, green) = match items {
+        Some((dynamo, stored)) => {
+            let client = Box::pin(dynamodb::connect(&dynamo.client)).await;
+            let client = client.map_err(|failure| failure.while_doing("connect to green"))?;
+            let own = reader_settings(settings.name.as_str(), dynamo, limits);
+            let green = DynamoGreenRows::new(client, own, &stored)?;
+            Box::pin(read((StoredBlueRows::new(blue, &stored)?, green), &route, &known)).await?
+        }
+        None => {
+            let options = settings.green_postgres()?.clone().with_application_name(&name);
+            let name = settings.name.as_str();
+            let green = PostgresGreenRows::connect(&options, name, routes.clone(), limits).await?;
+            read((blue, green), &route, &known).await?
+        }
+    };
+    let range = books.ledger.range_of(&route, &known.key).await?;
     Ok(Explanation { known, route, blue, green, range })
+}
+
+/// The routes of a migration file into items as they are compared.
+async fn stored(settings: &Settings) -> Result<Vec<StoredRoute>, Failure> {
+    let options = settings.blue.clone().with_application_name(&settings.name.application_name("mismatches"));
+    let blue = Client::connect(&options).await;
+    let mut blue = blue.map_err(|failure| failure.while_doing("connect to blue"))?;
+    let both = Both::of_blue(Described::read(&mut blue).await?);
+    blue.close().await;
+    let taken = routes::taken(settings, &both.blue.tables)?;
+    let keyed = taken.into_iter().filter(|one| one.table.key.is_some()).collect::<Vec<_>>();
+    stored_routes(settings, &mapping::draw(settings, &keyed, &both)?)
 }
 
 /// The routes of a migration file as they are compared.
@@ -70,24 +112,16 @@ async fn compared(settings: &Settings) -> Result<Vec<ComparedRoute>, Failure> {
 
 /// The row as both sides have it: blue's first, then green's once it has what blue had, if that comes soon.
 async fn read(
-    settings: &Settings,
-    routes: &Arc<[ComparedRoute]>,
+    (mut blue, mut green): (impl BlueRows, impl GreenRows),
     route: &ComparedRoute,
     known: &KnownMismatch,
 ) -> Result<(Side, Side), Failure> {
-    let name = settings.name.application_name("mismatches");
-    let limits = ReadLimits { green_patience: settings.stream.heartbeat + PATIENCE, ..ReadLimits::default() };
-    let options = settings.blue.clone().with_application_name(&name);
-    let mut blue = PostgresBlueRows::connect(&options, settings.name.slot(), routes.clone(), limits).await?;
     let row = RowName { green: known.key.clone(), blue: known.blue_key.clone() };
     let which = match row.blue {
         Some(_) => Which::Names(vec![row.clone()]),
         None => Which::Thorough(vec![row.green.clone()]),
     };
     let on_blue = blue.rows(route.route, &which, Detail::Values).await?;
-    let options = settings.green_postgres()?.clone().with_application_name(&name);
-    let mut green =
-        PostgresGreenRows::connect(&options, settings.name.as_str(), routes.clone(), limits).await?;
     let names = Which::Names(vec![row]);
     let least = on_blue.as_ref().map_or(Lsn::ZERO, |read| read.moment.lsn);
     let mut on_green = green.rows(route.route, &names, Detail::Values, least).await?;

@@ -9,7 +9,6 @@ use std::fmt::Write as _;
 use serde_json::{Value as Json, json};
 use understudy_contract::{Ask, KnownMismatch, MismatchId, Waiver, WhichMismatches};
 use understudy_model::Key;
-use understudy_postgres::verify_ledger::{self};
 
 use super::args::{MismatchArgs, MismatchListArgs, MismatchesVerb, WaiveArgs};
 use super::asking::{Books, is_wanted, os_user, seconds, span, tables};
@@ -31,7 +30,7 @@ async fn list(args: &MismatchListArgs, output: Output) -> Result<(), CliError> {
     let wanted = tables(&args.table, &file, "mismatches list")?;
     let mut books = Books::open(&args.file.file, "mismatches").await?;
     let which = if args.all { WhichMismatches::All } else { WhichMismatches::Standing };
-    let found = verify_ledger::mismatches(&mut books.green, books.settings.name.as_str(), which).await;
+    let found = books.ledger.mismatches(which).await;
     let mut found = found.map_err(|failure| books.failed(&failure))?;
     let migration = books.migration().to_owned();
     books.close().await;
@@ -121,8 +120,7 @@ fn json_of(one: &KnownMismatch, keys: bool) -> Json {
 
 /// The mismatch of a number, or an error that says what is done instead.
 async fn one(books: &mut Books, id: u64) -> Result<KnownMismatch, CliError> {
-    let name = books.settings.name.as_str();
-    let found = verify_ledger::mismatch(&mut books.green, name, MismatchId(id)).await;
+    let found = books.ledger.mismatch(MismatchId(id)).await;
     found.map_err(|failure| books.failed(&failure))?.ok_or_else(|| {
         let what = format!("migration {} has no mismatch {id}", books.settings.name);
         CliError::new(Exit::Configuration, what, format!("understudy mismatches list {} --all", books.file))

@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use serde_json::{Value as Json, json};
 use understudy_contract::{Failure, Finding, Severity};
-use understudy_dynamodb::Client;
 use understudy_dynamodb::estimate::{Index, PRICES_AS_OF, Prices, RouteLoad, TableEstimate, TableLoad};
 use understudy_dynamodb::layout::{Item, NullForm};
 use understudy_dynamodb::types::Form;
+use understudy_dynamodb::{Client, given_up};
 
 use super::PlanArgs;
 use super::on_blue;
@@ -16,7 +16,6 @@ use crate::cli::items::{Looked, Sampled};
 use crate::cli::output::{Output, bytes, known, table};
 use crate::green::{definitions, policy};
 use crate::settings::{DynamoSettings, ItemTable, Settings};
-use crate::verifying::UNPROVED;
 
 /// The code of a finding about a table that is to be created.
 const TABLE_MISSING: &str = "green_table_missing";
@@ -103,7 +102,10 @@ fn as_text(settings: &Settings, dynamo: &DynamoSettings, (looked, shown): (&Look
     }
     text.push_str("\nRights that the sidecar needs on AWS:\n");
     text.push_str(&indented(&policy::json(dynamo)));
-    let _ = writeln!(text, "\nWorth knowing:\n  {UNPROVED}: the gate stays held");
+    text.push_str("\nWorth knowing:\n");
+    for sentence in given_up(dynamo.transactions) {
+        let _ = writeln!(text, "  - {sentence}");
+    }
     let errors = looked.findings.iter().filter(|one| one.severity == Severity::Error).count();
     if errors > 0 {
         let plural = if errors == 1 { "" } else { "s" };
@@ -226,6 +228,8 @@ fn as_json(settings: &Settings, dynamo: &DynamoSettings, (looked, shown): (&Look
             "stored": { "bytes": estimate.stored_bytes, "usd_month": estimate.stored_cost_month },
         })
     };
+    let effect =
+        |what: &String| json!({ "code": "green-gives-up", "subject": "transactions of blue", "what": what });
     json!({
         "schema": "understudy/v1/plan",
         "migration": settings.name.as_str(),
@@ -234,7 +238,7 @@ fn as_json(settings: &Settings, dynamo: &DynamoSettings, (looked, shown): (&Look
         "routes": looked.routes.iter().map(route).collect::<Vec<_>>(),
         "tables": dynamo.tables.iter().map(table).collect::<Vec<_>>(),
         "policy": policy::json(dynamo),
-        "effects": [{ "code": "green-not-compared", "subject": "green", "what": UNPROVED }],
+        "effects": given_up(dynamo.transactions).iter().map(effect).collect::<Vec<_>>(),
         "errors": looked.findings.iter().filter(|one| one.severity == Severity::Error).count(),
     })
 }

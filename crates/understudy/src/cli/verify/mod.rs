@@ -7,7 +7,6 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use understudy_contract::{Ask, TableProgress};
 use understudy_model::TableName;
-use understudy_postgres::verify_ledger::{self};
 
 use super::args::VerifyArgs;
 use super::asking::{Books, GLANCE, Progress, control_address, is_wanted, tables};
@@ -56,8 +55,7 @@ async fn pass(
     wait: Duration,
     output: Output,
 ) -> Result<Outcome, CliError> {
-    let since =
-        verify_ledger::server_time(&mut books.green).await.map_err(|failure| books.failed(&failure))?;
+    let since = books.ledger.time().await.map_err(|failure| books.failed(&failure))?;
     let sources = sources(books, &wanted, &since).await?;
     let answer = books.ask(&Ask::Pass(sources)).await?;
     output.message(&answer);
@@ -80,7 +78,7 @@ async fn pass(
 }
 
 async fn look(books: &mut Books, wanted: &[TableName], since: &str) -> Result<Vec<TableProgress>, CliError> {
-    let found = verify_ledger::progress(&mut books.green, books.settings.name.as_str(), since).await;
+    let found = books.ledger.progress(since).await;
     let mut found = found.map_err(|failure| books.failed(&failure))?;
     found.retain(|table| is_wanted(wanted, &table.source, &table.target));
     Ok(found)
