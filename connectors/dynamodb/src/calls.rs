@@ -127,14 +127,14 @@ impl Calls {
     }
 
     /// Makes a call until it succeeds, is refused for good, or we lose patience. The error is the last attempt's.
-    async fn persist<T, E, R, F>(
+    async fn persist<T, E, F>(
         &self,
         (operation, table): (&'static str, &str),
         mut attempt: impl FnMut() -> F,
-    ) -> Result<T, (Fault, SdkError<E, R>)>
+    ) -> Result<T, (Fault, SdkError<E>)>
     where
         E: ProvideErrorMetadata,
-        F: Future<Output = Result<T, SdkError<E, R>>>,
+        F: Future<Output = Result<T, SdkError<E>>>,
     {
         let limiter = self.limiter(table);
         let mut attempts = Attempts { since: None, count: 0, expired: 0 };
@@ -151,7 +151,7 @@ impl Calls {
             let fault = fault(&error, (operation, table));
             match fault {
                 Fault::Throttled => {
-                    self.meter.throttled((operation, table));
+                    self.meter.throttled((operation, table), is_hot(&error));
                     permit.throttled();
                 }
                 Fault::Unmet | Fault::NoRoom | Fault::Canceled => permit.taken(),
@@ -390,6 +390,14 @@ impl Fault {
         };
         Error::Invalid { operation, table, code: code.to_owned() }
     }
+}
+
+/// Whether a refusal says that one partition is asked for too much. The reasons stand in the body, for tables as for indexes, for reads
+/// as for writes: `TableWriteKeyRangeThroughputExceeded`.
+fn is_hot<E>(error: &SdkError<E>) -> bool {
+    const REASON: &[u8] = b"KeyRangeThroughputExceeded";
+    let body = error.raw_response().and_then(|response| response.body().bytes());
+    body.is_some_and(|body| body.windows(REASON.len()).any(|part| part == REASON))
 }
 
 /// What is empty must not be sent.

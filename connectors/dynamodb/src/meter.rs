@@ -32,6 +32,8 @@ pub struct CallFigures {
     pub retries: u64,
     /// Attempts that were refused for being too many, or for meeting others.
     pub throttled: u64,
+    /// Those of them that were refused because one partition is asked for too much, as DynamoDB says: a key is hot.
+    pub hot: u64,
     /// Items of batches that were left undone, and asked for again.
     pub unprocessed_items: u64,
     /// Capacity units of reads for operations that read, else of writes, as answers say. Refusals cost too, and do not say what.
@@ -79,8 +81,12 @@ impl Meter {
         });
     }
 
-    pub(crate) fn throttled(&self, call: (&'static str, &str)) {
-        self.change(call, |figures| figures.throttled += 1);
+    /// An attempt was refused for being too many, be it for one partition alone.
+    pub(crate) fn throttled(&self, call: (&'static str, &str), is_hot: bool) {
+        self.change(call, |figures| {
+            figures.throttled += 1;
+            figures.hot += u64::from(is_hot);
+        });
     }
 
     pub(crate) fn unprocessed(&self, call: (&'static str, &str), items: usize) {
@@ -127,7 +133,7 @@ mod tests {
         let meter = Meter::default();
         meter.attempt(("PutItem", "a"), false);
         meter.attempt(("PutItem", "a"), true);
-        meter.throttled(("PutItem", "a"));
+        meter.throttled(("PutItem", "a"), false);
         meter.unprocessed(("BatchWriteItem", "a"), 7);
         let consumed =
             |table: &str, units| ConsumedCapacity::builder().table_name(table).capacity_units(units).build();

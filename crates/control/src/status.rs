@@ -271,6 +271,8 @@ struct State {
     report: StatusReport,
     /// What a capture beside the rest waits for.
     capture_waits: Vec<String>,
+    /// What calls to green wait for.
+    green_waits: Vec<String>,
     marks: Option<Watermarks>,
     blue_end: Option<Lsn>,
     lag: MarkerLag,
@@ -346,6 +348,7 @@ impl Status {
         let state = State {
             report,
             capture_waits: Vec::new(),
+            green_waits: Vec::new(),
             marks: None,
             blue_end: None,
             lag: MarkerLag::default(),
@@ -457,6 +460,11 @@ impl Status {
         self.state().capture_waits = what;
     }
 
+    /// The same of calls to green, where something else than the pipeline sees what they wait for.
+    pub fn green_waits_for(&self, what: Vec<String>) {
+        self.state().green_waits = what;
+    }
+
     /// A failure happened. The text must hold no row values.
     pub fn failed(&self, what: impl Into<String>) {
         let what = what.into();
@@ -522,6 +530,7 @@ impl Status {
         let behind = |lsn: Lsn| Some(state.blue_end?.bytes_since(lsn));
         let mut report = state.report.clone();
         report.reported_at = rfc3339(SystemTime::now());
+        report.waiting_for.extend_from_slice(&state.green_waits);
         report.waiting_for.extend_from_slice(&state.capture_waits);
         report.positions = state.marks.map(Positions::of);
         report.lag_bytes = state.marks.and_then(|marks| behind(marks.applied().lsn()));

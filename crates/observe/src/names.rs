@@ -137,6 +137,25 @@ metrics_table! {
     /// Askings of a probe, by what came of them.
     PROBE_ANSWERS: Counter, Count, "understudy_probe_answers_total", ["probe", "result"];
 
+    /// Attempts at calls to DynamoDB, with those that failed, by who makes them: `apply` or `verify`.
+    DYNAMODB_CALLS: Counter, Count, "understudy_dynamodb_calls_total", ["table", "operation", "part"];
+    /// Those of them that came after another attempt at the same call.
+    DYNAMODB_RETRIES: Counter, Count, "understudy_dynamodb_retries_total", ["table", "operation", "part"];
+    /// Those of them that DynamoDB refused for being too many, or for meeting others. `reason`: `partition` where one partition was asked
+    /// for too much, so that a key is hot, else `other`.
+    DYNAMODB_THROTTLED: Counter, Count, "understudy_dynamodb_throttled_total", ["table", "operation", "part", "reason"];
+    /// Items of batches that DynamoDB left undone, and that were asked for again.
+    DYNAMODB_UNPROCESSED: Counter, Count, "understudy_dynamodb_unprocessed_items_total", ["table", "operation", "part"];
+    /// Capacity units that calls took, as DynamoDB says; it does not say what refusals took. `capacity`: `read` or `write`.
+    DYNAMODB_CAPACITY: Counter, Count, "understudy_dynamodb_consumed_capacity_units_total",
+        ["table", "operation", "part", "capacity"];
+    /// Calls to a table that are under way.
+    DYNAMODB_IN_FLIGHT: Gauge, Count, "understudy_dynamodb_calls_in_flight", ["table", "part"];
+    /// How many calls to a table may be under way now: fewer after some were throttled, then more again.
+    DYNAMODB_LIMIT: Gauge, Count, "understudy_dynamodb_calls_limit", ["table", "part"];
+    /// Transactions of blue, where they are to become visible all at once: `whole` if they did, else `apart`.
+    DYNAMODB_TRANSACTIONS: Counter, Count, "understudy_dynamodb_transactions_total", ["outcome"];
+
     /// 1 for the phase that the migration is in, 0 for the others.
     PHASE: Gauge, Count, "understudy_phase", ["phase"];
     /// Always 1; the labels name the build.

@@ -1,6 +1,7 @@
 //! DynamoDB: what the server and the proxy that other tests rest on do, as our client sees it.
 
 mod layout;
+mod metered;
 mod preflight;
 mod proxy;
 mod shop;

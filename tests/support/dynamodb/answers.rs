@@ -26,7 +26,7 @@ const COUNTED: [&str; 12] = [
 /// How a call is refused; `None` where it is not.
 pub(super) fn refusal(fault: Fault) -> Option<Response<Full<Bytes>>> {
     let (code, name, message) = match fault {
-        Fault::Exceeded => (
+        Fault::Exceeded | Fault::Hot => (
             400,
             "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException",
             "The level of configured provisioned throughput for the table was exceeded.",
@@ -53,7 +53,13 @@ pub(super) fn refusal(fault: Fault) -> Option<Response<Full<Bytes>>> {
         | Fault::Late(_)
         | Fault::Slow(_) => return None,
     };
-    Some(response(code, &json!({ "__type": name, "message": message })))
+    let mut body = json!({ "__type": name, "message": message });
+    if fault == Fault::Hot {
+        let resource = "arn:aws:dynamodb:us-east-1:000000000000:table/t";
+        let reason = json!({ "reason": "TableWriteKeyRangeThroughputExceeded", "resource": resource });
+        body["ThrottlingReasons"] = json!([reason]);
+    }
+    Some(response(code, &body))
 }
 
 /// An answer in the protocol's form.

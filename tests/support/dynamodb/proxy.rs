@@ -17,6 +17,8 @@ use super::{Dynamo, relay};
 pub enum Fault {
     /// The table has no capacity left: refused with `ProvisionedThroughputExceededException`.
     Exceeded,
+    /// One partition is asked for too much: refused with the same, and with that reason.
+    Hot,
     /// Too many calls at once: refused with `ThrottlingException`.
     Throttled,
     /// Refused with `ExpiredTokenException`.
@@ -42,6 +44,7 @@ impl Fault {
     pub const fn name(self) -> &'static str {
         match self {
             Fault::Exceeded => "exceeded",
+            Fault::Hot => "hot",
             Fault::Throttled => "throttled",
             Fault::Expired => "expired",
             Fault::ServerError => "server_error",

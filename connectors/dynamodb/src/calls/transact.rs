@@ -96,7 +96,7 @@ impl Calls {
                 return Ok(Some(reasons));
             }
             // Another of ours was just writing one of these items, or there are too many.
-            self.meter.throttled((NAME, table));
+            self.meter.throttled((NAME, table), false);
             match attempts.again(&Fault::Throttled, self.settings.patience) {
                 Some(pause) => tokio::time::sleep(pause).await,
                 None => return Err(Error::Throttled { table: table.to_owned() }),

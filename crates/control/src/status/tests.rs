@@ -66,6 +66,9 @@ fn both_parts_tell_what_they_wait_for() {
     status.capture_waits_for(vec!["a transaction".to_owned()]);
     status.waiting_for(Vec::new());
     assert_eq!(waits(), ["a transaction"]);
+    status.green_waits_for(vec!["a table".to_owned()]);
+    status.waiting_for(Vec::new());
+    assert_eq!(waits(), ["a table", "a transaction"]);
 }
 
 /// A capture that is alive must not vouch for an apply beside it that hangs, neither to whoever restarts dead processes

@@ -13,6 +13,7 @@ use understudy_replicate::End;
 use understudy_transform::RouteSpec;
 
 use super::comparing::stored_routes;
+use super::metering::{self, Metering};
 use super::{items, look};
 use crate::assemble::{Attempt, Judge, Keeper, REREADS_MAX, Ready, published};
 use crate::mapping::{self, Both, Described, Drawn};
@@ -60,7 +61,7 @@ impl Attempt<'_> {
         dynamo: &DynamoSettings,
         mut shutdown: Shutdown,
     ) -> Result<End, Failure> {
-        let (ready, subject) = tokio::select! {
+        let (ready, subject, _metering) = tokio::select! {
             () = shutdown.requested() => return Ok(End::InOrder),
             ready = Box::pin(self.prepare_items(dynamo)) => ready?,
         };
@@ -75,7 +76,10 @@ impl Attempt<'_> {
         Box::pin(self.follow((ready, reading), plant, (reporting, wanted), ends)).await
     }
 
-    async fn prepare_items(&self, dynamo: &DynamoSettings) -> Result<(Ready<DynamoSink>, Subject), Failure> {
+    async fn prepare_items(
+        &self,
+        dynamo: &DynamoSettings,
+    ) -> Result<(Ready<DynamoSink>, Subject, Metering), Failure> {
         let mut blue =
             Client::connect(&self.blue("control")).await.map_err(|f| f.while_doing("connect to blue"))?;
         let both = Both::of_blue(Described::read(&mut blue).await?);
@@ -94,6 +98,7 @@ impl Attempt<'_> {
         };
         let subject = Subject::of_items(self.settings, &drawn, items);
         let sink = DynamoSink::new(client, self.item_sink_settings(dynamo), tables, Arc::new(NoLeaves))?;
+        let metering = self.metering(metering::APPLY, &sink);
         let routes = drawn.into_iter().map(|one| one.spec).collect::<Vec<_>>();
         if !started {
             // Rows that blue has deleted before the copy would stay for ever.
@@ -102,7 +107,7 @@ impl Attempt<'_> {
         }
         self.show_tables(&routes);
         let drawn = (routes, published(&taken), &both.blue.tables[..]);
-        Ok((Box::pin(self.make_ready(blue, sink, drawn)).await?, subject))
+        Ok((Box::pin(self.make_ready(blue, sink, drawn)).await?, subject, metering))
     }
 
     /// Before anything is created, everything must be in place; later, what joins must be. Returns whether it is later.

@@ -5,4 +5,5 @@ pub(crate) mod comparing;
 pub(crate) mod definitions;
 pub(crate) mod items;
 pub(crate) mod look;
+pub(crate) mod metering;
 pub(crate) mod policy;
