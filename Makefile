@@ -2,14 +2,14 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint fmt bench bench-kafka campaign docs binary servers
+.PHONY: help demo test check lint fmt bench bench-kafka bench-dynamodb campaign docs binary servers
 
 # Cargo is found where rustup puts it, also by a shell that has not read its profile.
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 BINARY = $(or $(CARGO_TARGET_DIR),target)/release/understudy
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Set this machine up, build, and show the whole story on throw-away servers
 	@dev/setup demo
@@ -37,6 +37,9 @@ bench: binary servers ## Measure against Postgres' own replication, side by side
 
 bench-kafka: binary servers ## Measure the way through Kafka against Debezium with its JDBC sink, side by side
 	cargo run --locked --release --package understudy-bench -- kafka
+
+bench-dynamodb: binary servers ## Measure the way into DynamoDB Local beside a plain writer of the same rows
+	cargo run --locked --release --package understudy-bench -- dynamodb
 
 campaign: binary servers ## Properties and end-to-end tests with large counts; resumable, results in results/campaign.json
 	dev/test campaign

@@ -1,5 +1,5 @@
-//! Measures Understudy beside Postgres' own logical replication, through Kafka beside Debezium, and with expressions beside
-//! without; prints medians and ratios.
+//! Measures Understudy beside Postgres' own logical replication, through Kafka beside Debezium, into DynamoDB beside a plain writer,
+//! and with expressions beside without; prints medians and ratios.
 
 mod debezium;
 mod options;
@@ -8,6 +8,7 @@ mod rig;
 mod copy;
 mod customers;
 mod drain;
+mod dynamodb;
 mod evaluate;
 mod expressions;
 mod kafka;
@@ -79,6 +80,10 @@ async fn measure(what: What, options: &Options) -> Result<Vec<Figure>, Failure> 
     // With a broker and Java beside everything else: only when it is asked for.
     if what == What::Kafka {
         figures.extend(Box::pin(kafka::kafka(options)).await?);
+    }
+    // With Java as well.
+    if what == What::Dynamodb {
+        figures.extend(Box::pin(dynamodb::dynamodb(options)).await?);
     }
     Ok(figures)
 }

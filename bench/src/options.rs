@@ -40,6 +40,8 @@ pub(crate) enum What {
     Verify,
     /// Through Kafka, beside Debezium with its JDBC sink; no part of `all`
     Kafka,
+    /// Into DynamoDB Local, beside a plain writer of the same rows; no part of `all`
+    Dynamodb,
     /// Memory while a very large transaction arrives in the middle of a copy
     Memory,
 }

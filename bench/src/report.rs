@@ -28,11 +28,14 @@ pub(crate) enum Against {
     PassedThrough,
     /// Debezium with its JDBC sink.
     Debezium,
+    /// A loop that puts the same rows into DynamoDB.
+    PlainWriter,
 }
 
 impl Against {
     /// All of them, in the order of their tables.
-    const ALL: [Against; 3] = [Against::Postgres, Against::PassedThrough, Against::Debezium];
+    const ALL: [Against; 4] =
+        [Against::Postgres, Against::PassedThrough, Against::Debezium, Against::PlainWriter];
 
     /// The heads of both sides in a table.
     const fn heads(self) -> &'static str {
@@ -40,6 +43,7 @@ impl Against {
             Against::Postgres => "Postgres' own | Understudy",
             Against::PassedThrough => "passed through | with expressions",
             Against::Debezium => "Debezium | Understudy",
+            Against::PlainWriter => "plain writer | Understudy",
         }
     }
 }
@@ -59,6 +63,8 @@ pub(crate) enum Target {
     Faster(f64),
     /// None; shown beside others.
     Open,
+    /// None, of a rate.
+    OpenRate,
 }
 
 impl Target {
@@ -68,6 +74,7 @@ impl Target {
             Target::Keeps(_) | Target::AtLeast(_) | Target::Open => Against::PassedThrough,
             Target::Ratio(_) | Target::AtMost(_) => Against::Postgres,
             Target::Faster(_) => Against::Debezium,
+            Target::OpenRate => Against::PlainWriter,
         }
     }
 }
@@ -101,7 +108,7 @@ impl Figure {
     fn row(&self) -> String {
         let (native, ours) = (median(&self.native), median(&self.ours));
         let ratio = native.zip(ours).map(|(native, ours)| match self.target {
-            Target::Faster(_) => ours / native,
+            Target::Faster(_) | Target::OpenRate => ours / native,
             _ => native / ours,
         });
         let (target, reached) = match self.target {
@@ -113,7 +120,7 @@ impl Figure {
             Target::AtLeast(least) => {
                 (format!("at least {least} {}", self.unit), ours.map(|ours| ours >= least))
             }
-            Target::Open => ("-".to_owned(), None),
+            Target::Open | Target::OpenRate => ("-".to_owned(), None),
         };
         let reached = reached.map_or("", |reached| if reached { "yes" } else { "no" });
         let ratio = ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}x"));
@@ -155,13 +162,12 @@ pub(crate) fn markdown(figures: &[Figure], options: &Options) -> Result<String, 
     let version = options.installation()?.version();
     let command: Vec<String> = std::env::args().skip(1).collect();
     let mut text = String::new();
-    let _ = writeln!(
-        text,
-        "Machine: {}. Postgres {}.{} on all three servers, each as installed but for shared_buffers,",
-        machine(),
-        version.0,
-        version.1
-    );
+    let is_dynamodb = figures.iter().all(|figure| figure.against == Against::PlainWriter);
+    let servers = match is_dynamodb {
+        true => "on blue, DynamoDB Local in memory as green, blue as installed but for shared_buffers,",
+        false => "on all three servers, each as installed but for shared_buffers,",
+    };
+    let _ = writeln!(text, "Machine: {}. Postgres {}.{} {servers}", machine(), version.0, version.1);
     let _ = writeln!(
         text,
         "max_wal_size, checkpoint_timeout and autovacuum (off). Medians of {} rounds in alternating order, with the",
@@ -232,6 +238,16 @@ mod tests {
         rate.add(Who::Understudy, 60.0);
         assert_eq!(rate.row(), "| backlog | 10.00 changes/s | 60.00 changes/s | 6.00x | 5x | yes |");
         assert!(tables(&[rate]).starts_with("| what | Debezium | Understudy | ratio |"));
+    }
+
+    /// Who reads a rate without a target must not take half as fast for twice as fast.
+    #[test]
+    fn rates_without_a_target_are_rates_all_the_same() {
+        let mut rate = Figure::new("first copy", "rows/s", Target::OpenRate);
+        rate.add(Who::Native, 60.0);
+        rate.add(Who::Understudy, 30.0);
+        assert_eq!(rate.row(), "| first copy | 60.00 rows/s | 30.00 rows/s | 0.50x | - |  |");
+        assert!(tables(&[rate]).starts_with("| what | plain writer | Understudy | ratio |"));
     }
 
     #[test]

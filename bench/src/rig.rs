@@ -15,10 +15,10 @@ use crate::debezium::Debezium;
 use crate::options::Options;
 
 /// The database of every server.
-const DATABASE: &str = "postgres";
+pub(crate) const DATABASE: &str = "postgres";
 
-/// Settings of all three servers: room enough that checkpoints and vacuum do not decide the result.
-const SETTINGS: &[(&str, &str)] = &[
+/// Settings of all servers: room enough that checkpoints and vacuum do not decide the result.
+pub(crate) const SETTINGS: &[(&str, &str)] = &[
     ("shared_buffers", "1GB"),
     ("max_wal_size", "16GB"),
     ("checkpoint_timeout", "30min"),
@@ -31,7 +31,7 @@ const MARKERS: &str = "CREATE SCHEMA bench; CREATE TABLE bench.markers (id bigin
 /// Who is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Who {
-    /// Postgres' own publication and subscription
+    /// Postgres' own publication and subscription; the plain writer, where green is DynamoDB
     Native,
     /// The sidecar
     Understudy,
@@ -486,7 +486,11 @@ fn processor_seconds(pid: u32) -> f64 {
 }
 
 /// Returns when the query was asked that gave zero.
-async fn wait_for_zero(client: &mut Client, sql: &str, patience: Duration) -> Result<Instant, Failure> {
+pub(crate) async fn wait_for_zero(
+    client: &mut Client,
+    sql: &str,
+    patience: Duration,
+) -> Result<Instant, Failure> {
     let deadline = Instant::now() + patience;
     loop {
         let asked = Instant::now();

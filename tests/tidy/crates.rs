@@ -61,6 +61,8 @@ const ALLOWED: [(&str, &[&str]); 16] = [
             "understudy-contract",
             "understudy-transform",
             "understudy-postgres",
+            "understudy-dynamodb",
+            "understudy-observe",
             "understudy-tests",
         ],
     ),

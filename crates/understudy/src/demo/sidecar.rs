@@ -50,6 +50,11 @@ pub struct Sidecar {
 impl Sidecar {
     /// Starts it.
     pub fn start(files: SidecarFiles) -> Result<Sidecar, Failure> {
+        Sidecar::start_among(files, &[])
+    }
+
+    /// Starts it with additional environment variables.
+    pub fn start_among(files: SidecarFiles, environment: &[(&str, &str)]) -> Result<Sidecar, Failure> {
         let log = File::options().create(true).append(true).open(&files.log);
         let log = log.map_err(|error| local("open", &files.log, &error))?;
         let log_too = log.try_clone().map_err(|error| local("open", &files.log, &error))?;
@@ -57,6 +62,7 @@ impl Sidecar {
         command
             .arg("run")
             .arg(&files.migration)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(log_too)
@@ -80,6 +86,11 @@ impl Sidecar {
     pub async fn verification(&mut self) -> Result<Option<VerifyDocument>, Failure> {
         let body = self.document("/v1/verify").await?;
         Ok(body.and_then(|body| serde_json::from_str(&body).ok()))
+    }
+
+    /// Its page of metrics; `None` while it does not answer. Fails once it has ended.
+    pub async fn metrics(&mut self) -> Result<Option<String>, Failure> {
+        self.document("/metrics").await
     }
 
     async fn document(&mut self, path: &str) -> Result<Option<String>, Failure> {
