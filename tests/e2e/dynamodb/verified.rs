@@ -214,8 +214,38 @@ async fn what_is_planted_among_items_is_found_named_and_repaired() {
     // While a fault is armed, no gate opens.
     let mut sidecar = Sidecar::start_among(&front.migration, &NOBODY);
     front.wait_gate(&mut sidecar, "cutover", "pass").await;
-    sidecar.stop().await;
+    finish(&front, sidecar, &mut blue).await;
     drop(shop);
+}
+
+/// Promise 6: a migration that is complete leaves rows and nothing else: no tombstone, and no mark beside a row where none is wanted.
+async fn finish(front: &Front, mut sidecar: Sidecar, blue: &mut Session) {
+    blue.batch("DELETE FROM shop.articles WHERE id = (SELECT max(id) FROM shop.articles)").await;
+    front.until_as_blue(&mut sidecar).await;
+    let ours = async || {
+        let page = front.direct.scan().table_name(&front.table).consistent_read(true).send().await;
+        let items = page.expect("a scan").items.unwrap_or_default();
+        items.iter().flat_map(HashMap::keys).filter(|name| name.starts_with('_')).cloned().collect::<Vec<_>>()
+    };
+    assert!(ours().await.iter().any(|name| name == "_d"), "no row was deleted");
+    let written = blue.value("SELECT pg_current_wal_insert_lsn()").await;
+    let told = format!("SELECT count(*) FROM pg_replication_slots WHERE confirmed_flush_lsn >= '{written}'");
+    until_within(PATIENCE, "blue is told that the deletion is committed on green", async || {
+        sidecar.assert_running();
+        (blue.number(&told).await == 1).then_some(())
+    })
+    .await;
+    let file = sidecar.file.clone();
+    sidecar.stop().await;
+    let args = ["finish", &*file.to_string_lossy(), "--strip-items", "--yes"];
+    let ended = until_within(PATIENCE, "the sidecar's sessions have ended", async || {
+        let ended = understudy_with(front.migration.folder(), &args, &NOBODY).await;
+        (ended.code != Some(7)).then_some(ended)
+    })
+    .await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stdout.contains("tombstones of deleted rows"), "{}", ended.stdout);
+    assert_eq!(ours().await, Vec::<String>::new(), "{}", ended.stdout);
 }
 
 /// Plants defects, and returns what each is told as, in the order of keys.

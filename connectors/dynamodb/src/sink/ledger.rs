@@ -17,7 +17,8 @@ impl Applier {
         // Routes first: once it has begun, they are known.
         let routes = self.targets.iter().map(|target| target.form().note()).collect::<Notes>();
         state.write(calls, routes).await?;
-        state.begin(calls, lineage, (self.begun.then_some(self.applied), checkpoint)).await?;
+        let from = self.begun.then_some(self.applied);
+        state.begin(calls, (lineage, self.epoch), (from, checkpoint)).await?;
         self.targets.iter_mut().for_each(|target| target.registered = true);
         (self.applied, self.begun) = (checkpoint, true);
         Ok(())

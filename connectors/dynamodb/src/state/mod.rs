@@ -146,14 +146,16 @@ impl State {
         if self.owns(owner.as_ref()) { Ok(()) } else { Err(Error::Superseded) }
     }
 
-    /// Records the start of a migration, or of its life under a new slot; `from` is the checkpoint before, if there was one.
+    /// Records the start of a migration, or of its life under a new slot, in the run of a number; `from` is the checkpoint before, if
+    /// there was one.
     pub(crate) async fn begin(
         &self,
         calls: &Calls,
-        lineage: &Lineage,
+        (lineage, epoch): (&Lineage, u32),
         (from, checkpoint): (Option<Checkpoint>, Checkpoint),
     ) -> Result<(), Error> {
         let fields = Fields::default()
+            .number("begun", u64::from(epoch))
             .number("system_id", lineage.system_id)
             .number("timeline", u64::from(lineage.timeline))
             .text("database", &lineage.database)

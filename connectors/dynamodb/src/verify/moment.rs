@@ -38,6 +38,8 @@ pub(super) struct Known {
     pub(super) moment: GreenMoment,
     /// The number of the run that writes.
     epoch: u32,
+    /// That of the run with which the migration began, or its life under a new slot.
+    begun: u32,
 }
 
 /// What is owed to the rows of a route.
@@ -66,7 +68,8 @@ impl Books {
         let Some(progress) = Reading(&owner).progress().map_err(unreadable)? else { return Ok(None) };
         let epoch = Reading(&owner).number("epoch").ok_or_else(|| unreadable("the run's number"))?;
         let moment = GreenMoment { checkpoint: progress.checkpoint, unseen: progress.unseen };
-        Ok(Some(Known { moment, epoch }))
+        let begun = Reading(&owner).number("begun").ok_or_else(|| unreadable("the first run's number"))?;
+        Ok(Some(Known { moment, epoch, begun }))
     }
 
     /// Where green is, once it has applied everything before `at_least`.
@@ -151,6 +154,10 @@ impl Known {
     /// Whether the checkpoint is before the change that wrote a row.
     pub(super) fn is_before(&self, version: Version) -> bool {
         let at = self.moment.checkpoint.lsn();
+        // What an earlier life of the migration wrote is as it is: its places are those of another log, and nobody owes it anything.
+        if version.epoch < self.begun {
+            return false;
+        }
         // A chunk's rows are as everything before its place leaves them, and a change takes effect with its commit.
         if version.is_of_chunk() { version.lsn > at } else { version.lsn >= at }
     }
@@ -185,11 +192,14 @@ mod tests {
     #[test]
     fn rows_beyond_the_checkpoint_are_told_from_those_before() {
         let checkpoint = Checkpoint::at_commit_end(Lsn::new(100));
-        let known = Known { moment: GreenMoment { checkpoint, unseen: Some(Vec::new()) }, epoch: 2 };
+        let known =
+            Known { moment: GreenMoment { checkpoint, unseen: Some(Vec::new()) }, epoch: 2, begun: 1 };
         let change = |lsn| Version::change(2, Position { commit: Lsn::new(lsn), ordinal: 7 });
         let chunk = |lsn| Version::chunk(1, Lsn::new(lsn));
         assert!(!known.is_before(change(99)) && known.is_before(change(100)));
         assert!(!known.is_before(chunk(100)) && known.is_before(chunk(101)));
+        let earlier = Version::change(0, Position { commit: Lsn::new(100), ordinal: 0 });
+        assert!(!known.is_before(earlier), "a row of an earlier life waits for nothing");
         assert!(known.is_of_later_run(Version::chunk(3, Lsn::ZERO)) && !known.is_of_later_run(chunk(1)));
     }
 
