@@ -14,7 +14,7 @@ mod wire;
 pub use envelope::{
     DataHeaders, DataRecord, Joiner, RecordOrder, Records, RowEvent, Stamp, TableCodec, UNAVAILABLE,
 };
-pub(crate) use envelope::{GROUP, TOMBSTONE};
+pub(crate) use envelope::{PLACE, TOMBSTONE, placed_in_group};
 pub(crate) use group::entry_bytes_max;
 pub use partition::{colliding_tables, partition_of};
 pub use schema::{SchemaColumn, SchemaRecord};

@@ -21,8 +21,8 @@ use super::copies::{At, Counts, Ending, ending, last_written};
 use super::left::{fold, groups_from, last_group};
 use super::transaction::{Draft, Pen, Sealed, Topics, Touch};
 use crate::codec::{
-    CodecError, DataHeaders, FoldedState, GROUP, Group, GroupTable, Progress, SchemaRecord, StateFold,
-    StateKey, StateRecord, TOMBSTONE, Work, progress_records,
+    CodecError, DataHeaders, FoldedState, Group, GroupTable, PLACE, Progress, SchemaRecord, StateFold,
+    StateKey, StateRecord, TOMBSTONE, Work, placed_in_group, progress_records,
 };
 use crate::error::Error;
 use crate::names::TopicNames;
@@ -216,9 +216,12 @@ impl Plan {
             });
             table.version = table.version.max(version);
             table.records.push((touch.partition, 1));
-            touch.headers.retain(|(name, _)| name != GROUP && name != TOMBSTONE);
-            touch.headers.push((GROUP.to_owned(), number.to_string().into_bytes()));
+            touch.headers.retain(|(name, _)| name != TOMBSTONE);
             touch.headers.push((TOMBSTONE.to_owned(), Vec::new()));
+            let unplaced = || torn(&touch.topic, "a record of it does not tell its place");
+            let place = touch.headers.iter_mut().find(|(name, _)| name == PLACE);
+            let (_, place) = place.ok_or_else(unplaced)?;
+            *place = placed_in_group(place, number).ok_or_else(unplaced)?;
             touched.push(touch);
         }
         let tables = tables.into_values().collect();

@@ -36,9 +36,6 @@ const SLICE: Duration = Duration::from_secs(1);
 /// How long giving up a transaction may take. A later claim does it in any case.
 const ABORT_MAX: Duration = Duration::from_secs(10);
 
-/// Headers of a data record.
-const HEADERS: usize = 8;
-
 /// A group, ready to be written.
 pub(super) struct Sealed {
     /// Its data records.
@@ -293,10 +290,9 @@ impl Pen {
     }
 }
 
-fn owned<'n, 'v>(headers: impl Iterator<Item = (&'n str, &'v [u8])>) -> OwnedHeaders {
-    headers.fold(OwnedHeaders::new_with_capacity(HEADERS), |headers, (key, value)| {
-        headers.insert(Header { key, value: Some(value) })
-    })
+fn owned<'n, 'v>(headers: impl ExactSizeIterator<Item = (&'n str, &'v [u8])>) -> OwnedHeaders {
+    let none = OwnedHeaders::new_with_capacity(headers.len());
+    headers.fold(none, |headers, (key, value)| headers.insert(Header { key, value: Some(value) }))
 }
 
 fn unknown_table() -> Error {

@@ -5,16 +5,13 @@ use std::ops::Range;
 use understudy_model::{Key, Tuple, Value};
 
 use super::super::error::CodecError;
-use super::headers::{BEFORE, GROUP, LSN, NEW_KEY, OLD_KEY, ORDINAL, SCHEMA, TOMBSTONE, TX_SIZE, UNSENT};
-use super::json::{self, push_i64, push_lsn, push_u64};
+use super::headers::{BEFORE, NEW_KEY, OLD_KEY, PLACE, TOMBSTONE, UNSENT, push_place};
+use super::json::{self, push_i64, push_u64};
 use super::records::Mark;
 use super::{ColumnCodec, Kind, Records, Stamp, TableCodec, UNAVAILABLE};
 
 /// From 1970-01-01 to 2000-01-01, where Postgres counts from.
 const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
-
-/// Headers that every record has.
-const COMMON_HEADERS: usize = 5;
 
 /// Whether values may be unsent in a row.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -84,7 +81,7 @@ impl TableCodec {
         self.push_tail(&mut out.bytes, b't', stamp);
         let value = start..out.bytes.len();
         out.push(None, Some(value));
-        self.push_common_headers(stamp, out);
+        self.push_common_header(stamp, out);
     }
 
     /// Adds nothing unless everything can be added.
@@ -117,7 +114,7 @@ impl TableCodec {
         let value = start..out.bytes.len();
         let key = self.push_key_fields(out);
         out.push(Some(key.clone()), Some(value));
-        self.push_common_headers(stamp, out);
+        self.push_common_header(stamp, out);
         if before.is_some() {
             push_header(out, BEFORE, |bytes| bytes.extend_from_slice(b"whole"));
         }
@@ -176,7 +173,7 @@ impl TableCodec {
         self.push_tail(&mut out.bytes, b'd', stamp);
         let value = key_at.end..out.bytes.len();
         out.push(Some(key_at.clone()), Some(value));
-        self.push_common_headers(stamp, out);
+        self.push_common_header(stamp, out);
         if before.is_some() {
             push_header(out, BEFORE, |bytes| bytes.extend_from_slice(b"whole"));
         }
@@ -192,16 +189,13 @@ impl TableCodec {
 
     fn push_tombstone(&self, key: Range<usize>, deletion: Mark, out: &mut Records) {
         out.push(Some(key), None);
-        out.push_headers_again(deletion, COMMON_HEADERS);
+        out.push_header_again(deletion);
         push_header(out, TOMBSTONE, |_| {});
     }
 
-    fn push_common_headers(&self, stamp: &Stamp, out: &mut Records) {
-        push_header(out, LSN, |bytes| push_lsn(bytes, stamp.commit));
-        push_header(out, ORDINAL, |bytes| push_u64(bytes, stamp.ordinal));
-        push_header(out, TX_SIZE, |bytes| push_u64(bytes, stamp.tx_size));
-        push_header(out, SCHEMA, |bytes| push_u64(bytes, u64::from(self.schema.version)));
-        push_header(out, GROUP, |bytes| push_u64(bytes, stamp.group));
+    /// The header that every record has, before all others.
+    fn push_common_header(&self, stamp: &Stamp, out: &mut Records) {
+        push_header(out, PLACE, |bytes| push_place(bytes, stamp, self.schema.version));
     }
 
     /// All columns of a row, as an object. Notes where those of the key stand, and which were not sent.

@@ -12,7 +12,7 @@ mod records;
 mod tests;
 
 pub use headers::{DataHeaders, RecordOrder};
-pub(crate) use headers::{GROUP, TOMBSTONE};
+pub(crate) use headers::{PLACE, TOMBSTONE, placed_in_group};
 pub use join::{Joiner, RowEvent};
 pub use records::{DataRecord, Records};
 

@@ -97,12 +97,10 @@ impl Records {
         }
     }
 
-    /// Adds to the last record the headers that the one at a mark has at its start.
-    pub(super) fn push_headers_again(&mut self, mark: Mark, headers: usize) {
-        let again = mark.headers..mark.headers + headers;
-        self.headers.extend_from_within(again);
-        if let Some(span) = self.records.last_mut() {
-            span.headers.end = self.headers.len();
+    /// Adds to the last record the header that the one at a mark begins with.
+    pub(super) fn push_header_again(&mut self, mark: Mark) {
+        if let Some((name, value)) = self.headers.get(mark.headers).cloned() {
+            self.push_header(name, value);
         }
     }
 }
