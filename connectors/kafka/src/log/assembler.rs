@@ -52,7 +52,6 @@ pub(crate) struct Next<'a> {
 pub(crate) struct Row {
     pub(crate) order: RecordOrder,
     pub(crate) partition: u32,
-    pub(crate) headers: DataHeaders,
     pub(crate) shape: Arc<Shape>,
     pub(crate) event: RowEvent,
 }
@@ -318,7 +317,7 @@ impl Assembler {
         // A tombstone says nothing that the delete before it has not said.
         if !matches!(event, RowEvent::Tombstone) {
             let (order, partition) = (headers.order(), at.partition);
-            gathering.rows.push(Row { order, partition, headers, shape, event });
+            gathering.rows.push(Row { order, partition, shape, event });
         }
         if is_read {
             gathering.read.extend(gathering.counted.pop());

@@ -165,7 +165,7 @@ impl Emitter<'_> {
                     self.truncate(truncate.what)?;
                 }
                 while let Some(row) = rows.next_if(is_here) {
-                    if let Some(change) = joiner.change(row.shape.codec.schema(), &row.headers, row.event)? {
+                    if let Some(change) = joiner.change(row.shape.codec.schema(), row.order, row.event)? {
                         self.announce_shape(&row.shape);
                         self.out.push_back(LogEvent::Change(change));
                         if std::mem::replace(&mut is_told, true) {

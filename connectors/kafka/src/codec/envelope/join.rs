@@ -4,7 +4,7 @@ use understudy_model::{OldImage, Position, RelationId, SourceChange, TableName, 
 
 use super::super::error::CodecError;
 use super::super::schema::SchemaRecord;
-use super::headers::DataHeaders;
+use super::headers::RecordOrder;
 
 /// What one data record says. Tuples have all columns of the table; in an [`OldImage::Identity`] those outside the key are
 /// null.
@@ -66,15 +66,15 @@ struct Away {
 }
 
 impl Joiner {
-    /// Takes the next record, in the order of [`DataHeaders::order`] over all partitions. Gives the change once it is
-    /// whole: nothing for a tombstone, a first half, a row of a chunk and a truncate.
+    /// Takes the next record, in the order of [`DataHeaders::order`](super::DataHeaders::order) over all partitions. Gives the
+    /// change once it is whole: nothing for a tombstone, a first half, a row of a chunk and a truncate.
     pub fn change(
         &mut self,
         schema: &SchemaRecord,
-        headers: &DataHeaders,
+        order: RecordOrder,
         event: RowEvent,
     ) -> Result<Option<SourceChange>, CodecError> {
-        let position = Position { commit: headers.commit, ordinal: headers.ordinal };
+        let position = Position { commit: order.commit, ordinal: order.ordinal };
         let relation = schema.id;
         if let RowEvent::MovedHere { old, new } = event {
             let half = || CodecError::HalfUpdate { table: schema.table.clone() };

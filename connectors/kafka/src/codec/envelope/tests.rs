@@ -99,7 +99,7 @@ fn changes(codec: &TableCodec, records: &Records) -> Vec<SourceChange> {
     let mut changes = Vec::new();
     for (headers, key, value) in &all {
         let event = codec.decode(headers, key.as_deref(), value.as_deref()).unwrap();
-        changes.extend(joiner.change(codec.schema(), headers, event).unwrap());
+        changes.extend(joiner.change(codec.schema(), headers.order(), event).unwrap());
     }
     joiner.end_group().unwrap();
     changes
@@ -359,7 +359,7 @@ fn half_of_an_update_is_never_taken_for_a_change() {
         let mut joiner = Joiner::default();
         for (headers, key, value) in records {
             let event = codec.decode(headers, key.as_deref(), value.as_deref()).unwrap();
-            joiner.change(codec.schema(), headers, event)?;
+            joiner.change(codec.schema(), headers.order(), event)?;
         }
         joiner.end_group()
     };
