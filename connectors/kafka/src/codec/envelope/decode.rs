@@ -28,9 +28,15 @@ impl TableCodec {
             // It only says again what stands before it, for the sake of who does not know these headers.
             return Ok(RowEvent::Tombstone);
         }
-        let reading = Cell::new("value");
-        let envelope = Envelope { codec: self, whole_before: headers.whole_before, reading: &reading };
-        let fields = self.parse(value, ("value", &reading), envelope)?;
+        let fields = match self.written_fields(value, headers.whole_before) {
+            Some(fields) => fields,
+            None => {
+                let reading = Cell::new("value");
+                let envelope =
+                    Envelope { codec: self, whole_before: headers.whole_before, reading: &reading };
+                self.parse(value, ("value", &reading), envelope)?
+            }
+        };
         let op = fields.op.ok_or_else(|| self.missing("op"))?;
         let may_be_unsent = op == "u" || matches!(headers.half, Half::Here(_));
         if !may_be_unsent && !headers.unsent.is_empty() {
@@ -114,7 +120,7 @@ impl TableCodec {
         if unsent.iter().any(|column| usize::from(*column) >= self.columns.len()) {
             return Err(header(UNSENT));
         }
-        let mut tuple = TupleBuilder::with_capacity(slots.bytes + 5 * self.columns.len());
+        let mut tuple = TupleBuilder::with_capacity(slots.tuple_len());
         for column in 0..self.columns.len() {
             let name = || self.schema.columns[column].name.as_str();
             let value = self.value(column, slots.at(column))?.ok_or_else(|| self.missing(name()))?;
@@ -131,14 +137,10 @@ impl TableCodec {
     }
 
     /// A value as Postgres writes it; `None` when it is not there.
-    fn value<'de>(
-        &self,
-        column: usize,
-        raw: Option<&'de RawValue>,
-    ) -> Result<Option<Value<'de>>, CodecError> {
-        let Some(raw) = raw.map(RawValue::get) else { return Ok(None) };
+    fn value<'de>(&self, column: usize, raw: Option<&'de [u8]>) -> Result<Option<Value<'de>>, CodecError> {
+        let Some(raw) = raw else { return Ok(None) };
         let wrong = || self.wrong_type(&self.schema.columns[column].name);
-        let text = match (self.columns[column].kind, raw.as_bytes()) {
+        let text = match (self.columns[column].kind, raw) {
             (_, b"null") => return Ok(Some(Value::Null)),
             (Kind::Bool, b"true") => Cow::Borrowed(&b"t"[..]),
             (Kind::Bool, b"false") => Cow::Borrowed(&b"f"[..]),
@@ -146,7 +148,7 @@ impl TableCodec {
             (Kind::Float, number) if json::is_number(number) => Cow::Borrowed(number),
             (_, [b'"', text @ .., b'"']) if !text.contains(&b'\\') => Cow::Borrowed(text),
             (_, [b'"', ..]) => {
-                Cow::Owned(serde_json::from_str::<String>(raw).map_err(|_| wrong())?.into_bytes())
+                Cow::Owned(serde_json::from_slice::<String>(raw).map_err(|_| wrong())?.into_bytes())
             }
             _ => return Err(wrong()),
         };
@@ -183,21 +185,31 @@ fn header(name: &'static str) -> CodecError {
 }
 
 /// `before` or `after`.
-enum RowField<'de> {
+pub(super) enum RowField<'de> {
     Absent,
     Null,
     Row(Slots<'de>),
 }
 
 /// The values of a row as they stand in the record, by column.
-struct Slots<'de> {
-    values: Vec<Option<&'de RawValue>>,
-    bytes: usize,
-}
+pub(super) struct Slots<'de>(pub(super) Vec<Option<&'de [u8]>>);
 
 impl<'de> Slots<'de> {
-    fn at(&self, column: usize) -> Option<&'de RawValue> {
-        self.values.get(column).copied().flatten()
+    fn at(&self, column: usize) -> Option<&'de [u8]> {
+        self.0.get(column).copied().flatten()
+    }
+
+    /// How long the tuple of the row is, or how long it is at most where texts are escaped: one that fills its memory is handed
+    /// on without being moved.
+    fn tuple_len(&self) -> usize {
+        let len = |raw: &&[u8]| match *raw {
+            [b'n', ..] => 1,
+            // As one letter.
+            [b't' | b'f', ..] => 6,
+            [b'"', text @ .., b'"'] => 5 + text.len(),
+            number => 5 + number.len(),
+        };
+        self.0.iter().flatten().map(len).sum()
     }
 }
 
@@ -227,7 +239,7 @@ impl<'de> Visitor<'de> for Row<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<RowField<'de>, A::Error> {
         let columns = &self.codec.schema.columns;
-        let mut slots = Slots { values: vec![None; columns.len()], bytes: 0 };
+        let mut slots = Slots(vec![None; columns.len()]);
         let mut next = 0;
         while let Some(Name(name)) = fields.next_key()? {
             // Columns stand in order in what we write; only others' records need the map.
@@ -241,8 +253,7 @@ impl<'de> Visitor<'de> for Row<'_> {
             };
             next = column + 1;
             let value = fields.next_value::<&RawValue>()?;
-            slots.bytes += value.get().len();
-            if slots.values[column].replace(value).is_some() {
+            if slots.0[column].replace(value.get().as_bytes()).is_some() {
                 return Err(de::Error::custom("a column occurs twice"));
             }
         }
@@ -251,10 +262,10 @@ impl<'de> Visitor<'de> for Row<'_> {
 }
 
 /// The fields of a record that matter.
-struct Fields<'de> {
-    before: RowField<'de>,
-    after: RowField<'de>,
-    op: Option<Cow<'de, str>>,
+pub(super) struct Fields<'de> {
+    pub(super) before: RowField<'de>,
+    pub(super) after: RowField<'de>,
+    pub(super) op: Option<Cow<'de, str>>,
 }
 
 /// Reads them, and notes at which of them it is.

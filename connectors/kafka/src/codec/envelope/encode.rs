@@ -77,7 +77,8 @@ impl TableCodec {
     /// Adds the record that tells that the table was emptied. It has no key and goes to partition 0.
     pub fn encode_truncate(&self, stamp: &Stamp, out: &mut Records) {
         let start = out.bytes.len();
-        out.bytes.extend_from_slice(b"{\"before\":null,\"after\":null");
+        push_op(&mut out.bytes, b't');
+        out.bytes.extend_from_slice(b"null,\"after\":null");
         self.push_tail(&mut out.bytes, b't', stamp);
         let value = start..out.bytes.len();
         out.push(None, Some(value));
@@ -103,7 +104,7 @@ impl TableCodec {
         out: &mut Records,
     ) -> Result<Range<usize>, CodecError> {
         let start = out.bytes.len();
-        out.bytes.extend_from_slice(b"{\"before\":");
+        push_op(&mut out.bytes, op);
         match before {
             Some(before) => self.push_row(before, Unsent::Refused, out)?,
             None => out.bytes.extend_from_slice(b"null"),
@@ -164,7 +165,7 @@ impl TableCodec {
         let start = out.bytes.len();
         self.encode_key(key, &mut out.bytes)?;
         let key_at = start..out.bytes.len();
-        out.bytes.extend_from_slice(b"{\"before\":");
+        push_op(&mut out.bytes, b'd');
         match before {
             Some(before) => self.push_row(before, Unsent::Refused, out)?,
             None => self.push_key_row(key, &mut out.bytes)?,
@@ -282,7 +283,7 @@ impl TableCodec {
         Ok(())
     }
 
-    /// Everything after the row.
+    /// Everything after the rows: nothing of it is needed to take them in again, for which they stand before it.
     fn push_tail(&self, out: &mut Vec<u8>, op: u8, stamp: &Stamp) {
         let is_read = op == b'r';
         let at_us =
@@ -300,9 +301,7 @@ impl TableCodec {
         }
         out.extend_from_slice(b",\"lsn\":");
         push_u64(out, stamp.commit.raw());
-        out.extend_from_slice(b",\"xmin\":null},\"op\":\"");
-        out.push(op);
-        out.extend_from_slice(b"\",\"ts_ms\":");
+        out.extend_from_slice(b",\"xmin\":null},\"ts_ms\":");
         push_i64(out, stamp.now_us.div_euclid(1000));
         out.extend_from_slice(b",\"ts_us\":");
         push_i64(out, stamp.now_us);
@@ -344,6 +343,13 @@ impl TableCodec {
     fn other_columns(&self) -> CodecError {
         CodecError::OtherColumns { table: self.schema.table.clone() }
     }
+}
+
+/// What a value begins with, up to the row before.
+fn push_op(out: &mut Vec<u8>, op: u8) {
+    out.extend_from_slice(b"{\"op\":\"");
+    out.push(op);
+    out.extend_from_slice(b"\",\"before\":");
 }
 
 /// Adds a header to the last record.

@@ -5,22 +5,25 @@ use understudy_model::Lsn;
 /// Appends text as a JSON string. It must be UTF-8 for the result to be JSON.
 pub(super) fn push_string(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
-    let mut plain = 0;
-    for (at, byte) in text.iter().enumerate() {
+    let mut rest = text;
+    loop {
+        let (plain, special) = rest.split_at(plain_len(rest));
+        out.extend_from_slice(plain);
+        let Some((byte, after)) = special.split_first() else { break };
         let escape = ESCAPES[*byte as usize];
-        if escape == 0 {
-            continue;
-        }
-        out.extend_from_slice(&text[plain..at]);
         out.extend_from_slice(&[b'\\', escape]);
         if escape == b'u' {
             let hex = |digit: u8| b"0123456789abcdef"[digit as usize];
             out.extend_from_slice(&[b'0', b'0', hex(byte >> 4), hex(byte & 15)]);
         }
-        plain = at + 1;
+        rest = after;
     }
-    out.extend_from_slice(&text[plain..]);
     out.push(b'"');
+}
+
+/// How many bytes a text begins with that stand in a JSON string as they are.
+pub(super) fn plain_len(text: &[u8]) -> usize {
+    text.iter().position(|byte| ESCAPES[*byte as usize] != 0).unwrap_or(text.len())
 }
 
 /// For each byte the letter that stands for it after a backslash, `u` for those without one, 0 where none is needed.

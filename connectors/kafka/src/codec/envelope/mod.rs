@@ -7,6 +7,7 @@ mod headers;
 mod join;
 mod json;
 mod records;
+mod written;
 
 #[cfg(test)]
 mod tests;
