@@ -2,6 +2,7 @@
 
 mod layout;
 mod metered;
+mod parts;
 mod preflight;
 mod proxy;
 mod shop;
