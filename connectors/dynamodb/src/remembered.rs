@@ -1,7 +1,7 @@
 //! What is remembered of a migration, read by who does not own it.
 
 use aws_sdk_dynamodb::Client;
-use understudy_contract::Failure;
+use understudy_contract::{Cursor, Failure};
 use understudy_model::TableName;
 
 use crate::calls::{CallSettings, Calls};
@@ -24,10 +24,14 @@ pub struct Books {
 /// What is remembered of a migration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Remembered {
+    /// Whether somebody has begun it: what its tables hold may be its own, also before anything counts as applied.
+    pub begun: bool,
     /// Whether blue has been followed from some checkpoint on.
     pub started: bool,
     /// The version of the publication, as it was made.
     pub publication: Option<String>,
+    /// Where to go on in a log; `None` where none has been read.
+    pub cursor: Option<Cursor>,
     /// The routes it has seen.
     pub routes: Vec<RememberedRoute>,
     /// Rows that wait to be read again.
@@ -59,11 +63,12 @@ impl Books {
             Err(Error::NoTable { .. }) => return Ok(Remembered::default()),
             progress => progress?,
         };
-        let mut remembered = Remembered {
-            started: progress.as_ref().is_some_and(|progress| progress.checkpoint.lsn().raw() > 0),
-            publication: progress.and_then(|progress| progress.lineage.publication),
-            ..Remembered::default()
-        };
+        let mut remembered = Remembered::default();
+        if let Some(progress) = progress {
+            remembered.begun = true;
+            remembered.started = progress.checkpoint.lsn().raw() > 0;
+            (remembered.publication, remembered.cursor) = (progress.lineage.publication, progress.cursor);
+        }
         for (_, form) in state.forms(&calls).await? {
             match form {
                 Form::Route(route) => remembered.routes.push(RememberedRoute {

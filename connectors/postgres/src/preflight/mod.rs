@@ -131,13 +131,35 @@ pub async fn check_blue(
         slot::check_slot(blue, plan, &on_blue, started, &mut out).await?;
         published = slot::check_publication(blue, plan, &on_blue, &Known::default(), &mut out).await?;
     }
-    sources::check_sources(joining, &on_blue, &mut out);
-    sources::check_source_rights(blue, joining, &on_blue, &published, &mut out).await?;
-    partitions::check_partitions(blue, joining, &on_blue, &mut out).await?;
-    rereads::check_rereads(blue, joining, &on_blue, &mut out).await?;
-    let tables = sources(joining, &on_blue).into_iter().map(|(table, _)| table).collect::<Vec<_>>();
-    collations::check_collations(blue, &on_blue, &tables, &mut out).await?;
+    check_tables(blue, &on_blue, (joining, &published), &mut out).await?;
     Ok(out.sorted())
+}
+
+/// What an apply needs of blue alone, where green is no database: how the tables are that join. Slot, publication and rights are
+/// the capture's.
+pub async fn check_joining_of_blue(
+    blue: &mut Client,
+    joining: &[PlannedTable],
+) -> Result<Vec<Finding>, Failure> {
+    let mut out = Findings::default();
+    let on_blue = Side::read("blue", blue).await.map_err(|failure| failure.while_doing("look at blue"))?;
+    let published = joining.iter().map(|table| table.source.clone()).collect::<Vec<_>>();
+    check_tables(blue, &on_blue, (joining, &published), &mut out).await?;
+    Ok(out.sorted())
+}
+
+async fn check_tables(
+    blue: &mut Client,
+    on_blue: &Side,
+    (joining, published): (&[PlannedTable], &[TableName]),
+    out: &mut Findings,
+) -> Result<(), Failure> {
+    sources::check_sources(joining, on_blue, out);
+    sources::check_source_rights(blue, joining, on_blue, published, out).await?;
+    partitions::check_partitions(blue, joining, on_blue, out).await?;
+    rereads::check_rereads(blue, joining, on_blue, out).await?;
+    let tables = sources(joining, on_blue).into_iter().map(|(table, _)| table).collect::<Vec<_>>();
+    collations::check_collations(blue, on_blue, &tables, out).await
 }
 
 /// The same for what can become wrong at any time while a migration is under way, whether or not something joins.
