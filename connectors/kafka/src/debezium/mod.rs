@@ -70,4 +70,6 @@ pub struct DebeziumTable {
     pub key: Vec<usize>,
     /// Those of its columns that have a default and may be null all the same.
     pub defaulted: Vec<usize>,
+    /// Columns of the table that nobody reads: records have them too.
+    pub unread: Vec<String>,
 }

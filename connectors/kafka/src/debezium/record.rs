@@ -205,7 +205,10 @@ impl Reader {
         (is_newer, is_read): (bool, bool),
     ) -> Result<Tuple, Unfit> {
         let columns = &self.table.relation.columns;
-        let is_known = |name: &str| columns.iter().any(|column| column.name == name);
+        let unread = &self.table.unread;
+        let is_known = |name: &str| {
+            columns.iter().any(|column| column.name == name) || unread.iter().any(|unread| unread == name)
+        };
         if is_newer && row.0.keys().any(|name| !is_known(name)) {
             return Err(Unfit::foreign("has a column that blue's table did not have when this run began"));
         }

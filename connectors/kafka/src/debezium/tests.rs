@@ -36,6 +36,7 @@ fn table(columns: &[(&str, Kind)]) -> DebeziumTable {
         kinds: columns.iter().map(|(_, kind)| kind.clone()).collect(),
         key: vec![0],
         defaulted: Vec::new(),
+        unread: Vec::new(),
     }
 }
 
@@ -126,6 +127,9 @@ fn a_table_that_has_changed_is_looked_at_anew() {
     let unfit = reader(100).read(None, Some(added.as_bytes())).unwrap_err();
     assert_eq!(unfit.class, Class::Transient);
     assert!(reader(300).read(None, Some(added.as_bytes())).is_ok(), "it has been dropped since");
+    let unread = DebeziumTable { unread: vec!["w".to_owned()], ..plain() };
+    let mut known = Reader::new(unread, Declared::default(), Lsn::new(100));
+    assert!(known.read(None, Some(added.as_bytes())).is_ok(), "a mapping leaves it out");
     // A row from before a column was added: its value is read from blue.
     let older = change("c", "null", r#"{"id":1}"#, 5);
     let told = reader(300).read(None, Some(older.as_bytes())).unwrap();

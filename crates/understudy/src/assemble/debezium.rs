@@ -23,8 +23,8 @@ use understudy_replicate::{End, LogCore};
 use understudy_transform::RouteSpec;
 use understudy_transform::expr::{Modifier, NamedType, SqlType};
 
-use super::Attempt;
 use super::apply::{show_lag, watch_lag};
+use super::{Attempt, Store};
 use crate::mapping::{Described, Drawn};
 use crate::reporting::reads::ToldReads;
 use crate::supervise::{Role, Shutdown};
@@ -34,13 +34,14 @@ const READ_BYTES_MAX: usize = 32 << 20;
 
 impl Attempt<'_> {
     /// Follows Debezium's topics until asked to end, or until something fails.
-    pub(super) async fn apply_debezium(
+    pub(super) async fn apply_debezium<S: Store>(
         &self,
+        store: &S,
         (kafka, debezium): (&KafkaSettings, &DebeziumSettings),
         mut shutdown: Shutdown,
     ) -> Result<End, Failure> {
         let opened = async {
-            let ready = Box::pin(self.prepare_apply()).await?;
+            let ready = Box::pin(self.prepare_apply(store)).await?;
             self.status.target_connected(true);
             let start = DebeziumStart {
                 cursor: ready.saved.cursor.clone(),
@@ -127,6 +128,9 @@ fn table(one: &Drawn<'_>, blue: &Described, read: &[String]) -> DebeziumTable {
         });
         kinds.push(kind(&seen.ty, seen.modifier));
     }
+    let is_read = |name: &String| columns.iter().any(|column| column.name == *name);
+    let unread = described.columns.iter().map(|column| column.name.clone()).filter(|name| !is_read(name));
+    let unread = unread.collect();
     let place = |name: &String| columns.iter().position(|column| column.name == *name);
     let key = one.spec.key_source.iter().filter_map(place).collect();
     let relation = Relation {
@@ -135,7 +139,7 @@ fn table(one: &Drawn<'_>, blue: &Described, read: &[String]) -> DebeziumTable {
         identity: ReplicaIdentity::Default,
         columns,
     };
-    DebeziumTable { relation: Arc::new(relation), kinds, key, defaulted }
+    DebeziumTable { relation: Arc::new(relation), kinds, key, defaulted, unread }
 }
 
 /// How values of a type are read.
