@@ -10,12 +10,11 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use understudy_contract::{AskCapture, BlueCatalog, ChangeLog, ChangeSink, Class, Failure, Lineage, Saved};
+use understudy_contract::{AskCapture, BlueCatalog, ChangeLog, Class, Failure, Lineage, Saved};
 use understudy_control::{PartitionStatus, StatusHandle};
 use understudy_kafka::{DebeziumLag, DebeziumTable, KafkaLog, KafkaRequests, LagProbe, PartitionLag};
 use understudy_model::{Checkpoint, Lsn, RouteId, TableName};
-use understudy_postgres::preflight::{self, Known, PreflightPlan};
-use understudy_postgres::sink::{LaneBooks, PostgresSink};
+use understudy_postgres::preflight::PreflightPlan;
 use understudy_postgres::source::catalog::PostgresCatalog;
 use understudy_postgres::source::lineage;
 use understudy_postgres::source::publication::START_OVER;
@@ -29,8 +28,9 @@ use super::capture::{as_they_are, distinct};
 use super::debezium;
 use super::replaying::Patient;
 use super::sight::{Sight, Sighted};
-use super::{Attempt, REREADS_MAX, listed, ticks, ticks_per};
-use crate::comparing;
+use super::store::Database;
+use super::{Attempt, Keeper, REREADS_MAX, Store, joining, listed, ticks, ticks_per};
+use crate::green::store::Items;
 use crate::mapping::{self, Both, Drawn};
 use crate::supervise::{Role, Shutdown};
 use crate::verifying::{Beside, Subject};
@@ -46,13 +46,13 @@ const ASK_AGAIN: Duration = Duration::from_secs(30);
 const LAG_EVERY: Duration = Duration::from_secs(2);
 
 /// Both sides compared, and green made ready.
-pub(super) struct Ready {
+pub(super) struct Ready<K> {
     pub(super) routes: Vec<RouteSpec>,
     /// The columns of each table's key, as the log has them.
     pub(super) keys: HashMap<TableName, Vec<String>>,
-    /// What verification compares.
-    pub(super) subject: Subject,
-    pub(super) sink: PostgresSink,
+    /// What verification compares, where green can be compared.
+    pub(super) subject: Option<Subject>,
+    pub(super) sink: K,
     pub(super) saved: Saved,
     /// Where blue's log ended before its catalog was read.
     pub(super) compiled_at: Lsn,
@@ -65,8 +65,8 @@ pub(super) struct Ready {
 }
 
 /// Green, claimed, and what the way from the log starts from.
-pub(super) struct Way {
-    pub(super) sink: PostgresSink,
+pub(super) struct Way<K> {
+    pub(super) sink: K,
     pub(super) sight: Sight,
     pub(super) start: LogStart,
 }
@@ -83,12 +83,23 @@ pub(super) struct Company<O> {
 impl Attempt<'_> {
     /// Follows the log until asked to end, or until something fails.
     pub(crate) async fn apply(&self, mut shutdown: Shutdown) -> Result<End, Failure> {
+        let Some(dynamo) = self.settings.green_dynamo() else {
+            return Box::pin(self.apply_to(&Database, shutdown)).await;
+        };
+        let items = tokio::select! {
+            () = shutdown.requested() => return Ok(End::InOrder),
+            items = Box::pin(Items::connect(dynamo)) => items?,
+        };
+        Box::pin(self.apply_to(&items, shutdown)).await
+    }
+
+    async fn apply_to<S: Store>(&self, store: &S, mut shutdown: Shutdown) -> Result<End, Failure> {
         let kafka = self.kafka()?;
         if let Some(debezium) = &kafka.debezium {
-            return self.apply_debezium((kafka, debezium), shutdown).await;
+            return self.apply_debezium(store, (kafka, debezium), shutdown).await;
         }
         let opened = async {
-            let ready = Box::pin(self.prepare_apply()).await?;
+            let ready = Box::pin(self.prepare_apply(store)).await?;
             self.status.target_connected(true);
             let tables = ready.keys.keys().cloned().collect::<Vec<_>>();
             let opening = KafkaLog::open(kafka, &tables, ready.saved.cursor.clone());
@@ -111,9 +122,9 @@ impl Attempt<'_> {
 
     /// Maps what a log brings into green until asked to end, or until something fails. `set_up` has the core before it starts;
     /// `watching` ends with it.
-    pub(super) async fn follow_log<L: ChangeLog + 'static, A: AskCapture + 'static>(
+    pub(super) async fn follow_log<K: Keeper, L: ChangeLog + 'static, A: AskCapture + 'static>(
         &self,
-        ready: Ready,
+        ready: Ready<K>,
         (log, ask): (L, A),
         set_up: impl FnOnce(&mut LogCore),
         (mut watching, shutdown): (JoinSet<()>, Shutdown),
@@ -128,21 +139,39 @@ impl Attempt<'_> {
             compiled_at: ready.compiled_at,
             awaited: ready.awaited,
         };
-        let shown = (self.shared, self.status.clone(), self.recorder);
-        let beside = Some(Beside::start(self.settings, ready.subject, shown, rereads)?);
+        let beside = Some(self.start_beside(ready.subject, rereads)?);
         let way = Way { sink: ready.sink, sight: ready.sight, start };
         let company = Company { observer, rereads: wanted, beside, watching };
         self.map_log((way, set_up), (log, ask), company, shutdown).await
     }
 
-    /// The same, whoever hears of it.
-    pub(super) async fn map_log<L: ChangeLog + 'static, A: AskCapture + 'static, O: Observer + 'static>(
+    /// Starts what runs beside the way into green. `rereads` takes rows that are to be read again.
+    fn start_beside(
         &self,
-        (way, set_up): (Way, impl FnOnce(&mut LogCore)),
+        subject: Option<Subject>,
+        rereads: mpsc::Sender<Reread>,
+    ) -> Result<Beside, Failure> {
+        let shown = (self.shared, self.status.clone(), self.recorder);
+        match subject {
+            Some(subject) => Beside::start(self.settings, subject, shown, rereads),
+            None => Ok(Beside::without_proof(self.shared)),
+        }
+    }
+
+    /// The same, whoever hears of it.
+    pub(super) async fn map_log<K, L, A, O>(
+        &self,
+        (way, set_up): (Way<K>, impl FnOnce(&mut LogCore)),
         (log, ask): (L, A),
         mut company: Company<O>,
         mut shutdown: Shutdown,
-    ) -> Result<End, Failure> {
+    ) -> Result<End, Failure>
+    where
+        K: Keeper,
+        L: ChangeLog + 'static,
+        A: AskCapture + 'static,
+        O: Observer + 'static,
+    {
         let Way { sink, sight, start } = way;
         let judge = sink.judge_alone();
         let sink = self.shared.faults.sink(sink, &start.routes);
@@ -174,35 +203,33 @@ impl Attempt<'_> {
         }
     }
 
-    pub(super) async fn prepare_apply(&self) -> Result<Ready, Failure> {
+    pub(super) async fn prepare_apply<S: Store>(&self, store: &S) -> Result<Ready<S::Sink>, Failure> {
         let blue = Client::connect(&self.blue("control")).await;
         let mut blue =
             blue.map_err(|f| f.while_doing("connect to blue, whose catalog mappings are compiled against"))?;
-        self.reach_both().await?;
-        self.bring_up().await?;
+        self.reach_both(store).await?;
+        store.bring_up(self).await?;
         let compiled_at = end_of_log(&mut blue).await?;
-        let both = self.describe(&mut blue).await?;
+        let both = store.describe(self, &mut blue).await?;
         let taken = routes::taken(self.settings, &both.blue.tables)?;
         let plan = routes::preflight_plan(self.settings, &taken, &both)?;
         let drawn = mapping::draw(self.settings, &taken, &both)?;
         if self.kafka()?.debezium.is_some() {
             publishing::refuse(drawn.iter().filter_map(debezium::needs_old_rows).collect())?;
         }
-        self.check_apply(&mut blue, &plan, &drawn).await?;
-        let compared = comparing::compared_routes(self.settings, &drawn, &both)?;
-        let subject = Subject::of(self.settings, &drawn, compared);
+        self.check_apply(store, &mut blue, (&plan, &drawn)).await?;
+        let subject = store.subject(self, &drawn, &both)?;
         let keys = keys_in_log(&both, drawn.iter().map(|one| one.taken.clone()).collect())?;
         let debezium = debezium::tables(&drawn, &both.blue);
-        let routes = drawn.into_iter().map(|one| one.spec).collect::<Vec<_>>();
+        let routes = drawn.iter().map(|one| one.spec.clone()).collect::<Vec<_>>();
         self.show_tables(&routes);
         if self.kafka()?.debezium.is_none() {
-            let mut books = LaneBooks::new(&self.green("lanes")?, self.settings.name.as_str());
-            self.may_share(&mut books, None).await?;
+            self.may_share(store, None).await?;
         }
-        let mut sink = self.connect_green(&routes).await?;
+        let mut sink = store.open(self, &drawn).await?;
         let saved = match self.take_over(&mut sink).await {
             Ok(saved) => saved,
-            Err(failure) => return Err(sink.judge(failure).await),
+            Err(failure) => return Err(sink.judged(failure).await),
         };
         // Not before: what has yet to join is not followed because the migration was begun on another timeline.
         sink.set_published(routes.iter().map(|route| (route.id, BY_LOG.to_owned())).collect());
@@ -215,27 +242,23 @@ impl Attempt<'_> {
     }
 
     /// Sees that green and the log answer, before anything is made on green.
-    pub(super) async fn reach_both(&self) -> Result<(), Failure> {
+    pub(super) async fn reach_both<S: Store>(&self, store: &S) -> Result<(), Failure> {
         if self.has_answered.load(Ordering::Relaxed) {
             return Ok(());
         }
-        if self.has_begun().await? {
+        if store.known(self).await?.started {
             self.goes_on.store(true, Ordering::Relaxed);
         }
         self.reach_kafka(Role::Apply).await
     }
 
-    /// Whether green has taken anything of this migration.
-    pub(super) async fn has_begun(&self) -> Result<bool, Failure> {
-        let green = Client::connect(&self.green("control")?).await;
-        let mut green = green.map_err(|failure| failure.while_doing("connect to green"))?;
-        let known = preflight::known(&mut green, self.settings.name.as_str()).await?;
-        green.close().await;
-        Ok(known.started)
+    /// Refuses a green that was begun by another number of lanes, or by none, before anything of it is touched.
+    pub(super) async fn may_share<S: Store>(&self, store: &S, lanes: Option<u32>) -> Result<(), Failure> {
+        understudy_kafka::may_go_on(self.kafka()?, &store.places(self).await?, lanes)
     }
 
     /// Takes the migration over on green, and goes on from what it remembers or begins it.
-    pub(super) async fn take_over(&self, sink: &mut PostgresSink) -> Result<Saved, Failure> {
+    pub(super) async fn take_over<K: Keeper>(&self, sink: &mut K) -> Result<Saved, Failure> {
         let saved = sink.claim().await?;
         self.has_owned.store(true, Ordering::Relaxed);
         let mut replication = Client::connect_replication(&self.blue("control")).await?;
@@ -265,9 +288,9 @@ impl Attempt<'_> {
 
     /// Compares the file's routes with what green remembers. Returns those of which a new copy was asked for, which only the
     /// capture can put into the log.
-    async fn catch_up(
+    async fn catch_up<K: Keeper>(
         &self,
-        sink: &mut PostgresSink,
+        sink: &mut K,
         saved: &mut Saved,
         routes: &[RouteSpec],
     ) -> Result<Vec<RouteId>, Failure> {
@@ -341,25 +364,18 @@ impl Attempt<'_> {
     }
 
     /// What green lacks, and what does not fit between the two. What the capture needs of blue is its own to see to.
-    pub(super) async fn check_apply(
+    pub(super) async fn check_apply<S: Store>(
         &self,
+        store: &S,
         blue: &mut Client,
-        plan: &PreflightPlan,
-        drawn: &[Drawn<'_>],
+        (plan, drawn): (&PreflightPlan, &[Drawn<'_>]),
     ) -> Result<(), Failure> {
-        let green = Client::connect(&self.green("control")?).await;
-        let mut green = green.map_err(|failure| failure.while_doing("connect to green"))?;
-        let known = preflight::known(&mut green, &plan.migration).await?;
-        let ids = if known.started {
-            unfamiliar(&known, drawn)
-        } else {
-            drawn.iter().map(|one| one.spec.id).collect()
-        };
-        let joining = ids.iter().map(|id| plan.tables[id.index()].clone()).collect::<Vec<_>>();
-        let mut findings = preflight::check_green(blue, &mut green, plan, &known, &joining).await?;
+        let known = store.known(self).await?;
+        let ids = joining(&known, drawn);
+        let tables = ids.iter().map(|id| plan.tables[id.index()].clone()).collect::<Vec<_>>();
+        let mut findings = store.findings(self, blue, (plan, &known, &tables)).await?;
         let drawn = drawn.iter().filter(|one| ids.contains(&one.spec.id)).collect::<Vec<_>>();
         findings.extend(opinion::second_opinion(blue, &drawn).await?);
-        green.close().await;
         publishing::refuse(findings)
     }
 
@@ -385,10 +401,6 @@ fn begun(lineage: Lineage) -> Saved {
         heals: Vec::new(),
         cursor: None,
     }
-}
-
-fn unfamiliar(known: &Known, drawn: &[Drawn<'_>]) -> Vec<RouteId> {
-    prepare::unfamiliar(known, &drawn.iter().map(|one| one.spec.clone()).collect::<Vec<_>>())
 }
 
 /// The columns of the keys by which a capture names the rows of these tables.

@@ -8,6 +8,7 @@ use understudy_replicate::End;
 use understudy_transform::RouteSpec;
 
 use super::following::Ready;
+use super::store::{Database, Store as _};
 use super::{Attempt, REREADS_MAX, published};
 use crate::comparing;
 use crate::mapping;
@@ -40,7 +41,7 @@ impl Attempt<'_> {
         let mut blue =
             Client::connect(&self.blue("control")).await.map_err(|f| f.while_doing("connect to blue"))?;
         self.bring_up().await?;
-        let both = self.describe(&mut blue).await?;
+        let both = Database.describe(self, &mut blue).await?;
         let taken = routes::taken(self.settings, &both.blue.tables)?;
         let plan = routes::preflight_plan(self.settings, &taken, &both)?;
         let drawn = mapping::draw(self.settings, &taken, &both)?;

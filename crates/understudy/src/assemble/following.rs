@@ -72,7 +72,7 @@ pub(crate) enum Judge {
 }
 
 impl Judge {
-    async fn judge(&self, failure: Failure) -> Failure {
+    pub(super) async fn judge(&self, failure: Failure) -> Failure {
         match self {
             Judge::Green(green) => green.judge(failure).await,
             Judge::Log(log) => log.judge(failure).await,

@@ -1,7 +1,8 @@
 //! One attempt at running a migration, or one half of it: connect, compare, prepare, and run the pipeline.
 //!
 //! `direct` follows blue straight into green. Through a log there are two attempts that know nothing of each other: `capture`
-//! follows blue into the log, `apply` goes from the log into green. `following` is what all that follow blue have in common.
+//! follows blue into the log, `apply` goes from the log into green, which `store` tells it how to come by. `following` is what all
+//! that follow blue have in common.
 
 mod direct;
 
@@ -13,6 +14,7 @@ pub(crate) mod lanes;
 mod following;
 mod replaying;
 mod sight;
+mod store;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -28,11 +30,11 @@ use understudy_postgres::preflight::TableKind;
 use understudy_postgres::sink::{PostgresSink, ReplicaRole, SinkSettings};
 use understudy_postgres::source::catalog::ListedTable;
 use understudy_postgres::source::publication::PublishedTable;
-use understudy_postgres::wire::{Client, ConnectOptions};
+use understudy_postgres::wire::ConnectOptions;
 use understudy_replicate::{CoreSettings, DetachPolicy, Limits, Rules, Ticks};
 use understudy_transform::RouteSpec;
 
-use crate::mapping::{self, Both, Described};
+use crate::mapping;
 use crate::project;
 use crate::reporting::{Beats, Reporting};
 use crate::routes::Taken;
@@ -41,6 +43,7 @@ use crate::supervise::{Role, RunOptions};
 use crate::verifying::Shared;
 pub(crate) use following::{Judge, Keeper, Ready};
 pub(crate) use replaying::Replaying;
+pub(crate) use store::{Store, joining};
 
 /// The pipeline's beat.
 const TICK: Duration = Duration::from_millis(50);
@@ -246,15 +249,6 @@ impl Attempt<'_> {
         let brought = attended(project::bring_up(self.settings), WAIT_BEAT, on_wait).await;
         status.waiting_for(Vec::new());
         brought
-    }
-
-    /// What both catalogs say.
-    async fn describe(&self, blue: &mut Client) -> Result<Both, Failure> {
-        let green = Client::connect(&self.green("control")?).await;
-        let mut green = green.map_err(|failure| failure.while_doing("connect to green"))?;
-        let both = Both { blue: Described::read(blue).await?, green: Described::read(&mut green).await? };
-        green.close().await;
-        Ok(both)
     }
 
     pub(crate) fn show_tables(&self, routes: &[RouteSpec]) {

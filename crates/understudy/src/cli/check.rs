@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use understudy_contract::{Failure, Finding, Severity};
+use understudy_contract::{Cursor, Failure, Finding, Severity};
 use understudy_kafka::{Consistency, DebeziumSettings, KafkaSettings};
-use understudy_postgres::preflight::{self, PlannedTable, PreflightPlan};
+use understudy_postgres::preflight::{self, Known, PlannedTable, PreflightPlan, TableDescription};
 use understudy_postgres::sink::{LaneBooks, SinkSettings};
 use understudy_postgres::source::followed::{Fate, Followed, FollowedTable, Left};
 use understudy_postgres::source::publication::{self, PublicationState};
@@ -69,7 +69,7 @@ pub(super) async fn look(settings: &Settings) -> Result<Vec<Finding>, Failure> {
     Ok(findings)
 }
 
-/// The same on connections that are there, with the tables that blue has.
+/// The same on connections that are there.
 pub(super) async fn findings(
     sides: &mut Sides,
     settings: &Settings,
@@ -90,26 +90,12 @@ pub(super) async fn findings(
     let drawn = drawn.iter().collect::<Vec<_>>();
     findings.extend(opinion::second_opinion(&mut sides.blue, &drawn).await?);
     let known = preflight::known(&mut sides.green, &plan.migration).await?;
-    let there = publication::inspect(&mut sides.blue, &plan.publication).await?;
-    // That a log cannot be looked at is found below.
-    let followed = publishing::counted_on(settings, &known).await;
-    let followed = followed.unwrap_or_else(|_| known.followed(&plan.publication));
-    if followed.by_log && known.started {
-        findings.extend(touched(&plan, &followed, there.as_ref()));
-    }
-    findings.extend(routes::left(settings, (tables, there.as_ref()), followed.tables)?.iter().map(forgotten));
+    findings.extend(of_publication(settings, &mut sides.blue, (&plan, tables), &known).await?);
     findings.extend(crate::project::findings(settings.project.as_ref()));
     if let Some(kafka) = &settings.through {
-        match &kafka.debezium {
-            Some(debezium) => {
-                findings.extend(drawn.iter().filter_map(|one| assemble::debezium::needs_old_rows(one)));
-                findings.extend(topics_of_debezium((kafka, debezium), &drawn, both).await);
-            }
-            None => {
-                findings.extend(log(kafka, &plan.tables).await);
-                findings.extend(begun_otherwise(settings, kafka).await?);
-            }
-        }
+        let mut books = LaneBooks::new(settings.green_postgres()?, settings.name.as_str());
+        let places = books.look().await?.map(|seen| seen.places).unwrap_or_default();
+        findings.extend(of_log((settings, kafka), (&plan.tables, &drawn), both, &places).await);
         if kafka.consistency == Consistency::Key {
             let specs = drawn.iter().map(|one| one.spec.clone()).collect::<Vec<_>>();
             let sink = SinkSettings {
@@ -122,6 +108,41 @@ pub(super) async fn findings(
     }
     findings.sort_by_key(|finding| finding.severity);
     Ok(findings)
+}
+
+/// What is said of the publication, and of tables that have left it. `known` is what green remembers.
+pub(super) async fn of_publication(
+    settings: &Settings,
+    blue: &mut Client,
+    (plan, tables): (&PreflightPlan, &[TableDescription]),
+    known: &Known,
+) -> Result<Vec<Finding>, Failure> {
+    let there = publication::inspect(blue, &plan.publication).await?;
+    // That a log cannot be looked at is found by who looks at that.
+    let followed = publishing::counted_on(settings, known).await;
+    let followed = followed.unwrap_or_else(|_| known.followed(&plan.publication));
+    let is_looked_at = followed.by_log && known.started;
+    let touched = is_looked_at.then(|| touched(plan, &followed, there.as_ref())).flatten();
+    let left = routes::left(settings, (tables, there.as_ref()), followed.tables)?;
+    Ok(touched.into_iter().chain(left.iter().map(forgotten)).collect())
+}
+
+/// What is said of the log between blue and green. `places` are those in it that green has come to.
+pub(super) async fn of_log(
+    (settings, kafka): (&Settings, &KafkaSettings),
+    (tables, drawn): (&[PlannedTable], &[&Drawn<'_>]),
+    both: &Both,
+    places: &[Option<Cursor>],
+) -> Vec<Finding> {
+    let Some(debezium) = &kafka.debezium else {
+        let mut findings = log(kafka, tables).await;
+        findings.extend(begun_otherwise((settings, kafka), places));
+        return findings;
+    };
+    let mut findings =
+        drawn.iter().filter_map(|one| assemble::debezium::needs_old_rows(one)).collect::<Vec<_>>();
+    findings.extend(topics_of_debezium((kafka, debezium), drawn, both).await);
+    findings
 }
 
 /// How many more connections green takes from who has no privileges.
@@ -176,7 +197,7 @@ async fn topics_of_debezium(
     understudy_kafka::debezium_preflight::preflight(kafka, debezium, &tables).await
 }
 
-/// What is said of the log between blue and green.
+/// What is said of topics of our own.
 async fn log(kafka: &KafkaSettings, tables: &[PlannedTable]) -> Vec<Finding> {
     let tables = tables.iter().map(|table| table.source.clone()).collect::<BTreeSet<_>>();
     let tables = tables.into_iter().collect::<Vec<_>>();
@@ -184,18 +205,19 @@ async fn log(kafka: &KafkaSettings, tables: &[PlannedTable]) -> Vec<Finding> {
 }
 
 /// What is against going on with a green that was begun through a log: as it was, a run refuses it.
-async fn begun_otherwise(settings: &Settings, kafka: &KafkaSettings) -> Result<Option<Finding>, Failure> {
+fn begun_otherwise(
+    (settings, kafka): (&Settings, &KafkaSettings),
+    places: &[Option<Cursor>],
+) -> Option<Finding> {
     let lanes = (kafka.consistency == Consistency::Key).then(|| u32::from(kafka.partitions));
-    let mut books = LaneBooks::new(settings.green_postgres()?, settings.name.as_str());
-    let places = books.look().await?.map(|seen| seen.places).unwrap_or_default();
-    let refused = understudy_kafka::may_go_on(kafka, &places, lanes).err();
-    Ok(refused.map(|failure| Finding {
+    let failure = understudy_kafka::may_go_on(kafka, places, lanes).err()?;
+    Some(Finding {
         severity: Severity::Error,
         code: "green-begun-otherwise",
         subject: format!("green of migration {}", settings.name),
         what: failure.to_string(),
         remedy: failure.remedy_text().unwrap_or_default().to_owned(),
-    }))
+    })
 }
 
 /// The compiled routes. Those into tables that expand.sql is yet to make or change are compiled where that can be done without

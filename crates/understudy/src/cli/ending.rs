@@ -12,7 +12,7 @@ use understudy_contract::Failure;
 use understudy_kafka::KafkaSettings;
 use understudy_kafka::codec::Owner;
 use understudy_model::TableName;
-use understudy_postgres::preflight;
+use understudy_postgres::preflight::{self, Known};
 use understudy_postgres::sink::{SinkSettings, forget};
 use understudy_postgres::source::{publication, slot};
 use understudy_postgres::wire::Client;
@@ -82,19 +82,36 @@ impl Ending<'_> {
         let mut sides = Sides::connect(&settings, self.verb()).await.map_err(failed)?;
         let log = Log::look(&settings).await;
         let objections = self.objections(&mut sides, &settings, log.as_ref()).await.map_err(failed)?;
-        if !objections.is_empty() && !self.args.force {
-            let what = format!("nothing was changed: {}", objections.join("; "));
-            return Err(CliError::new(Exit::Aborted, what, "understudy status").remedy(format!(
-                "stop the sidecar and settle this first, or go on all the same: understudy {} {file} --force",
-                self.verb()
-            )));
-        }
+        self.may_go_on(&objections, &file)?;
         self.confirm(&settings, &file, output)?;
-        let mut removed = self.remove(&mut sides, &settings).await.map_err(failed)?;
+        let removed = self.remove(&mut sides, &settings).await.map_err(failed)?;
         sides.close().await;
-        let in_log = self.remove_from_log(&settings, log).await;
+        self.conclude(&settings, (removed, log), &file, output).await
+    }
+
+    /// Refuses to go on against objections, unless that is insisted on.
+    fn may_go_on(&self, objections: &[String], file: &str) -> Result<(), CliError> {
+        if objections.is_empty() || self.args.force {
+            return Ok(());
+        }
+        let what = format!("nothing was changed: {}", objections.join("; "));
+        Err(CliError::new(Exit::Aborted, what, "understudy status").remedy(format!(
+            "stop the sidecar and settle this first, or go on all the same: understudy {} {file} --force",
+            self.verb()
+        )))
+    }
+
+    /// Removes the topics too, and tells of all that was removed.
+    async fn conclude(
+        &self,
+        settings: &Settings,
+        (mut removed, log): (Vec<String>, Option<Log<'_>>),
+        file: &str,
+        output: Output,
+    ) -> Result<(), CliError> {
+        let in_log = self.remove_from_log(settings, log).await;
         removed.extend(in_log.as_ref().map_or(&[][..], Vec::as_slice).iter().cloned());
-        self.tell(&settings, &removed, in_log.is_err(), output)?;
+        self.tell(settings, &removed, in_log.is_err(), output)?;
         in_log.map(drop).map_err(|failure| {
             let again = format!("understudy {} {file}", self.verb());
             let what = format!("the topics in Kafka are still there, everything else is removed: {failure}");
@@ -144,14 +161,12 @@ impl Ending<'_> {
             }
         }
         if let Some(log) = log {
-            objections.extend(self.objection_of_log(sides, settings, log).await);
+            objections.extend(self.objection_of_log(&mut sides.blue, settings, log).await);
         }
         if self.kind == Kind::Finish && has_books(&mut sides.green).await? {
             objections.extend(unfinished(&mut sides.green, settings.name.as_str()).await?);
-            // With brokers away, what the capture has counted on cannot be read.
-            if log.is_none_or(|log| log.whose.is_ok()) {
-                objections.extend(missed(sides, settings).await?);
-            }
+            let known = preflight::known(&mut sides.green, settings.name.as_str()).await?;
+            objections.extend(missed(&mut sides.blue, settings, (log, &known)).await?);
         }
         Ok(objections)
     }
@@ -160,7 +175,7 @@ impl Ending<'_> {
     /// which its disk may be full: giving up does not wait for them.
     async fn objection_of_log(
         &self,
-        sides: &mut Sides,
+        blue: &mut Client,
         settings: &Settings,
         log: &Log<'_>,
     ) -> Option<String> {
@@ -172,7 +187,7 @@ impl Ending<'_> {
                 return Some(format!("whose the topics of prefix {prefix} are cannot be told: {failure}"));
             }
         };
-        let system_id = system_identifier(&mut sides.blue).await;
+        let system_id = system_identifier(blue).await;
         // Those of a migration by another name are left alone in any case.
         let is_named_so = whose.another(&ours, None).is_none();
         let whose = whose.another(&ours, system_id).filter(|_| is_named_so)?;
@@ -237,15 +252,7 @@ impl Ending<'_> {
 
     /// Removes what there is on blue and green, blue first: from then on nothing is kept there for us.
     async fn remove(&self, sides: &mut Sides, settings: &Settings) -> Result<Vec<String>, Failure> {
-        let name = settings.name.slot();
-        let mut removed = Vec::new();
-        let ours = format!("understudy/{}", settings.name);
-        if slot::drop(&mut sides.blue, &name, &ours).await? {
-            removed.push(format!("replication slot {name} on blue"));
-        }
-        if publication::drop(&mut sides.blue, &name).await? {
-            removed.push(format!("publication {name} on blue"));
-        }
+        let mut removed = remove_from_blue(&mut sides.blue, settings).await?;
         let (green, sink) = (settings.green_postgres()?, SinkSettings::new(settings.name.as_str()));
         removed.extend(forget(green, &sink, self.books == Books::Keep).await?);
         Ok(removed)
@@ -268,6 +275,19 @@ impl Ending<'_> {
         let is_own = move |table: &TableName| own.iter().any(|one| one.matches(table));
         understudy_kafka::forget(kafka, self.kind == Kind::Finish, is_own).await
     }
+}
+
+/// Removes what there is on blue.
+async fn remove_from_blue(blue: &mut Client, settings: &Settings) -> Result<Vec<String>, Failure> {
+    let name = settings.name.slot();
+    let mut removed = Vec::new();
+    if slot::drop(blue, &name, &format!("understudy/{}", settings.name)).await? {
+        removed.push(format!("replication slot {name} on blue"));
+    }
+    if publication::drop(blue, &name).await? {
+        removed.push(format!("publication {name} on blue"));
+    }
+    Ok(removed)
 }
 
 /// The log of the migration's own.
@@ -324,18 +344,24 @@ async fn sessions_of_a_sidecar(client: &mut Client, name: &str) -> Result<u64, F
 }
 
 /// What may be missing on green because somebody has touched the publication since the last run looked at it.
-async fn missed(sides: &mut Sides, settings: &Settings) -> Result<Option<String>, Failure> {
+async fn missed(
+    blue: &mut Client,
+    settings: &Settings,
+    (log, known): (Option<&Log<'_>>, &Known),
+) -> Result<Option<String>, Failure> {
+    // With brokers away, what the capture has counted on cannot be read.
+    if log.is_some_and(|log| log.whose.is_err()) {
+        return Ok(None);
+    }
     if settings.through.is_some() && settings.own_log().is_none() {
         // What writes such a log has a publication of its own, if any.
         return Ok(None);
     }
-    let name = settings.name.slot();
-    let there = publication::inspect(&mut sides.blue, &name).await?;
-    let known = preflight::known(&mut sides.green, settings.name.as_str()).await?;
-    let followed = publishing::counted_on(settings, &known).await?;
+    let there = publication::inspect(blue, &settings.name.slot()).await?;
+    let followed = publishing::counted_on(settings, known).await?;
     // One that is gone was removed by an ending that was interrupted.
     let Some(there) = there else { return Ok(None) };
-    let gap = followed.gap_on(&mut sides.blue, Some(&there)).await?;
+    let gap = followed.gap_on(blue, Some(&there)).await?;
     Ok(gap.map(|gap| followed.failure(&gap).to_string()))
 }
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use understudy_contract::{Failure, Finding, Severity};
 use understudy_dynamodb::layout::{Item, ItemLayout, Version, item_size};
 use understudy_dynamodb::{self as dynamodb, DynamoSink, NoLeaves, SinkSettings};
-use understudy_model::{Lsn, Position, Tuple, TupleBuilder, Value};
-use understudy_postgres::preflight::{self, Known, TableKind};
-use understudy_postgres::source::publication;
+use understudy_model::{Lsn, Position, TableName, Tuple, TupleBuilder, Value};
+use understudy_postgres::preflight::{self, Known, PreflightPlan, TableKind};
+use understudy_postgres::source::slot;
 use understudy_postgres::wire::Client;
 use understudy_transform::ColumnSource;
 
@@ -37,7 +37,7 @@ pub(super) struct Looked {
 
 /// A route, and what becomes of some of its rows.
 pub(super) struct Sampled {
-    pub(super) source: String,
+    pub(super) source: TableName,
     pub(super) target: String,
     pub(super) layout: ItemLayout,
     /// The columns of the route, each with what fills it.
@@ -62,22 +62,26 @@ impl Looked {
         let plan = routes::preflight_plan(settings, &taken, &both)?;
         let green = Box::pin(dynamodb::connect(&dynamo.client)).await;
         let green = green.map_err(|failure| failure.while_doing("connect to green"))?;
-        let known: Known = Box::pin(look::known(&green, dynamo, settings.name.as_str())).await?;
+        let remembered = look::remembered(&green, dynamo, settings.name.as_str()).await?;
+        let (begun, place) = (remembered.begun, remembered.cursor.clone());
+        let known = look::as_known(remembered);
         let mut findings = Box::pin(look::findings(&green, dynamo, known.started)).await?;
         let is_fit = findings.iter().all(|finding| finding.severity != Severity::Error);
-        let there = publication::inspect(&mut blue, &plan.publication).await?;
-        let followed = known.followed(&plan.publication).tables;
-        let left = routes::left(settings, (&both.blue.tables, there.as_ref()), followed)?;
-        findings.extend(left.iter().map(check::forgotten));
-        findings.extend(preflight::check_blue(&mut blue, &plan, known.started, &plan.tables).await?);
+        let tables = both.blue.tables.as_slice();
+        findings.extend(check::of_publication(settings, &mut blue, (&plan, tables), &known).await?);
+        findings.extend(on_blue(settings, &mut blue, &plan, &known).await?);
         // That a table has no key has been found already; the others are told what else does not fit.
         let keyed = taken.into_iter().filter(|one| one.table.key.is_some()).collect::<Vec<_>>();
         let drawn = mapping::draw(settings, &keyed, &both)?;
-        if is_fit && !known.started {
+        if is_fit && !begun {
             findings.extend(in_the_way(settings, (&green, dynamo), &drawn).await?);
         }
         let stored = stored_routes(settings, &drawn)?;
-        findings.extend(opinion::second_opinion(&mut blue, &drawn.iter().collect::<Vec<_>>()).await?);
+        let all = drawn.iter().collect::<Vec<_>>();
+        findings.extend(opinion::second_opinion(&mut blue, &all).await?);
+        if let Some(kafka) = &settings.through {
+            findings.extend(check::of_log((settings, kafka), (&plan.tables, &all), &both, &[place]).await);
+        }
         let key = drawn.first().and_then(|one| one.blue.scope.as_ref()?.mask_key.as_ref());
         sample::set_mask_key(&mut blue, key).await?;
         let mut routes = Vec::with_capacity(drawn.len());
@@ -88,6 +92,21 @@ impl Looked {
         findings.sort_by_key(|finding| finding.severity);
         Ok(Looked { blue, green, findings, routes })
     }
+}
+
+/// What blue lacks. Whoever fills a log has begun once his slot is there; one that Debezium fills is none of ours.
+async fn on_blue(
+    settings: &Settings,
+    blue: &mut Client,
+    plan: &PreflightPlan,
+    known: &Known,
+) -> Result<Vec<Finding>, Failure> {
+    let started = match (&settings.through, settings.own_log()) {
+        (None, _) => known.started,
+        (Some(_), Some(_)) => slot::inspect(blue, &plan.slot).await?.is_some(),
+        (Some(_), None) => return preflight::check_joining_of_blue(blue, &plan.tables).await,
+    };
+    preflight::check_blue(blue, plan, started, &plan.tables).await
 }
 
 /// Items that may not be there before the first copy.
@@ -148,7 +167,7 @@ fn sampled(
         (column.name.clone(), from)
     });
     Sampled {
-        source: one.spec.source.to_string(),
+        source: one.spec.source.clone(),
         target: one.spec.target.to_string(),
         layout,
         columns: filled.collect(),

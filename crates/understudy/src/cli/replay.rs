@@ -27,6 +27,7 @@ use progress::{Outcome, Progress};
 pub(super) async fn replay(args: &ReplayArgs, output: Output) -> Result<(), CliError> {
     let file = args.file.file.display().to_string();
     let mut settings = load(&args.file.file)?;
+    into_tables(&settings, &file)?;
     let kafka = log_of(&settings, &file)?;
     settings.existing_rows = ExistingRows::Refuse;
     // Blue is compared with what follows it, and that is only what goes on.
@@ -109,6 +110,17 @@ async fn carry_out(
             Ok(())
         }
     }
+}
+
+/// Refuses a green that is built anew in another way.
+fn into_tables(settings: &Settings, file: &str) -> Result<(), CliError> {
+    if settings.green_dynamo().is_none() {
+        return Ok(());
+    }
+    let what = "replay builds tables of Postgres anew, and green is DynamoDB".to_owned();
+    Err(CliError::new(Exit::Configuration, what, format!("understudy check {file}")).remedy(
+        "give the migration another name and empty tables, keep `topic_prefix`, and start: understudy run FILE --role apply;          it begins where the log does",
+    ))
 }
 
 fn log_of(settings: &Settings, file: &str) -> Result<KafkaSettings, CliError> {

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use understudy_contract::Failure;
 use understudy_dynamodb::{self as dynamodb, DynamoSink, NoLeaves, SinkSettings};
 use understudy_model::RouteId;
-use understudy_postgres::preflight::{self, Known, PlannedTable, PreflightPlan};
+use understudy_postgres::preflight::{self, PlannedTable, PreflightPlan};
 use understudy_postgres::wire::Client;
 use understudy_replicate::End;
 use understudy_transform::RouteSpec;
@@ -15,12 +15,12 @@ use understudy_transform::RouteSpec;
 use super::comparing::stored_routes;
 use super::metering::{self, Metering};
 use super::{items, look};
-use crate::assemble::{Attempt, Judge, Keeper, REREADS_MAX, Ready, published};
+use crate::assemble::{Attempt, Judge, Keeper, REREADS_MAX, Ready, joining, published};
 use crate::mapping::{self, Both, Described, Drawn};
 use crate::settings::{self, DynamoSettings};
 use crate::supervise::Shutdown;
 use crate::verifying::{Beside, Items, Subject};
-use crate::{opinion, prepare, publishing, routes};
+use crate::{opinion, publishing, routes};
 
 impl Keeper for DynamoSink {
     const HOLDS_ROWS: bool = true;
@@ -136,7 +136,7 @@ impl Attempt<'_> {
         Ok(known.started)
     }
 
-    fn item_sink_settings(&self, dynamo: &DynamoSettings) -> SinkSettings {
+    pub(super) fn item_sink_settings(&self, dynamo: &DynamoSettings) -> SinkSettings {
         let apply = &self.settings.apply;
         SinkSettings {
             state_table: dynamo.state_table.clone(),
@@ -155,13 +155,4 @@ impl Attempt<'_> {
             ..SinkSettings::new(self.settings.name.as_str())
         }
     }
-}
-
-/// The routes that are looked at like new ones.
-fn joining(known: &Known, drawn: &[Drawn<'_>]) -> Vec<RouteId> {
-    if !known.started {
-        return drawn.iter().map(|one| one.spec.id).collect();
-    }
-    let routes = drawn.iter().map(|one| one.spec.clone()).collect::<Vec<_>>();
-    prepare::unfamiliar(known, &routes)
 }

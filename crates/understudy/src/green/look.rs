@@ -2,7 +2,7 @@
 
 use understudy_contract::{Failure, Finding, Severity};
 use understudy_dynamodb::preflight::{self, Checked};
-use understudy_dynamodb::{Books, DynamoSink};
+use understudy_dynamodb::{Books, DynamoSink, Remembered};
 use understudy_postgres::preflight::{Known, KnownRoute};
 use understudy_transform::RouteSpec;
 
@@ -22,15 +22,27 @@ pub(crate) fn books(client: &Client, dynamo: &DynamoSettings, migration: &str) -
     }
 }
 
-/// What is remembered of a migration.
+/// All that is remembered of a migration.
+pub(crate) async fn remembered(
+    client: &Client,
+    dynamo: &DynamoSettings,
+    migration: &str,
+) -> Result<Remembered, Failure> {
+    let remembered = Box::pin(books(client, dynamo, migration).read()).await;
+    remembered.map_err(|failure| failure.while_doing("read what DynamoDB remembers of the migration"))
+}
+
+/// What is remembered of a migration, as that of a database is told.
 pub(crate) async fn known(
     client: &Client,
     dynamo: &DynamoSettings,
     migration: &str,
 ) -> Result<Known, Failure> {
-    let remembered = Box::pin(books(client, dynamo, migration).read()).await;
-    let remembered =
-        remembered.map_err(|failure| failure.while_doing("read what DynamoDB remembers of the migration"))?;
+    remembered(client, dynamo, migration).await.map(as_known)
+}
+
+/// The same of what has been read.
+pub(crate) fn as_known(remembered: Remembered) -> Known {
     let route = |route: understudy_dynamodb::RememberedRoute| KnownRoute {
         source: route.source,
         target: route.target,
@@ -38,11 +50,11 @@ pub(crate) async fn known(
         complete: route.complete,
         published: route.published,
     };
-    Ok(Known {
+    Known {
         started: remembered.started,
         publication: remembered.publication,
         routes: remembered.routes.into_iter().map(route).collect(),
-    })
+    }
 }
 
 /// What DynamoDB lacks.

@@ -1,4 +1,5 @@
-//! Green where it is DynamoDB: entries of the file as items, what a start asks of its sink, and what a plan says of it.
+//! Green where it is DynamoDB: entries of the file as items, what a start asks of its sink, and what a plan
+//! says of it.
 
 pub(crate) mod attempt;
 pub(crate) mod comparing;
@@ -7,3 +8,4 @@ pub(crate) mod items;
 pub(crate) mod look;
 pub(crate) mod metering;
 pub(crate) mod policy;
+pub(crate) mod store;

@@ -516,10 +516,6 @@ impl Resolver<'_> {
     /// What the file says beside `green.dynamodb` that does not go with it.
     pub(super) fn beside_dynamo(&mut self, raw: &RawSettings) {
         let mut refuse = |place, path: &str, what: &str, remedy: &str| self.report(place, path, what, remedy);
-        if let Some(through) = &raw.through {
-            let what = "a log before DynamoDB is not part of this version";
-            refuse(through.place(), "through", what, "leave it out: changes go straight into DynamoDB then");
-        }
         if let Some(probe) = raw.probes.first() {
             let what = "probes ask both sides in SQL, and DynamoDB answers none";
             refuse(probe.name.place, "probes", what, "leave them out");

@@ -106,7 +106,10 @@ fn what_is_about_postgres_is_refused_beside_items() {
         assert!(message.contains(told), "{more}: {message}");
     }
     for (section, told) in [
-        ("through: { kafka: { brokers: ['k:9092'] } }", "a log before DynamoDB is not part of this version"),
+        (
+            "through: { kafka: { brokers: ['k:9092'], consistency: key } }",
+            "13:58: through.kafka.consistency: several workers side by side do not fill DynamoDB",
+        ),
         ("probes: [{ name: p, blue: SELECT 1, green: SELECT 1 }]", "DynamoDB answers none"),
         ("apply: { replica_role: never }", "is about triggers of Postgres"),
     ] {
@@ -119,6 +122,19 @@ fn what_is_about_postgres_is_refused_beside_items() {
     assert!(message.contains("list the tables one by one"), "{message}");
     let message = refused(&super::tests::with(&format!("tables:\n  - from: a.b\n    {good}\n")));
     assert!(message.contains("is about items of DynamoDB, and green is Postgres"), "{message}");
+}
+
+/// One worker takes a log in its order; that it is refused where it works would be as bad as what does not work being taken.
+#[test]
+fn a_log_before_items_is_read() {
+    let good = "dynamodb: { table: shop, key: { pk: '{id}', sk: '{n}' } }";
+    for more in ["", ", consistency: transaction", ", format: debezium, debezium: { slot: dbz }"] {
+        let through = format!("through: {{ kafka: {{ brokers: ['k:9092']{more} }} }}\n");
+        let settings = read(&with(&format!("tables:\n  - from: a.b\n    {good}\n{through}"))).unwrap();
+        let kafka = settings.through.as_ref().unwrap();
+        assert_eq!(kafka.consistency, understudy_kafka::Consistency::Transaction, "{more}");
+        assert!(settings.green_dynamo().is_some());
+    }
 }
 
 /// A store that is named and not told of is a problem that is told, as is an address that would show credentials.

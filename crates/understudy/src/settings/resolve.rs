@@ -27,7 +27,9 @@ pub(super) fn resolve(
     let mut to = Resolver { surroundings, lines: &lines, problems: Vec::new() };
     let name = to.name(&raw.name);
     let blue = to.server(&raw.blue.url, raw.blue.password.as_ref(), "blue");
-    let through = raw.through.as_ref().zip(name.as_ref()).map(|(through, name)| to.through(through, name));
+    let into_items = raw.green.dynamodb.is_some();
+    let through = raw.through.as_ref().zip(name.as_ref());
+    let through = through.map(|(through, name)| to.through(through, name, into_items));
     let green = to.green(&raw, name.as_ref());
     let mask_key = raw.mask.as_ref().and_then(|mask| to.mask_key(mask));
     let tables = to.tables(&raw.tables.value, (raw.mask.is_some(), green.as_ref()));

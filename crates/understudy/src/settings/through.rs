@@ -52,7 +52,7 @@ pub(super) struct RawKafka {
     /// How records are compressed.
     #[serde(default)]
     compression: RawCompression,
-    /// In which order changes take effect on green.
+    /// In which order changes take effect on green. Into DynamoDB only `transaction`.
     #[serde(default = "transaction")]
     consistency: Placed<RawConsistency>,
     /// Encrypted connections, with the authorities that the machine trusts where nothing else is given. Left out: not
@@ -96,7 +96,7 @@ enum RawConsistency {
     Transaction,
     /// The changes of each row in their order, by as many workers as there are: they share out the partitions among
     /// themselves. Rows that a transaction changes together may appear on green one after the other. Green may have no unique
-    /// index beside the keys.
+    /// index beside the keys, and may not be DynamoDB.
     Key,
 }
 
@@ -201,16 +201,14 @@ const LANES_MAX: u64 = 64;
 /// The shortest retention: brokers remove records by the segment, and an apply must outlive a restart.
 const RETENTION_MIN: Duration = Duration::from_secs(60 * 60);
 
-impl RawThrough {
-    /// Where it stands in the file.
-    pub(super) fn place(&self) -> Option<Place> {
-        self.kafka.brokers.place
-    }
-}
-
 impl Resolver<'_> {
-    /// The way to Kafka. `name` is the migration's.
-    pub(super) fn through(&mut self, raw: &RawThrough, name: &MigrationName) -> Option<KafkaSettings> {
+    /// The way to Kafka. `name` is the migration's; `into_items`: green is DynamoDB.
+    pub(super) fn through(
+        &mut self,
+        raw: &RawThrough,
+        name: &MigrationName,
+        into_items: bool,
+    ) -> Option<KafkaSettings> {
         let raw = &raw.kafka;
         let path = "through.kafka";
         let brokers = raw.brokers.value.iter().enumerate().map(|(at, broker)| {
@@ -226,7 +224,7 @@ impl Resolver<'_> {
         let kept = &raw.retention;
         let retention = self.accept(time_kept(&kept.value.0), kept.place, &format!("{path}.retention"));
         let is_debezium = raw.format == RawFormat::Debezium;
-        let consistency = self.consistency((&raw.consistency, is_debezium), name, path);
+        let consistency = self.consistency(&raw.consistency, (is_debezium, into_items), name, path);
         self.lanes(raw, path)?;
         let tls = raw.tls.as_ref().map(|tls| self.tls(tls, &format!("{path}.tls")));
         let sasl = raw.sasl.as_ref().map(|sasl| self.sasl(sasl, &format!("{path}.sasl")));
@@ -256,12 +254,19 @@ impl Resolver<'_> {
 
     fn consistency(
         &mut self,
-        (raw, is_debezium): (&Placed<RawConsistency>, bool),
+        raw: &Placed<RawConsistency>,
+        (is_debezium, into_items): (bool, bool),
         name: &MigrationName,
         path: &str,
     ) -> Option<Consistency> {
         match raw.value {
             RawConsistency::Transaction => Some(Consistency::Transaction),
+            RawConsistency::Key if into_items => {
+                let what = "several workers side by side do not fill DynamoDB in this version".to_owned();
+                let remedy = "set `consistency: transaction`: one worker applies the log";
+                self.report(raw.place, &format!("{path}.consistency"), what, remedy);
+                None
+            }
             RawConsistency::Key if is_debezium => {
                 let what = "topics that Debezium writes are applied in whole transactions only".to_owned();
                 self.report(raw.place, &format!("{path}.consistency"), what, "leave `consistency` out");

@@ -29,6 +29,7 @@ use understudy_transform::RouteSpec;
 use super::Attempt;
 use super::apply::{end_of_log, keys_in_log};
 use super::sight::Sight;
+use super::store::{Database, Store as _};
 use crate::comparing;
 use crate::mapping;
 use crate::publishing;
@@ -99,19 +100,19 @@ impl Attempt<'_> {
         let blue = Client::connect(&self.blue("control")).await;
         let mut blue =
             blue.map_err(|f| f.while_doing("connect to blue, whose catalog mappings are compiled against"))?;
-        self.reach_both().await?;
+        self.reach_both(&Database).await?;
         self.bring_up().await?;
         let compiled_at = end_of_log(&mut blue).await?;
-        let both = self.describe(&mut blue).await?;
+        let both = Database.describe(self, &mut blue).await?;
         let taken = routes::taken(self.settings, &both.blue.tables)?;
         let plan = routes::preflight_plan(self.settings, &taken, &both)?;
         let drawn = mapping::draw(self.settings, &taken, &both)?;
-        if let Err(failure) = self.check_apply(&mut blue, &plan, &drawn).await {
+        if let Err(failure) = self.check_apply(&Database, &mut blue, (&plan, &drawn)).await {
             // Another process may have begun meanwhile: what is in green's tables then has come from here.
-            if !self.has_begun().await? {
+            if !Database.known(self).await?.started {
                 return Err(failure);
             }
-            self.check_apply(&mut blue, &plan, &drawn).await?;
+            self.check_apply(&Database, &mut blue, (&plan, &drawn)).await?;
         }
         let specs = drawn.iter().map(|one| one.spec.clone()).collect::<Vec<_>>();
         let green = self.green("control")?;
@@ -120,8 +121,8 @@ impl Attempt<'_> {
         let subject = Subject::of(self.settings, &drawn, compared);
         let keys = keys_in_log(&both, drawn.iter().map(|one| one.taken.clone()).collect())?;
         self.show_tables(&specs);
+        self.may_share(&Database, Some(of)).await?;
         let mut books = LaneBooks::new(&self.green("lanes")?, self.settings.name.as_str());
-        self.may_share(&mut books, Some(of)).await?;
         books.lay_out(of).await?;
         let mut catalog = PostgresCatalog::connect(&self.blue("sight"), self.prefix(), &[]).await?;
         let sight = Sight::new(catalog.snapshot().await?);
@@ -136,12 +137,6 @@ impl Attempt<'_> {
         let (routes, fences) = (specs, Fences::default());
         let asks_lag = OnceLock::new();
         Ok(Work { routes, keys, subject, compiled_at, sight, of, fences, places, together, asks_lag })
-    }
-
-    /// Refuses a green that was begun by another number of lanes, or by none, before anything of it is touched.
-    pub(super) async fn may_share(&self, books: &mut LaneBooks, lanes: Option<u32>) -> Result<(), Failure> {
-        let places = books.look().await?.map(|seen| seen.places).unwrap_or_default();
-        understudy_kafka::may_go_on(self.kafka()?, &places, lanes)
     }
 }
 

@@ -2,11 +2,11 @@
 
 use understudy_contract::Failure;
 use understudy_dynamodb::{self as dynamodb, Forget, SinkSettings};
-use understudy_postgres::source::{publication, slot};
+use understudy_postgres::source::slot;
 use understudy_postgres::wire::Client;
 
-use super::{Books, Ending, Kind, lasting_sessions};
-use crate::cli::exit::{CliError, Exit};
+use super::{Books, Ending, Kind, Log, lasting_sessions, missed, remove_from_blue};
+use crate::cli::exit::CliError;
 use crate::cli::output::Output;
 use crate::green::look;
 use crate::settings::{DynamoSettings, Settings};
@@ -25,20 +25,15 @@ impl Ending<'_> {
         let mut blue = blue.map_err(|failure| failed(failure.while_doing("connect to blue")))?;
         let green = Box::pin(dynamodb::connect(&dynamo.client)).await;
         let green = green.map_err(|failure| failed(failure.while_doing("connect to green")))?;
-        let objections = Box::pin(self.objections_to_items(&mut blue, (&green, dynamo), settings)).await;
-        let objections = objections.map_err(failed)?;
-        if !objections.is_empty() && !self.args.force {
-            let what = format!("nothing was changed: {}", objections.join("; "));
-            return Err(CliError::new(Exit::Aborted, what, "understudy status").remedy(format!(
-                "stop the sidecar and settle this first, or go on all the same: understudy {} {file} --force",
-                self.verb()
-            )));
-        }
+        let log = Log::look(settings).await;
+        let objections =
+            Box::pin(self.objections_to_items(&mut blue, (&green, dynamo), settings, log.as_ref())).await;
+        self.may_go_on(&objections.map_err(failed)?, &file)?;
         self.confirm(settings, &file, output)?;
         let removed = Box::pin(self.remove_items(&mut blue, (green, dynamo), settings)).await;
         let removed = removed.map_err(failed)?;
         blue.close().await;
-        self.tell(settings, &removed, false, output)
+        self.conclude(settings, (removed, log), &file, output).await
     }
 
     async fn objections_to_items(
@@ -46,6 +41,7 @@ impl Ending<'_> {
         blue: &mut Client,
         (green, dynamo): (&dynamodb::Client, &DynamoSettings),
         settings: &Settings,
+        log: Option<&Log<'_>>,
     ) -> Result<Vec<String>, Failure> {
         let mut objections = Vec::new();
         let name = settings.name.slot();
@@ -57,11 +53,13 @@ impl Ending<'_> {
                 objections.push(format!("a sidecar is running: it has {sessions} sessions on blue"));
             }
         }
+        if let Some(log) = log {
+            objections.extend(self.objection_of_log(blue, settings, log).await);
+        }
         if self.kind == Kind::Abort {
             return Ok(objections);
         }
-        let books = look::books(green, dynamo, settings.name.as_str());
-        let remembered = Box::pin(books.read()).await?;
+        let remembered = look::remembered(green, dynamo, settings.name.as_str()).await?;
         let open = remembered.routes.iter().filter(|route| !route.complete).count();
         for (count, what) in [
             (open, "tables that are not copied completely"),
@@ -72,12 +70,7 @@ impl Ending<'_> {
                 objections.push(format!("{what}: {count}"));
             }
         }
-        let known = Box::pin(look::known(green, dynamo, settings.name.as_str())).await?;
-        let followed = known.followed(&name);
-        if let Some(there) = publication::inspect(blue, &name).await? {
-            let gap = followed.gap_on(blue, Some(&there)).await?;
-            objections.extend(gap.map(|gap| followed.failure(&gap).to_string()));
-        }
+        objections.extend(missed(blue, settings, (log, &look::as_known(remembered))).await?);
         Ok(objections)
     }
 
@@ -88,14 +81,7 @@ impl Ending<'_> {
         (green, dynamo): (dynamodb::Client, &DynamoSettings),
         settings: &Settings,
     ) -> Result<Vec<String>, Failure> {
-        let name = settings.name.slot();
-        let mut removed = Vec::new();
-        if slot::drop(blue, &name, &format!("understudy/{}", settings.name)).await? {
-            removed.push(format!("replication slot {name} on blue"));
-        }
-        if publication::drop(blue, &name).await? {
-            removed.push(format!("publication {name} on blue"));
-        }
+        let mut removed = remove_from_blue(blue, settings).await?;
         let sink = SinkSettings {
             state_table: dynamo.state_table.clone(),
             calls: dynamo.calls,

@@ -10,7 +10,7 @@ use understudy_dynamodb::types::Form;
 use understudy_dynamodb::{Client, given_up};
 
 use super::PlanArgs;
-use super::on_blue;
+use super::{in_log, log_text, on_blue};
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::items::{Looked, Sampled};
 use crate::cli::output::{Output, bytes, known, table};
@@ -88,6 +88,7 @@ fn as_text(settings: &Settings, dynamo: &DynamoSettings, (looked, shown): (&Look
     for object in on_blue(settings) {
         let _ = writeln!(text, "  {object}");
     }
+    text.push_str(&log_text(settings, looked.routes.iter().map(|route| &route.source)));
     let _ = writeln!(text, "Created in {}:", dynamo.place());
     let _ = writeln!(text, "  table {}, with the bookkeeping, unless it is there", dynamo.state_table);
     for table in definitions::of(dynamo) {
@@ -215,7 +216,7 @@ fn as_json(settings: &Settings, dynamo: &DynamoSettings, (looked, shown): (&Look
             json!({ "attribute": attribute, "form": form, "nulls": nulls, "from": from })
         });
         json!({
-            "blue": route.source, "green": route.target, "table": route.layout.plan().table,
+            "blue": route.source.to_string(), "green": route.target, "table": route.layout.plan().table,
             "rows_estimate": known(route.rows_estimate), "attributes": columns.collect::<Vec<_>>(),
             "samples": route.items.iter().take(shown).map(item_json).collect::<Vec<_>>(),
         })
@@ -233,7 +234,11 @@ fn as_json(settings: &Settings, dynamo: &DynamoSettings, (looked, shown): (&Look
     json!({
         "schema": "understudy/v1/plan",
         "migration": settings.name.as_str(),
-        "created": { "blue": on_blue(settings), "green": [format!("table {}", dynamo.state_table)] },
+        "created": {
+            "blue": on_blue(settings),
+            "log": in_log(settings, looked.routes.iter().map(|route| &route.source)),
+            "green": [format!("table {}", dynamo.state_table)],
+        },
         "definitions": definitions::of(dynamo).iter().map(definitions::json).collect::<Vec<_>>(),
         "routes": looked.routes.iter().map(route).collect::<Vec<_>>(),
         "tables": dynamo.tables.iter().map(table).collect::<Vec<_>>(),

@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 use serde_json::{Value as Json, json};
 use understudy_contract::{Failure, Finding, Severity};
 use understudy_kafka::TopicNames;
+use understudy_model::TableName;
 
 use super::args::PlanArgs;
 use super::check::{TABLE_LEFT, UNDRAWN, draw, findings};
@@ -104,12 +105,7 @@ impl<'a> Plan<'a> {
         for object in on_blue(settings) {
             let _ = writeln!(text, "  {object}");
         }
-        if let Some(kafka) = settings.own_log() {
-            let _ = writeln!(text, "Created in Kafka ({}):", kafka.brokers.join(", "));
-        }
-        for object in self.in_log(settings) {
-            let _ = writeln!(text, "  {object}");
-        }
+        text.push_str(&log_text(settings, self.sources()));
         let _ = writeln!(text, "Created on green ({}):", settings.green);
         for object in on_green(settings, self.to_make) {
             let _ = writeln!(text, "  {object}");
@@ -165,16 +161,9 @@ impl<'a> Plan<'a> {
         text
     }
 
-    /// The topics, unless they are there.
-    fn in_log(&self, settings: &Settings) -> Vec<String> {
-        let Some(kafka) = settings.own_log() else { return Vec::new() };
-        let names = TopicNames::new(&kafka.topic_prefix);
-        let tables = self.routes.iter().map(|route| &route.drawn.spec.source).collect::<BTreeSet<_>>();
-        let plural = if kafka.partitions == 1 { "" } else { "s" };
-        let of_table =
-            |table| format!("topic {} of {} partition{plural}", names.table(table), kafka.partitions);
-        let own = [names.order(), names.schema(), names.state(), names.requests()];
-        tables.into_iter().map(of_table).chain(own.map(|name| format!("topic {name}"))).collect()
+    /// The tables on blue.
+    fn sources(&self) -> impl Iterator<Item = &TableName> {
+        self.routes.iter().map(|route| &route.drawn.spec.source)
     }
 
     fn json(&self, settings: &Settings) -> Json {
@@ -187,7 +176,7 @@ impl<'a> Plan<'a> {
             "schema": "understudy/v1/plan",
             "migration": settings.name.as_str(),
             "version": crate::project::json(settings.project.as_ref()),
-            "created": { "blue": blue, "log": self.in_log(settings), "green": green },
+            "created": { "blue": blue, "log": in_log(settings, self.sources()), "green": green },
             "tables": self.routes.iter().map(Route::json).collect::<Vec<_>>(),
             "effects": findings(&self.effects),
             "not_moved": findings(&self.not_moved),
@@ -203,6 +192,27 @@ fn on_blue(settings: &Settings) -> Vec<String> {
         (Some(_), None) => Vec::new(),
         _ => vec![format!("replication slot {name}"), format!("publication {name}")],
     }
+}
+
+/// The topics for these tables, unless they are there.
+fn in_log<'t>(settings: &Settings, sources: impl Iterator<Item = &'t TableName>) -> Vec<String> {
+    let Some(kafka) = settings.own_log() else { return Vec::new() };
+    let names = TopicNames::new(&kafka.topic_prefix);
+    let plural = if kafka.partitions == 1 { "" } else { "s" };
+    let of_table = |table| format!("topic {} of {} partition{plural}", names.table(table), kafka.partitions);
+    let own = [names.order(), names.schema(), names.state(), names.requests()];
+    let tables = sources.collect::<BTreeSet<_>>();
+    tables.into_iter().map(of_table).chain(own.map(|name| format!("topic {name}"))).collect()
+}
+
+/// The same as a section of a plan.
+fn log_text<'t>(settings: &Settings, sources: impl Iterator<Item = &'t TableName>) -> String {
+    let Some(kafka) = settings.own_log() else { return String::new() };
+    let mut text = format!("Created in Kafka ({}):\n", kafka.brokers.join(", "));
+    for object in in_log(settings, sources) {
+        let _ = writeln!(text, "  {object}");
+    }
+    text
 }
 
 fn on_green(settings: &Settings, to_make: ToMake<'_>) -> Vec<String> {
