@@ -61,17 +61,13 @@ impl Sidecar {
         Sidecar::start_in(migration, more, &[])
     }
 
-    /// Starts it with additional environment variables.
-    pub fn start_among(migration: &Migration, environment: &[(&str, &str)]) -> Sidecar {
-        Sidecar::start_in(migration, &[], environment)
-    }
-
     /// Starts `understudy replay` instead, which builds green anew from the log.
     pub fn replay(migration: &Migration, more: &[&str]) -> Sidecar {
         Sidecar::start_verb("replay", migration, more, &[])
     }
 
-    fn start_in(migration: &Migration, more: &[&str], environment: &[(&str, &str)]) -> Sidecar {
+    /// Starts it with additional arguments and environment variables.
+    pub fn start_in(migration: &Migration, more: &[&str], environment: &[(&str, &str)]) -> Sidecar {
         Sidecar::start_verb("run", migration, more, environment)
     }
 

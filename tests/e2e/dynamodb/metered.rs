@@ -81,7 +81,7 @@ async fn throttling_and_what_calls_take_are_on_the_pages() {
     let planned = run(&["plan", &file, "--create-tables"]).await;
     assert_eq!(planned.code, Some(0), "{}", planned.stderr);
 
-    let mut sidecar = Sidecar::start_among(&migration, &NOBODY);
+    let mut sidecar = Sidecar::start_in(&migration, &[], &NOBODY);
     sidecar.wait_copied().await;
     proxy.count_anew();
     agreed(&mut sidecar, (&proxy, &table), ROWS).await;

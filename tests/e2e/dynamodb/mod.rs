@@ -2,12 +2,14 @@
 
 mod layout;
 mod metered;
+mod moving;
 mod parts;
 mod preflight;
 mod proxy;
 mod shop;
 mod sink;
 mod store;
+mod through;
 mod verified;
 
 use std::collections::HashMap;

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use understudy_tests::{Dynamo, Migration, Pair, Port, Sidecar, understudy_with, until_within};
 
-use super::shop::{NOBODY, green};
+use super::moving::{NOBODY, green};
 use super::{TIMEOUT, client};
 use crate::verify::wait_clean;
 
@@ -102,12 +102,12 @@ async fn rows_share_items_and_items_share_rows() {
     let file = migration.write(&Port::reserve()).to_string_lossy().into_owned();
     let planned = understudy_with(migration.folder(), &["plan", &file, "--create-tables"], &NOBODY).await;
     assert_eq!(planned.code, Some(0), "{}", planned.stderr);
-    let mut sidecar = Sidecar::start_among(&migration, &NOBODY);
+    let mut sidecar = Sidecar::start_in(&migration, &[], &NOBODY);
     sidecar.wait_copied().await;
     for change in CHANGES {
         blue.batch(change).await;
         sidecar.kill();
-        sidecar = Sidecar::start_among(&migration, &NOBODY);
+        sidecar = Sidecar::start_in(&migration, &[], &NOBODY);
     }
     let expected = blue.column(EXPECTED).await;
     let expected = expected.iter().filter_map(|row| row.split_once('='));

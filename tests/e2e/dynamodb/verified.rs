@@ -11,16 +11,13 @@ use understudy_tests::{
     until_within,
 };
 
-use super::shop::{NOBODY, PATIENCE, entries, expected, found, green};
+use super::moving::{NOBODY, PATIENCE, ROUTES, entries, expected, found, green};
 use super::{TIMEOUT, client};
 use crate::verify::{open, routes, wait_clean, wait_verify};
 
 /// Quick passes over small ranges, and a gate that opens soon.
 const QUICK: &str = "verify: { range_rows: 200, pass_pause: 1s, busy: 1.0 }
 gate: { soak: 3s, max_lag: 30s, max_transaction_age: 10m }";
-
-/// The routes of the shop.
-const ROUTES: usize = 3;
 
 /// The key of an item that no row of blue is the reason for.
 const STRANGER: &str = "CUSTOMER#999999999";
@@ -142,7 +139,7 @@ async fn the_shop_moves_while_calls_fail_and_no_row_is_told_to_differ() {
     front.make_tables().await;
     shop.start_load(&front.pair, 10.0).await;
     make_trouble(&front.proxy);
-    let mut sidecar = Sidecar::start_among(&front.migration, &NOBODY);
+    let mut sidecar = Sidecar::start_in(&front.migration, &[], &NOBODY);
     for copied in [false, true] {
         sidecar.wait_for("the sidecar says how far it is", |status| status["tables"].is_array()).await;
         if copied {
@@ -151,7 +148,7 @@ async fn the_shop_moves_while_calls_fail_and_no_row_is_told_to_differ() {
         }
         hold(Duration::from_millis(700), async || {}).await;
         sidecar.kill();
-        sidecar = Sidecar::start_among(&front.migration, &NOBODY);
+        sidecar = Sidecar::start_in(&front.migration, &[], &NOBODY);
     }
     front.proxy.fail(None, Fault::Expired, When::Next(5));
     sidecar.wait_copied_within(PATIENCE).await;
@@ -177,7 +174,7 @@ async fn what_is_planted_among_items_is_found_named_and_repaired() {
     let shop = Shop::on_blue(&front.pair, 500).await;
     front.make_tables().await;
     let lose = [&NOBODY[..], &[("UNDERSTUDY_TEST_FAULT", "lose=shop.articles:1")]].concat();
-    let mut sidecar = Sidecar::start_among(&front.migration, &lose);
+    let mut sidecar = Sidecar::start_in(&front.migration, &[], &lose);
     sidecar.wait_copied_within(PATIENCE).await;
     wait_clean(&mut sidecar, ROUTES).await;
     let mut blue = front.pair.on_blue().await;
@@ -212,7 +209,7 @@ async fn what_is_planted_among_items_is_found_named_and_repaired() {
     assert_eq!(asked.code, Some(0), "{}\n{}", asked.stdout, asked.stderr);
     sidecar.stop().await;
     // While a fault is armed, no gate opens.
-    let mut sidecar = Sidecar::start_among(&front.migration, &NOBODY);
+    let mut sidecar = Sidecar::start_in(&front.migration, &[], &NOBODY);
     front.wait_gate(&mut sidecar, "cutover", "pass").await;
     finish(&front, sidecar, &mut blue).await;
     drop(shop);

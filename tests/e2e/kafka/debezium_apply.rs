@@ -47,12 +47,7 @@ const ROWS: &str = "
 const VERIFY: &str = "verify: { pass_pause: 1s, busy: 1.0 }\ngate: { soak: 2s, max_lag: 30s }";
 
 fn connector(pair: &Pair, prefix: &str) -> Connector {
-    Connector::debezium(&pair.blue, "shop", prefix, &TABLES)
-        .with("decimal.handling.mode", "string")
-        .with("interval.handling.mode", "string")
-        .with("skipped.operations", "none")
-        .with("heartbeat.interval.ms", "200")
-        .with("heartbeat.action.query", "SELECT pg_logical_emit_message(true, 'heartbeat', '')")
+    Connector::debezium(&pair.blue, "shop", prefix, &TABLES).readable()
 }
 
 fn migration(pair: &Pair, kafka: &Kafka, prefix: &str) -> Migration {

@@ -62,6 +62,16 @@ impl Connector {
             .with("topic.creation.default.replication.factor", "1")
     }
 
+    /// Debezium's for Postgres, set as an apply of ours needs it.
+    #[must_use]
+    pub fn readable(self) -> Connector {
+        self.with("decimal.handling.mode", "string")
+            .with("interval.handling.mode", "string")
+            .with("skipped.operations", "none")
+            .with("heartbeat.interval.ms", "200")
+            .with("heartbeat.action.query", "SELECT pg_logical_emit_message(true, 'heartbeat', '')")
+    }
+
     /// Debezium's sink for databases: the topics of these tables into the tables of the same names. It needs
     /// [`Schemas::With`], and keeps rows by the keys of records.
     pub fn jdbc_sink(green: &Cluster, database: &str, prefix: &str, tables: &[&str]) -> Connector {
