@@ -10,6 +10,7 @@ use understudy_model::{Before, Checkpoint, HealKey, Key, Position, Refusal, Rout
 
 use super::books::{Aside, Heals, heal_key};
 use super::fold::{Fold, Wave};
+use super::places::Places;
 use super::settings::{OnError, Transactions};
 use super::target::{Leaves, Target, unknown_route};
 use super::write::{Body, First, Heal, Op, Outcome, Shared, write_all};
@@ -33,6 +34,7 @@ pub(super) struct Applier {
     pub(super) applied: Checkpoint,
     /// Of this run.
     pub(super) epoch: u32,
+    pub(super) places: Places,
     /// Whether a batch has left a transaction open.
     pub(super) open: bool,
     /// What is to be recorded with the next commit.
@@ -105,6 +107,7 @@ impl Applier {
         self.check_order(batch)?;
         let shared = Arc::clone(&self.shared);
         shared.state.check(&shared.calls).await?;
+        self.places.begin(batch);
         let mut pass = Pass::new(batch);
         match Box::pin(self.changes(&mut pass, batch.changes.len())).await {
             Ok(()) => {}
@@ -258,7 +261,7 @@ impl Applier {
         step: Step,
         (route, key, new): (RouteId, Key, &understudy_model::Tuple),
     ) -> Result<(), Halt> {
-        let version = self.version(pass.batch, step.at)?;
+        let version = self.version(step.at)?;
         match self.target(route)?.layout.read_checked(new, version) {
             Ok(row) => self.put(pass, step, (route, key, row)).await,
             Err(not_fit) => self.refuse(pass, step.at, Refused::NotTaken(not_fit.into())),
@@ -302,7 +305,7 @@ impl Applier {
         body: Body,
     ) -> Result<Op, Failure> {
         let target = self.target(route)?;
-        let place = (self.version(batch, step.at)?, position(batch, step.at)?);
+        let place = (self.version(step.at)?, position(batch, step.at)?);
         // What is read again is put right then, whatever is found of it now.
         let is_read_again = self.heals.contains(route, &key);
         let first = if is_read_again { First::Any } else { step.first };
@@ -518,8 +521,8 @@ impl Applier {
         Ok(target.number)
     }
 
-    pub(super) fn version(&self, batch: &Batch, at: usize) -> Result<Version, Failure> {
-        Ok(Version::change(self.epoch, position(batch, at)?))
+    pub(super) fn version(&self, at: usize) -> Result<Version, Failure> {
+        Ok(Version::change(self.epoch, self.places.at(at).ok_or_else(outside)?))
     }
 }
 
@@ -585,6 +588,9 @@ pub(super) fn there(target: &Target, before: Before) -> First {
 
 /// The identity of a change.
 pub(super) fn position(batch: &Batch, at: usize) -> Result<Position, Failure> {
-    let none = || Failure::new(Class::Internal, "a change belongs to no transaction");
-    batch.position_of(at).ok_or_else(none)
+    batch.position_of(at).ok_or_else(outside)
+}
+
+fn outside() -> Failure {
+    Failure::new(Class::Internal, "a change belongs to no transaction")
 }

@@ -16,6 +16,7 @@ mod ledger;
 mod applier;
 mod fold;
 mod moves;
+mod places;
 mod truncate;
 
 mod batches;
@@ -45,6 +46,7 @@ pub use target::{DynamoTable, Leaves, NoLeaves};
 use applier::Applier;
 use books::{Aside, Heals};
 use chunks::{Job, Writers};
+use places::Places;
 use write::Shared;
 
 use crate::calls::Calls;
@@ -108,6 +110,7 @@ impl DynamoSink {
             aside: Aside::default(),
             begun: false,
             applied: Checkpoint::default(),
+            places: Places::default(),
             epoch: 0,
             open: false,
             notes: Notes::new(),
@@ -160,7 +163,7 @@ impl DynamoSink {
     async fn take(&mut self) -> Result<Option<Saved>, Failure> {
         let shared = Arc::clone(&self.applier.shared);
         let claimed = shared.state.claim(&shared.calls, self.reclaim).await?;
-        self.applier.epoch = claimed.epoch;
+        (self.applier.epoch, self.applier.places) = (claimed.epoch, Places::default());
         let found = claim::read(claimed, &mut self.applier.targets);
         (self.applier.heals, self.applier.aside) = (found.heals, found.aside);
         (self.applier.open, self.applier.notes, self.applier.emptied) = (false, Notes::new(), 0);

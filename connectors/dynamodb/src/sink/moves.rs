@@ -30,7 +30,7 @@ impl Applier {
         change: &RowChange,
     ) -> Result<(), Halt> {
         let RowChange::Update { route, old_key: Some(old), new, before, .. } = change else { return Ok(()) };
-        let (target, version) = (self.target(*route)?, self.version(pass.batch, at)?);
+        let (target, version) = (self.target(*route)?, self.version(at)?);
         let (key, heal) = (target.key_of(new)?, heal_key(target.key_of(new)?, change));
         let mut row = match target.layout.read_checked(new, version) {
             Ok(row) => row,
@@ -101,16 +101,15 @@ impl Applier {
                 Known::Nothing => {}
             },
         }
-        Ok(self.stored(pass, at, (route, old, &item, part.as_deref())).await?)
+        Ok(self.stored(at, (route, old, &item, part.as_deref())).await?)
     }
 
     async fn stored(
         &self,
-        pass: &Pass<'_>,
         at: usize,
         (route, old, item, part): (RouteId, &Key, &ItemKey, Option<&str>),
     ) -> Result<Base, Failure> {
-        let (target, version) = (self.target(route)?, self.version(pass.batch, at)?);
+        let (target, version) = (self.target(route)?, self.version(at)?);
         let found = self.shared.calls.get(item.table(), item.to_av()).await?;
         Ok(match (target.layout.standing(found.as_ref(), part), &found) {
             (Standing::There(before), Some(found)) if !before.is_ahead_of(version) => {
