@@ -108,7 +108,7 @@ fn what_is_about_postgres_is_refused_beside_items() {
     for (section, told) in [
         (
             "through: { kafka: { brokers: ['k:9092'], consistency: key } }",
-            "13:58: through.kafka.consistency: several workers side by side do not fill DynamoDB",
+            "11:55: through.kafka.consistency: several workers side by side do not fill DynamoDB",
         ),
         ("probes: [{ name: p, blue: SELECT 1, green: SELECT 1 }]", "DynamoDB answers none"),
         ("apply: { replica_role: never }", "is about triggers of Postgres"),
