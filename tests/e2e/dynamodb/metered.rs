@@ -7,10 +7,8 @@ use understudy_tests::{
     until_within,
 };
 
+use super::moving::NOBODY;
 use super::{TIMEOUT, client};
-
-/// Whoever says a name is let in.
-const NOBODY: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "tests"), ("AWS_SECRET_ACCESS_KEY", "tests")];
 
 /// Rows before and rows after.
 const ROWS: u64 = 200;

@@ -1,5 +1,6 @@
 //! DynamoDB: what the server and the proxy that other tests rest on do, as our client sees it.
 
+mod existing;
 mod layout;
 mod metered;
 mod moving;

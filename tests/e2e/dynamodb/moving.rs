@@ -13,7 +13,8 @@ use understudy_tests::{
 use super::{TIMEOUT, client};
 
 /// Whoever says a name is let in.
-pub(super) const NOBODY: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "tests"), ("AWS_SECRET_ACCESS_KEY", "tests")];
+pub(super) const NOBODY: [(&str, &str); 2] =
+    [("AWS_ACCESS_KEY_ID", "tests"), ("AWS_SECRET_ACCESS_KEY", "tests")];
 
 /// How long green may take to be what blue is.
 pub(super) const PATIENCE: Duration = Duration::from_secs(240);
@@ -41,8 +42,8 @@ impl Moving {
         (name, way): (&str, impl FnOnce(Migration) -> Migration),
     ) -> Moving {
         let prefix = Dynamo::prefix(name);
-        let migration =
-            way(Migration::into_other(pair, name, &green(&dynamo.endpoint(), &prefix, ""))).entry(&entries(&prefix));
+        let migration = way(Migration::into_other(pair, name, &green(&dynamo.endpoint(), &prefix, "")))
+            .entry(&entries(&prefix));
         let file = migration.write(&Port::reserve());
         let client = Box::pin(client(dynamo.endpoint(), TIMEOUT)).await;
         Moving { client, migration, file, table: format!("{prefix}shop") }

@@ -30,6 +30,7 @@ use super::replaying::Patient;
 use super::sight::{Sight, Sighted};
 use super::store::Database;
 use super::{Attempt, Keeper, REREADS_MAX, Store, joining, listed, ticks, ticks_per};
+use crate::green::metering::Metering;
 use crate::green::store::Items;
 use crate::mapping::{self, Both, Drawn};
 use crate::supervise::{Role, Shutdown};
@@ -50,8 +51,8 @@ pub(super) struct Ready<K> {
     pub(super) routes: Vec<RouteSpec>,
     /// The columns of each table's key, as the log has them.
     pub(super) keys: HashMap<TableName, Vec<String>>,
-    /// What verification compares, where green can be compared.
-    pub(super) subject: Option<Subject>,
+    /// What verification compares.
+    pub(super) subject: Subject,
     pub(super) sink: K,
     pub(super) saved: Saved,
     /// Where blue's log ended before its catalog was read.
@@ -62,6 +63,8 @@ pub(super) struct Ready<K> {
     pub(super) sight: Sight,
     /// The tables as Debezium's topics have them.
     pub(super) debezium: Vec<DebeziumTable>,
+    /// Tells what calls come to, where green is asked by calls that cost.
+    pub(super) metering: Option<Metering>,
 }
 
 /// Green, claimed, and what the way from the log starts from.
@@ -130,6 +133,11 @@ impl Attempt<'_> {
         (mut watching, shutdown): (JoinSet<()>, Shutdown),
     ) -> Result<End, Failure> {
         let observer = Arc::new(self.reporting(&ready.routes, ready.saved.checkpoint));
+        let metering = ready.metering;
+        watching.spawn(async move {
+            let _ends_with_this = metering;
+            std::future::pending::<()>().await;
+        });
         watching.spawn(ready.sight.clone().watch(self.blue("sight"), self.prefix()));
         let (rereads, wanted) = mpsc::channel(REREADS_MAX);
         let start = LogStart {
@@ -139,23 +147,11 @@ impl Attempt<'_> {
             compiled_at: ready.compiled_at,
             awaited: ready.awaited,
         };
-        let beside = Some(self.start_beside(ready.subject, rereads)?);
+        let shown = (self.shared, self.status.clone(), self.recorder);
+        let beside = Some(Beside::start(self.settings, ready.subject, shown, rereads)?);
         let way = Way { sink: ready.sink, sight: ready.sight, start };
         let company = Company { observer, rereads: wanted, beside, watching };
         self.map_log((way, set_up), (log, ask), company, shutdown).await
-    }
-
-    /// Starts what runs beside the way into green. `rereads` takes rows that are to be read again.
-    fn start_beside(
-        &self,
-        subject: Option<Subject>,
-        rereads: mpsc::Sender<Reread>,
-    ) -> Result<Beside, Failure> {
-        let shown = (self.shared, self.status.clone(), self.recorder);
-        match subject {
-            Some(subject) => Beside::start(self.settings, subject, shown, rereads),
-            None => Ok(Beside::without_proof(self.shared)),
-        }
     }
 
     /// The same, whoever hears of it.
@@ -226,7 +222,7 @@ impl Attempt<'_> {
         if self.kafka()?.debezium.is_none() {
             self.may_share(store, None).await?;
         }
-        let mut sink = store.open(self, &drawn).await?;
+        let (mut sink, metering) = store.open(self, &drawn).await?;
         let saved = match self.take_over(&mut sink).await {
             Ok(saved) => saved,
             Err(failure) => return Err(sink.judged(failure).await),
@@ -238,7 +234,7 @@ impl Attempt<'_> {
         let mut catalog = PostgresCatalog::connect(&self.blue("sight"), self.prefix(), &[]).await?;
         let sight = Sight::new(catalog.snapshot().await?);
         blue.close().await;
-        Ok(Ready { sight, routes, keys, subject, sink, saved, compiled_at, awaited, debezium })
+        Ok(Ready { sight, routes, keys, subject, sink, saved, compiled_at, awaited, debezium, metering })
     }
 
     /// Sees that green and the log answer, before anything is made on green.

@@ -8,6 +8,7 @@ use understudy_postgres::wire::Client;
 
 use super::{Attempt, Keeper};
 use crate::comparing;
+use crate::green::metering::Metering;
 use crate::mapping::{Both, Described, Drawn};
 use crate::prepare;
 use crate::verifying::Subject;
@@ -41,20 +42,15 @@ pub(crate) trait Store {
     /// The places in a log that green has come to, one for each of those who apply it.
     fn places(&self, attempt: &Attempt<'_>) -> impl Future<Output = Result<Vec<Option<Cursor>>, Failure>>;
 
-    /// What verification compares; `None`: nothing.
-    fn subject(
-        &self,
-        attempt: &Attempt<'_>,
-        drawn: &[Drawn<'_>],
-        both: &Both,
-    ) -> Result<Option<Subject>, Failure>;
+    /// What verification compares.
+    fn subject(&self, attempt: &Attempt<'_>, drawn: &[Drawn<'_>], both: &Both) -> Result<Subject, Failure>;
 
-    /// Connects what takes the changes. Nothing is taken over yet.
+    /// Connects what takes the changes. Nothing is taken over yet. What is told of its calls is told for as long as the second lives.
     fn open(
         &self,
         attempt: &Attempt<'_>,
         drawn: &[Drawn<'_>],
-    ) -> impl Future<Output = Result<Self::Sink, Failure>>;
+    ) -> impl Future<Output = Result<(Self::Sink, Option<Metering>), Failure>>;
 }
 
 /// A database of Postgres.
@@ -105,19 +101,18 @@ impl Store for Database {
         Ok(books.look().await?.map(|seen| seen.places).unwrap_or_default())
     }
 
-    fn subject(
+    fn subject(&self, attempt: &Attempt<'_>, drawn: &[Drawn<'_>], both: &Both) -> Result<Subject, Failure> {
+        let compared = comparing::compared_routes(attempt.settings, drawn, both)?;
+        Ok(Subject::of(attempt.settings, drawn, compared))
+    }
+
+    async fn open(
         &self,
         attempt: &Attempt<'_>,
         drawn: &[Drawn<'_>],
-        both: &Both,
-    ) -> Result<Option<Subject>, Failure> {
-        let compared = comparing::compared_routes(attempt.settings, drawn, both)?;
-        Ok(Some(Subject::of(attempt.settings, drawn, compared)))
-    }
-
-    async fn open(&self, attempt: &Attempt<'_>, drawn: &[Drawn<'_>]) -> Result<PostgresSink, Failure> {
+    ) -> Result<(PostgresSink, Option<Metering>), Failure> {
         let routes = drawn.iter().map(|one| one.spec.clone()).collect::<Vec<_>>();
-        attempt.connect_green(&routes).await
+        Ok((attempt.connect_green(&routes).await?, None))
     }
 }
 

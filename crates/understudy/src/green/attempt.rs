@@ -90,13 +90,7 @@ impl Attempt<'_> {
         let client = Box::pin(dynamodb::connect(&dynamo.client)).await;
         let client = client.map_err(|failure| failure.while_doing("connect to green"))?;
         let started = self.preflight_items(&mut blue, (&client, dynamo), (&plan, &drawn)).await?;
-        let items = Items {
-            client: client.clone(),
-            settings: dynamo.clone(),
-            stored: stored_routes(self.settings, &drawn)?.into(),
-            instance: self.instance,
-        };
-        let subject = Subject::of_items(self.settings, &drawn, items);
+        let subject = self.item_subject((&client, dynamo), &drawn)?;
         let sink = DynamoSink::new(client, self.item_sink_settings(dynamo), tables, Arc::new(NoLeaves))?;
         let metering = self.metering(metering::APPLY, &sink);
         let routes = drawn.into_iter().map(|one| one.spec).collect::<Vec<_>>();
@@ -108,6 +102,21 @@ impl Attempt<'_> {
         self.show_tables(&routes);
         let drawn = (routes, published(&taken), &both.blue.tables[..]);
         Ok((Box::pin(self.make_ready(blue, sink, drawn)).await?, subject, metering))
+    }
+
+    /// What verification compares.
+    pub(super) fn item_subject(
+        &self,
+        (client, dynamo): (&look::Client, &DynamoSettings),
+        drawn: &[Drawn<'_>],
+    ) -> Result<Subject, Failure> {
+        let items = Items {
+            client: client.clone(),
+            settings: dynamo.clone(),
+            stored: stored_routes(self.settings, drawn)?.into(),
+            instance: self.instance,
+        };
+        Ok(Subject::of_items(self.settings, drawn, items))
     }
 
     /// Before anything is created, everything must be in place; later, what joins must be. Returns whether it is later.

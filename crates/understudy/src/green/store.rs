@@ -7,6 +7,7 @@ use understudy_dynamodb::{self as dynamodb, DynamoSink, NoLeaves, Remembered};
 use understudy_postgres::preflight::{self, Known, PlannedTable, PreflightPlan};
 use understudy_postgres::wire::Client;
 
+use super::metering::{self, Metering};
 use super::{items, look};
 use crate::assemble::{Attempt, Store};
 use crate::mapping::{Both, Described, Drawn};
@@ -64,20 +65,25 @@ impl Store for Items<'_> {
         Ok(vec![self.remembered(attempt).await?.cursor])
     }
 
-    fn subject(&self, _: &Attempt<'_>, _: &[Drawn<'_>], _: &Both) -> Result<Option<Subject>, Failure> {
-        Ok(None)
+    fn subject(&self, attempt: &Attempt<'_>, drawn: &[Drawn<'_>], _: &Both) -> Result<Subject, Failure> {
+        attempt.item_subject((&self.client, self.dynamo), drawn)
     }
 
-    async fn open(&self, attempt: &Attempt<'_>, drawn: &[Drawn<'_>]) -> Result<DynamoSink, Failure> {
+    async fn open(
+        &self,
+        attempt: &Attempt<'_>,
+        drawn: &[Drawn<'_>],
+    ) -> Result<(DynamoSink, Option<Metering>), Failure> {
         let (tables, settings) =
             (items::tables(attempt.settings, drawn)?, attempt.item_sink_settings(self.dynamo));
         let sink = DynamoSink::new(self.client.clone(), settings, tables, Arc::new(NoLeaves))?;
+        let metering = attempt.metering(metering::APPLY, &sink);
         // Items of an apply that was killed before it had recorded a place in the log are its own.
         if !self.remembered(attempt).await?.begun {
             let routes = drawn.iter().map(|one| &one.spec);
             let found = look::in_the_way(&sink, routes, attempt.settings.existing_rows).await?;
             publishing::refuse(found)?;
         }
-        Ok(sink)
+        Ok((sink, Some(metering)))
     }
 }

@@ -232,7 +232,7 @@ fn as_json(settings: &Settings, dynamo: &DynamoSettings, (looked, shown): (&Look
     let effect =
         |what: &String| json!({ "code": "green-gives-up", "subject": "transactions of blue", "what": what });
     json!({
-        "schema": "understudy/v1/plan",
+        "schema": "understudy/v1/item-plan",
         "migration": settings.name.as_str(),
         "created": {
             "blue": on_blue(settings),
