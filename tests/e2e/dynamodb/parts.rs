@@ -9,7 +9,7 @@ use understudy_tests::{Dynamo, Migration, Pair, Port, Sidecar, understudy_with, 
 
 use super::moving::{NOBODY, green};
 use super::{TIMEOUT, client};
-use crate::verify::wait_clean;
+use crate::verify::{open, routes, wait_clean, wait_verify};
 
 const ON_BLUE: &str = "CREATE SCHEMA parts; CREATE TABLE parts.orders (id int PRIMARY KEY, status text);
     CREATE TABLE parts.lines (order_id int, line int, sku text, PRIMARY KEY (order_id, line));
@@ -88,7 +88,7 @@ async fn found(client: &Client, table: &str) -> Told {
 }
 
 /// Promises 1 and 3: rows that share an item, and items that share a row, come and go without harm to each other while the sidecar
-/// is killed; both sides are proved equal.
+/// is killed; both sides are proved equal, and parts that somebody else writes are found.
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_share_items_and_items_share_rows() {
     let Some(dynamo) = Dynamo::shared() else { return };
@@ -118,5 +118,19 @@ async fn rows_share_items_and_items_share_rows() {
     })
     .await;
     wait_clean(&mut sidecar, 4).await;
+    // One part is changed by somebody, and one that blue has deleted is put back.
+    for (order, line) in [("ORDER#1", "LINE#1"), ("ORDER#3", "LINE#2")] {
+        let text = |text: &str| AttributeValue::S(text.to_owned());
+        let part = HashMap::from([("sku".to_owned(), text("somebody's"))]);
+        let update = client.update_item().table_name(&table).key("pk", text(order)).key("sk", text("ORDER"));
+        let update = update.update_expression("SET #lines.#line = :part");
+        let update = update.expression_attribute_names("#lines", "lines");
+        let update = update.expression_attribute_names("#line", line);
+        let update = update.expression_attribute_values(":part", AttributeValue::M(part));
+        update.send().await.expect("somebody writes");
+    }
+    let report = wait_verify(&mut sidecar, "both are found", |report| open(report) == 2).await;
+    let lines = routes(&report).iter().find(|route| route["source"] == "parts.lines").expect("the lines");
+    assert_eq!((&lines["open"]["differs"], &lines["open"]["extra"]), (&1.into(), &1.into()), "{lines:#}");
     sidecar.stop().await;
 }

@@ -38,10 +38,7 @@ pub fn told_apart(layouts: &[&ItemLayout]) -> Result<(), Clash> {
 /// Tells parts whether any of those that share their items fills the attribute of the TTL: a tombstone that used it too
 /// could not be taken back without taking that value.
 pub fn settle_ttl(plans: &mut [LayoutPlan]) {
-    let fills = |plan: &&LayoutPlan| {
-        let is_of_item = plan.part.as_ref().is_some_and(|part| part.at.is_none());
-        is_of_item && plan.columns.iter().any(|placed| Some(placed.path.root()) == plan.ttl.as_deref())
-    };
+    let fills = |plan: &&LayoutPlan| plan.part.is_some() && fills_ttl(plan);
     let filled =
         plans.iter().filter(fills).map(|plan| (plan.table.clone(), plan.tag.clone())).collect::<Vec<_>>();
     for plan in plans {
@@ -74,6 +71,7 @@ fn clash(one: &ItemLayout, other: &ItemLayout) -> Result<(), Why> {
     match (&plan.part, &against.part) {
         (Some(part), Some(other_part)) if plan.tag == against.tag => {
             parts_clash(table, (part, other_part))?;
+            expiry_clash(one, other)?;
             attributes_clash((one, part), (other, other_part))
         }
         _ if never_meet && plan.tag != against.tag => Ok(()),
@@ -95,6 +93,27 @@ fn parts_clash(table: &str, (part, other): (&Part, &Part)) -> Result<(), Why> {
         return Err((what, "give each `part` a name of its own, or a prefix"));
     }
     Ok(())
+}
+
+/// DynamoDB removes whole items: rows of which nobody said that they end would go with the one that does.
+fn expiry_clash(one: &ItemLayout, other: &ItemLayout) -> Result<(), Why> {
+    let ends = |layout: &ItemLayout| fills_ttl(&layout.plan);
+    if ends(one) == ends(other) {
+        return Ok(());
+    }
+    Err((
+        format!(
+            "of two routes that share items of table {} one fills its time to live, which ends the rows of both",
+            one.plan.table
+        ),
+        "leave that attribute out, or give the rows of the other items of their own",
+    ))
+}
+
+/// Whether rows of a route say when their item may go.
+pub(super) fn fills_ttl(plan: &LayoutPlan) -> bool {
+    let is_of_item = plan.part.as_ref().is_none_or(|part| part.at.is_none());
+    is_of_item && plan.columns.iter().any(|placed| Some(placed.path.root()) == plan.ttl.as_deref())
 }
 
 fn attributes_clash(

@@ -233,6 +233,11 @@ impl ItemLayout {
         Ok(ItemKey { table: Arc::clone(&self.table), pk, sk })
     }
 
+    /// Whether DynamoDB may remove a row by itself once its time is over.
+    pub(crate) fn may_end(&self) -> bool {
+        apart::fills_ttl(&self.plan)
+    }
+
     /// Whether DynamoDB's TTL has this attribute, and tombstones may use it.
     fn ttl_of_tombstones(&self) -> Option<&String> {
         let is_filled = self.plan.part.as_ref().is_some_and(|part| part.ttl_is_filled);

@@ -40,6 +40,14 @@ pub(crate) enum Remains {
     Attributes(UpdateParts),
 }
 
+/// What becomes of the tag of an item that loses attributes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tag {
+    Stays,
+    /// With the last of them.
+    GoesLast,
+}
+
 /// What makes a tombstone of an item of which no part is left, as long as nothing writes one meanwhile, whichever of the routes
 /// into its table that is. `None` where a part or something of others is left, or it is a tombstone already.
 pub fn bury<'l>(
@@ -79,10 +87,18 @@ impl<'l> Family<'l> {
         match (is_dead, self.is_bare(item)) {
             (true, true) if self.is_due(item, bound) => Remains::Item(self.as_seen(item)),
             (true, true) => Remains::Stays,
-            // Somebody has written into a tombstone: it is a row of theirs now.
-            (true, false) => Remains::Nothing,
+            // Somebody has written into a tombstone: it is a row of theirs now, which must not end with the tombstone's time.
+            (true, false) => self.revived(item),
             (false, _) => self.dead_parts(item, bound),
         }
+    }
+
+    /// Takes out what says that an item is a tombstone.
+    fn revived(&self, item: &Item) -> Remains {
+        let marks = item.contains_key(DELETED).then_some(DELETED);
+        let names = marks.into_iter().chain(self.expires_as_tombstone(item).map(String::as_str));
+        let names = names.collect::<Vec<_>>();
+        if names.is_empty() { Remains::Nothing } else { self.without(item, &names, Tag::Stays) }
     }
 
     /// What a sweep does to an item of theirs where nothing of ours is to be left beside rows.
@@ -93,7 +109,7 @@ impl<'l> Family<'l> {
         let own = item.keys().filter(|name| is_own(name) && *name != TAG).collect::<BTreeSet<_>>();
         let expires = self.expires_as_tombstone(item);
         let names = own.into_iter().chain(expires).map(String::as_str).collect::<Vec<_>>();
-        self.without(item, &names)
+        self.without(item, &names, Tag::GoesLast)
     }
 
     /// What takes the rows out of an item, with all that is ours. `None`: it has rows that others have changed, as
@@ -112,7 +128,7 @@ impl<'l> Family<'l> {
         };
         let ours = item.keys().filter(is_ours).collect::<BTreeSet<_>>();
         let names = ours.into_iter().chain(self.expires_as_tombstone(item)).map(String::as_str);
-        Some(self.without(item, &names.collect::<Vec<_>>()))
+        Some(self.without(item, &names.collect::<Vec<_>>(), Tag::GoesLast))
     }
 
     /// That the parts that were seen are as they were does not do: one that was never there may be written beside the last removal.
@@ -291,8 +307,8 @@ impl<'l> Family<'l> {
         Remains::Attributes(request.finish(key, conditions.join(" AND ")))
     }
 
-    /// Takes attributes out of an item, and the tag with the last of them.
-    fn without(&self, item: &Item, names: &[&str]) -> Remains {
+    /// Takes attributes out of an item.
+    fn without(&self, item: &Item, names: &[&str], what_of: Tag) -> Remains {
         let Some(key) = self.layouts.first().and_then(|layout| layout.key_of_item(item)) else {
             return Remains::Nothing;
         };
@@ -308,7 +324,7 @@ impl<'l> Family<'l> {
             let at = request.name(name);
             request.remove(&at);
         }
-        if names.len() <= NAMES_MAX {
+        if what_of == Tag::GoesLast && names.len() <= NAMES_MAX {
             request.remove(&tag);
         }
         Remains::Attributes(request.finish(key, format!("{tag} = {ours} AND {dead}")))

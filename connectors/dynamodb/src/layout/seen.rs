@@ -8,7 +8,8 @@ use understudy_model::Key;
 use super::path::{DELETED, DIGEST, Step, TAG, VERSION};
 use super::write::{dead_parts, digest, version_parts};
 use super::{
-    Item, ItemKey, ItemLayout, KeyAttribute, NullForm, Place, Placed, Version, key::KeyValue, own_name,
+    Item, ItemKey, ItemLayout, KeyAttribute, NullForm, Place, Placed, Version, is_own, key::KeyValue,
+    own_name,
 };
 use crate::types::{ColumnType, Form, NotFit, Odd, blue_text, decode_canonical};
 
@@ -105,9 +106,12 @@ impl ItemLayout {
 
     fn row(&self, item: &Item, part: &str) -> Option<Seen> {
         let of_part = self.plan.part.as_ref().map(|_| part);
-        let is_tombstone =
-            item.contains_key(DELETED) || of_part.is_some_and(|part| dead_parts(item).contains(&part));
         let own = self.own_attributes(item, part);
+        let is_deleted =
+            item.contains_key(DELETED) || of_part.is_some_and(|part| dead_parts(item).contains(&part));
+        // Whoever writes into a tombstone makes a row of it for those who read.
+        let is_revived = is_deleted && own.as_ref().is_ok_and(|own| self.has_values(item, own));
+        let is_tombstone = is_deleted && !is_revived;
         let version = item.get(&own_name(VERSION, of_part)).and_then(Version::from_av);
         let now = match (of_part, &own) {
             (None, _) => digest(item),
@@ -136,12 +140,26 @@ impl ItemLayout {
             version,
             is_tombstone,
             is_ours: item.get(TAG).is_some_and(|tag| tag.as_s() == Ok(&self.plan.tag)),
-            is_foreign: written.map(|written| written.as_b().map(AsRef::as_ref) != Ok(&now[..])),
+            is_foreign: match written {
+                _ if is_revived => Some(true),
+                written => written.map(|written| written.as_b().map(AsRef::as_ref) != Ok(&now[..])),
+            },
             mark: mark(version, now),
             expires_s: expires.and_then(|text| text.split('.').next()?.parse().ok()),
             blue_key: self.blue_key(&columns),
             columns,
         })
+    }
+
+    /// Whether attributes hold more than a key and what is ours.
+    fn has_values(&self, item: &Item, own: &[(&String, &AttributeValue)]) -> bool {
+        let is_key = |name: &str| {
+            *self.plan.pk.name == *name || self.plan.sk.as_ref().is_some_and(|sk| *sk.name == *name)
+        };
+        let ends_tombstone = |name: &String, value: &AttributeValue| {
+            Some(name) == self.plan.ttl.as_ref() && item.get(DELETED) == Some(value)
+        };
+        own.iter().any(|(name, value)| !is_own(name) && !is_key(name) && !ends_tombstone(name, value))
     }
 
     /// The attributes that rows of the route fill, or of a whole item all.

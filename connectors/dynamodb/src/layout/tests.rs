@@ -299,6 +299,11 @@ fn parts_live_and_die_by_themselves() {
     let text = spelled(&removal);
     assert!(text.contains("REMOVE _h.line#1, lines.line#1") && text.contains("ADD _dp"), "{text}");
     item.insert("_dp".into(), AttributeValue::Ss(vec!["line#1".into()]));
+    let revived = &layout.rows(&item)[0];
+    assert!(!revived.is_tombstone && revived.is_foreign == Some(true), "somebody has put it back");
+    if let Some(AttributeValue::M(lines)) = item.get_mut("lines") {
+        lines.remove("line#1");
+    }
     assert_eq!(keys(&item), [(first.clone(), true), (second.clone(), false)]);
     assert_eq!(bury([&layout], &item, 9), None);
 
@@ -312,6 +317,20 @@ fn parts_live_and_die_by_themselves() {
     assert_eq!(bury([&layout], &item, 9), None);
     let again = spelled(&layout.update(&with(&[(2, Some("line#1"))]), VERSION).unwrap());
     assert!(again.contains("DELETE _dp") && again.contains("_d, expires_at"), "{again}");
+}
+
+/// DynamoDB removes an item with all of its parts: rows of which nobody said that they end would go with the one that does.
+#[test]
+fn what_ends_shares_no_item_with_what_stays() {
+    let filling = |name: &str, at| {
+        let mut plan = LayoutPlan { part: Some(part(name, true, at)), ..plan() };
+        plan.columns = vec![Placed { form: Form::Epoch, ..placed(3, "expires_at", ColumnType::Date) }];
+        ItemLayout::new(plan).unwrap()
+    };
+    let lines = ItemLayout::new(LayoutPlan { part: Some(part("line#", false, Some("lines"))), ..plan() });
+    let clash = told_apart(&[&filling("order", None), &lines.unwrap()]).unwrap_err();
+    assert!(clash.what.contains("fills its time to live"), "{clash}");
+    assert!(filling("order", None).may_end() && !filling("order", Some("below")).may_end());
 }
 
 /// A value of another part that TTL reads is not taken by a tombstone that is taken back.

@@ -581,9 +581,10 @@ fn earlier() -> Why {
     Why { column: None, sqlstate: None, reason: "an earlier change to this row was set aside".to_owned() }
 }
 
-/// What a change promises that knows of the row before it.
+/// What a change promises that knows of the row before it. One that DynamoDB may have removed by itself is not missed.
 pub(super) fn there(target: &Target, before: Before) -> First {
-    if target.complete && before == Before::There { First::There } else { First::Any }
+    let is_promised = target.complete && before == Before::There && !target.layout.may_end();
+    if is_promised { First::There } else { First::Any }
 }
 
 /// The identity of a change.

@@ -115,18 +115,19 @@ fn needs_scene(check: ReadinessCheck) -> bool {
     !is_of_blue(check) && check != ReadinessCheck::Extensions
 }
 
-/// Makes those checks that need nothing but blue, and tells of all others why they do not apply.
+/// Makes those checks that need nothing but blue, and tells of all others why they do not apply. Of what is not moved only what
+/// holds rows is looked for.
 ///
 /// The connection must be outside a transaction, and is so again afterwards.
 pub async fn examine_blue(blue: &mut Client, plan: &ReadinessPlan, why_not: &str) -> Vec<Readiness> {
     let mut examined = Vec::with_capacity(ReadinessCheck::ALL.len());
     for check in ReadinessCheck::ALL {
-        let found = if is_of_blue(check) {
-            let found = Box::pin(within_transaction(blue, plan, check)).await;
-            found.unwrap_or_else(|failure| Found::Unknown(reason_of(&failure)))
-        } else {
-            Found::Inapplicable(why_not.to_owned())
+        let found = match check {
+            ReadinessCheck::NotMoved => Box::pin(not_moved::look_alone(blue, plan)).await,
+            check if is_of_blue(check) => Box::pin(within_transaction(blue, plan, check)).await,
+            _ => Ok(Found::Inapplicable(why_not.to_owned())),
         };
+        let found = found.unwrap_or_else(|failure| Found::Unknown(reason_of(&failure)));
         examined.push(Readiness { check, found });
     }
     examined

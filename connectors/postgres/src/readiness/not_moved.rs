@@ -3,12 +3,13 @@
 //! Objects that hold no rows are left out where green has one of the same name; what they do is not compared.
 
 use rustc_hash::FxHashSet;
-use understudy_contract::Failure;
+use understudy_contract::{Failure, Found, ReadinessCheck};
 
-use super::Look;
 use super::lacks::Lacks;
-use super::pairs::Pair;
+use super::pairs::{Pair, family};
+use super::{Look, ReadinessPlan};
 use crate::preflight::TableDescription;
+use crate::preflight::side::Side;
 use crate::preflight::unmoved::{Left, crossing_keys, left_objects, left_tables};
 use crate::wire::Client;
 
@@ -50,6 +51,24 @@ pub(super) async fn look(look: &mut Look<'_>, out: &mut Lacks) -> Result<(), Fai
         }
     }
     tell_attached(look, &pairs, out).await
+}
+
+/// What holds rows.
+const WITH_ROWS: [&str; 3] = ["tables-outside", "unlogged-tables", "large-objects"];
+
+/// The same where green takes rows and nothing else. The connection must be outside a transaction.
+pub(super) async fn look_alone(blue: &mut Client, plan: &ReadinessPlan) -> Result<Found, Failure> {
+    let side =
+        Side::read("blue", blue).await.map_err(|failure| failure.while_doing("look at blue's tables"))?;
+    let is_moved = |table: &&TableDescription| plan.routes.iter().any(|route| route.source == table.name);
+    let moved = side.tables.iter().filter(is_moved).flat_map(|table| family(&side.tables, table));
+    let moved = moved.collect::<Vec<_>>();
+    let mut left = left_tables(&side, &moved);
+    let ours = plan.feed.name().unwrap_or_default();
+    left.extend(left_objects(blue, (ours, ours), &moved).await?);
+    let mut lacks = Lacks::default();
+    left.iter().filter(|left| WITH_ROWS.contains(&left.code)).for_each(|left| tell(left, &[], &mut lacks));
+    Ok(lacks.found(ReadinessCheck::NotMoved))
 }
 
 fn moved<'a>(pairs: &[Pair<'a>]) -> Vec<&'a TableDescription> {

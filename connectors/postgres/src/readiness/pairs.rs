@@ -93,7 +93,10 @@ fn type_of<'a>(table: &'a TableDescription, column: &str) -> Option<&'a str> {
 }
 
 /// A table and its partitions at any depth, the table first.
-fn family<'a>(tables: &'a [TableDescription], root: &'a TableDescription) -> Vec<&'a TableDescription> {
+pub(super) fn family<'a>(
+    tables: &'a [TableDescription],
+    root: &'a TableDescription,
+) -> Vec<&'a TableDescription> {
     let mut found = vec![root];
     let mut next = 0;
     while let Some(above) = found.get(next).map(|table| &table.name) {

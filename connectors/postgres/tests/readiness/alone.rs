@@ -8,7 +8,7 @@ use crate::harness::case;
 #[tokio::test]
 async fn blue_is_examined_without_a_green() {
     let Some(case) =
-        case("alone", "CREATE TABLE t (id int PRIMARY KEY); CREATE ROLE alone_only LOGIN", "").await
+        case("alone", "CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE outside (id int); CREATE VIEW v AS SELECT 1 AS one", "").await
     else {
         return;
     };
@@ -17,6 +17,10 @@ async fn blue_is_examined_without_a_green() {
         match (one.check, one.found) {
             (ReadinessCheck::Slot, Found::Lacks(lacks)) => {
                 assert!(lacks[0].reason.contains("is not on blue"), "{lacks:?}");
+            }
+            (ReadinessCheck::NotMoved, Found::Lacks(lacks)) => {
+                let subjects = lacks.iter().map(|lack| lack.subject.as_str()).collect::<Vec<_>>();
+                assert_eq!(subjects, ["table public.outside"], "rows stay behind, and a view is none");
             }
             (ReadinessCheck::LongTransactions | ReadinessCheck::PreparedTransactions, Found::Good) => {}
             (_, Found::Inapplicable(why)) => assert_eq!(why, "green holds items"),

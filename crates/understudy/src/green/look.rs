@@ -86,7 +86,8 @@ pub(crate) async fn in_the_way<'r>(
                 code: "target-not-empty",
                 subject: format!("green {}", route.target),
                 what: format!("holds items of {} already", route.source),
-                remedy: "remove those items on DynamoDB, or set `existing_rows: adopt` if they are blue's"
+                remedy: "set `existing_rows: adopt` if they are blue's, or remove them on DynamoDB; if they are another migration's, give \
+                         this entry an `item` of its own"
                     .to_owned(),
             });
         }

@@ -14,9 +14,10 @@ use understudy_postgres::probes::ProbeLimits;
 use understudy_postgres::wire::ConnectOptions;
 use understudy_replicate::Reread;
 
-use super::surroundings::Surroundings;
+use super::surroundings::{Around, Surroundings};
 use super::{Running, Shared, Subject};
 use crate::gate::VerifyBoard;
+use crate::green::definitions;
 use crate::probing::{self, ProbeBoard, ProbingSettings};
 use crate::settings::Settings;
 
@@ -38,15 +39,14 @@ impl Beside {
         rereads: mpsc::Sender<Reread>,
     ) -> Result<Beside, Failure> {
         let role = settings.name.application_name("gate");
-        // Of items there is nothing to look at but the rows.
         let green = match &subject.items {
-            Some(_) => None,
-            None => Some(settings.green_postgres()?.clone()),
+            Some(items) => Around::Items(items.client.clone(), definitions::of(&items.settings)),
+            None => Around::Server(settings.green_postgres()?.clone().with_application_name(&role)),
         };
         let surroundings = Surroundings {
             log: settings.own_log().map(|kafka| (kafka.clone(), settings.name.slot())),
             blue: settings.blue.clone().with_application_name(&role),
-            green: green.clone().map(|green| green.with_application_name(&role)),
+            green,
             plan: subject.readiness.clone(),
             status,
             circumstances: shared.circumstances.clone(),
@@ -54,8 +54,10 @@ impl Beside {
         };
         let mut others = JoinSet::new();
         others.spawn(surroundings.watch());
-        if let Some(green) = green.filter(|_| !settings.probes.is_empty()) {
-            let shown = (shared.board.clone(), recorder.clone());
+        // The settings refuse probes where green holds items.
+        if !settings.probes.is_empty() {
+            let (green, shown) =
+                (settings.green_postgres()?.clone(), (shared.board.clone(), recorder.clone()));
             others.spawn(Box::pin(ask_probes(settings.clone(), green, shown)));
         }
         let verifying = match settings.verify.enabled {

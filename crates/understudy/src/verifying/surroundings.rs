@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use understudy_contract::Failure;
+use understudy_contract::{Failure, Finding, Found, Lack, ReadinessCheck};
 use understudy_control::StatusHandle;
+use understudy_dynamodb::{self as dynamodb, TableDefinition};
 use understudy_kafka::{KafkaSettings, Progress};
 use understudy_postgres::load::server_load;
 use understudy_postgres::readiness::{self, Feed, ReadinessPlan, ReadyRoute};
@@ -72,6 +73,14 @@ fn feed_of(slot: Option<&str>, own: &str) -> Feed {
     }
 }
 
+/// What green is.
+pub(super) enum Around {
+    /// A server of Postgres.
+    Server(ConnectOptions),
+    /// DynamoDB, with its tables as they should be.
+    Items(dynamodb::Client, Vec<TableDefinition>),
+}
+
 /// Blue, and green where it is a server.
 type Connected = (Client, Option<Client>);
 
@@ -80,8 +89,7 @@ pub(super) struct Surroundings {
     /// The log that a capture of ours fills, and the name of our own slot; `None` without one.
     pub(super) log: Option<(KafkaSettings, String)>,
     pub(super) blue: ConnectOptions,
-    /// `None` where green is no server of Postgres.
-    pub(super) green: Option<ConnectOptions>,
+    pub(super) green: Around,
     pub(super) plan: ReadinessPlan,
     pub(super) status: StatusHandle,
     pub(super) circumstances: Arc<watch::Sender<Circumstances>>,
@@ -140,10 +148,17 @@ impl Surroundings {
         // What is said of a table depends on whether it is copied.
         if self.copied() || examine {
             self.find_feed().await;
-            self.board.readiness(match green {
+            let mut found = match green {
                 Some(green) => Box::pin(readiness::examine(blue, green, &self.plan)).await,
                 None => Box::pin(readiness::examine_blue(blue, &self.plan, ITEMS)).await,
-            });
+            };
+            if let Around::Items(client, tables) = &self.green {
+                let own = Box::pin(of_tables(client, tables)).await;
+                found.iter_mut().filter(|one| one.check == ReadinessCheck::Indexes).for_each(|one| {
+                    one.found = own.clone();
+                });
+            }
+            self.board.readiness(found);
         }
         Ok(())
     }
@@ -151,8 +166,8 @@ impl Surroundings {
     async fn connect(&self) -> Result<Connected, Failure> {
         let blue = Client::connect(&self.blue).await?;
         let green = match &self.green {
-            Some(green) => Some(Client::connect(green).await?),
-            None => None,
+            Around::Server(green) => Some(Client::connect(green).await?),
+            Around::Items(..) => None,
         };
         Ok((blue, green))
     }
@@ -186,6 +201,20 @@ impl Surroundings {
         self.circumstances.send_modify(|circumstances| {
             circumstances.load = Load { lag_ms, ..Load::default() };
         });
+    }
+}
+
+/// What tables of DynamoDB, their indexes and their time to live lack.
+async fn of_tables(client: &dynamodb::Client, tables: &[TableDefinition]) -> Found {
+    let lack = |finding: Finding| Lack {
+        subject: finding.subject,
+        reason: finding.what,
+        remedy: Some(finding.remedy).filter(|remedy| !remedy.is_empty()),
+    };
+    match Box::pin(dynamodb::preflight::unready(client, tables)).await {
+        Ok(found) if found.is_empty() => Found::Good,
+        Ok(found) => Found::Lacks(found.into_iter().map(lack).collect()),
+        Err(failure) => Found::Unknown(failure.to_string()),
     }
 }
 
@@ -258,7 +287,7 @@ mod tests {
         let surroundings = Surroundings {
             log: None,
             blue: side.clone(),
-            green: Some(side),
+            green: Around::Server(side),
             plan,
             status: status.clone(),
             circumstances: circumstances.clone(),

@@ -406,7 +406,8 @@ impl VerifyCore {
                 of.block(why, about.cloned(), now)
             }
             NotRead::Busy => {
-                let why = format!("{table} or its table on green is locked by somebody else");
+                let why =
+                    format!("{table} or its table on green is locked by somebody else, or throttles reads");
                 of.block(why, about.cloned(), now)
             }
             NotRead::Changed(what) => {

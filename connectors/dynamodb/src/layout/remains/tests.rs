@@ -93,7 +93,10 @@ fn what_is_more_than_a_tombstone_stays() {
     assert_eq!(family.swept(&living, &bound(8, None)), Remains::Nothing);
     let mut taken = tombstone();
     taken.insert("theirs".to_owned(), AttributeValue::Bool(true));
-    assert_eq!(family.swept(&taken, &bound(8, None)), Remains::Nothing);
+    let Remains::Attributes(update) = family.swept(&taken, &bound(8, None)) else { panic!("it expires") };
+    let names = update.names.values().map(String::as_str).collect::<BTreeSet<_>>();
+    assert_eq!(names, BTreeSet::from(["_d", "_t", "expires"]), "it is a row, and of ours as before");
+    assert!(!update.expression.contains(&placeholder(&update, "_t")), "{}", update.expression);
     for item in [living, taken] {
         let Remains::Attributes(update) = family.stripped(&item, &bound(8, None)) else { panic!("{item:?}") };
         let names = update.names.values().map(String::as_str).collect::<BTreeSet<_>>();
@@ -131,4 +134,10 @@ fn rows_of_others_are_not_removed() {
     item.insert("n".to_owned(), AttributeValue::S("theirs".to_owned()));
     assert_eq!(family.without_rows(&item), None);
     assert!(matches!(family.without_rows(&tombstone()), Some(Remains::Item(_))));
+}
+
+/// What stands for a name in an update.
+fn placeholder(update: &UpdateParts, name: &str) -> String {
+    let found = update.names.iter().find(|(_, own)| *own == name);
+    found.map(|(placeholder, _)| placeholder.clone()).unwrap_or_default()
 }

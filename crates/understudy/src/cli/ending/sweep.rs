@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use understudy_contract::Failure;
+use understudy_contract::{Class, Failure};
 use understudy_dynamodb::{self as dynamodb, DynamoTable, SinkSettings, SweepSettings, Swept};
 use understudy_postgres::wire::Client;
 
@@ -39,6 +39,16 @@ impl Ending<'_> {
             progress.lock().unwrap_or_else(PoisonError::into_inner).tell(|| how_far(swept));
         };
         let swept = Box::pin(dynamodb::sweep(green.clone(), sink, &tables, how, tell)).await?;
+        if swept.left > 0 && !self.args.force {
+            let cause = format!(
+                "{} items on DynamoDB still have a mark of the migration or are tombstones",
+                swept.left
+            );
+            return Err(Failure::new(Class::Transient, cause).remedy(
+                "run the same command again, which goes on with them; with --force they stay, and nothing tells any more \
+                 whose they are",
+            ));
+        }
         Ok(told(swept))
     }
 }
@@ -58,7 +68,7 @@ fn how_far(swept: Swept) -> String {
 fn told(swept: Swept) -> Vec<String> {
     let counted = [
         (swept.tombstones, "tombstones of deleted rows on DynamoDB"),
-        (swept.stripped, "marks beside rows on DynamoDB (`_v`, `_t`, `_h`)"),
+        (swept.stripped, "marks of the migration on items of DynamoDB"),
     ];
     let removed = counted.into_iter().filter(|(count, _)| *count > 0);
     removed.map(|(count, what)| format!("{count} {what}")).collect()

@@ -141,7 +141,7 @@ async fn read(
 fn side(answer: Answer<Side>) -> Side {
     answer.unwrap_or_else(|not| {
         Side::unread(match not {
-            NotRead::Busy => "somebody holds the table exclusively".to_owned(),
+            NotRead::Busy => "somebody holds the table exclusively, or it throttles reads".to_owned(),
             NotRead::TooSlow => "it took too long".to_owned(),
             NotRead::NotYet => "green has not begun to follow blue".to_owned(),
             NotRead::Changed(what) | NotRead::Unreadable(what) => what,
