@@ -137,7 +137,7 @@ metrics_table! {
     /// Askings of a probe, by what came of them.
     PROBE_ANSWERS: Counter, Count, "understudy_probe_answers_total", ["probe", "result"];
 
-    /// Attempts at calls to DynamoDB, with those that failed, by who makes them: `apply` or `verify`.
+    /// Attempts at calls to DynamoDB that writing items takes (`part` is `apply`), with those that failed.
     DYNAMODB_CALLS: Counter, Count, "understudy_dynamodb_calls_total", ["table", "operation", "part"];
     /// Those of them that came after another attempt at the same call.
     DYNAMODB_RETRIES: Counter, Count, "understudy_dynamodb_retries_total", ["table", "operation", "part"];

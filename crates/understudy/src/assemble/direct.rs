@@ -7,7 +7,7 @@ use understudy_postgres::wire::Client;
 use understudy_replicate::End;
 use understudy_transform::RouteSpec;
 
-use super::following::Ready;
+use super::following::{Keeper, Ready};
 use super::store::{Database, Store as _};
 use super::{Attempt, REREADS_MAX, published};
 use crate::comparing;
@@ -26,6 +26,15 @@ impl Attempt<'_> {
             () = shutdown.requested() => return Ok(End::InOrder),
             ready = Box::pin(self.prepare()) => ready?,
         };
+        self.follow_straight((ready, subject), shutdown).await
+    }
+
+    /// Follows blue into green, whichever store it is, and compares both beside it.
+    pub(crate) async fn follow_straight<K: Keeper>(
+        &self,
+        (ready, subject): (Ready<K>, Subject),
+        shutdown: Shutdown,
+    ) -> Result<End, Failure> {
         self.status.target_connected(true);
         let reading = self.read_blue(&ready).await?;
         let reporting = self.reporting(&ready.routes, ready.saved.checkpoint);

@@ -49,7 +49,7 @@ pub(crate) use store::{Store, joining};
 const TICK: Duration = Duration::from_millis(50);
 
 /// Rows to be read again that may wait for the pipeline.
-pub(crate) const REREADS_MAX: usize = 64;
+const REREADS_MAX: usize = 64;
 
 /// Heap blocks of any server that matters are this large; the catalog tells the true size of each table's.
 const BLOCK_BYTES: u64 = 8192;

@@ -230,7 +230,7 @@ impl Ending<'_> {
         let marks = if self.strips { "" } else { " and what marks them (`_v`, `_t`, `_h`)" };
         let tombstones = match (self.kind, self.books) {
             (Kind::Finish, Books::Remove) => "",
-            _ => ", tombstones of deleted rows until their time to live ends",
+            _ => ", tombstones of deleted rows (until their time to live ends, where their table has one)",
         };
         format!(
             ". On DynamoDB these stay: the tables with their items{marks}{tombstones}, and the state table {state_table}"

@@ -3,23 +3,21 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::sync::mpsc;
 use understudy_contract::Failure;
 use understudy_dynamodb::{self as dynamodb, DynamoSink, NoLeaves, SinkSettings};
 use understudy_model::RouteId;
 use understudy_postgres::preflight::{self, PlannedTable, PreflightPlan};
 use understudy_postgres::wire::Client;
 use understudy_replicate::End;
-use understudy_transform::RouteSpec;
 
 use super::comparing::stored_routes;
 use super::metering::{self, Metering};
 use super::{items, look};
-use crate::assemble::{Attempt, Judge, Keeper, REREADS_MAX, Ready, joining, published};
+use crate::assemble::{Attempt, Judge, Keeper, Ready, joining, published};
 use crate::mapping::{self, Both, Described, Drawn};
 use crate::settings::{self, DynamoSettings};
 use crate::supervise::Shutdown;
-use crate::verifying::{Beside, Items, Subject};
+use crate::verifying::{Items, Subject};
 use crate::{opinion, publishing, routes};
 
 impl Keeper for DynamoSink {
@@ -65,15 +63,7 @@ impl Attempt<'_> {
             () = shutdown.requested() => return Ok(End::InOrder),
             ready = Box::pin(self.prepare_items(dynamo)) => ready?,
         };
-        self.status.target_connected(true);
-        let reading = self.read_blue(&ready).await?;
-        let reporting = self.reporting(&ready.routes, ready.saved.checkpoint);
-        let (rereads, wanted) = mpsc::channel(REREADS_MAX);
-        let shown = (self.shared, self.status.clone(), self.recorder);
-        let beside = Beside::start(self.settings, subject, shown, rereads)?;
-        let plant = |sink, routes: &[RouteSpec]| self.shared.faults.sink(sink, routes);
-        let ends = (shutdown, beside.stop());
-        Box::pin(self.follow((ready, reading), plant, (reporting, wanted), ends)).await
+        self.follow_straight((ready, subject), shutdown).await
     }
 
     async fn prepare_items(
