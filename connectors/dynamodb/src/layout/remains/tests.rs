@@ -81,6 +81,10 @@ fn a_tombstone_goes_once_it_is_due() {
     }
     let others = Item::from([("id".to_owned(), item["id"].clone())]);
     assert!(!family.has(&others));
+    // What a row fills may come between the look at a tombstone and its removal.
+    let Remains::Item(guard) = family.swept(&item, &bound(8, None)) else { panic!("it is due") };
+    let n = guard.names.iter().find(|(_, name)| *name == "n").expect("a row's attribute");
+    assert!(guard.condition.contains(&format!("attribute_not_exists({})", n.0)), "{}", guard.condition);
 }
 
 /// A row, and a tombstone that somebody has written into, is no tombstone. In the end it loses what is ours, with the time at
